@@ -1,0 +1,1 @@
+"""The published methods that MM-SS is compared with: one file each."""

@@ -1,0 +1,1 @@
+"""Building blocks that every model shares. Imports nothing else of this project."""

@@ -1,0 +1,67 @@
+"""The contract between a method and the harness.
+
+A method receives a `Batch` and returns one score per row; splits, pair sampling, early stopping and
+metrics live outside. `score` and `config_class` are all that a simple method needs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor, nn
+
+from benchmark.core.types import Batch, CorpusShape, Padding
+
+RankingLoss = Callable[[Tensor, Batch], Tensor]
+"""(score_B, batch) -> scalar: the objective that the protocol chose (benchmark.core.losses)."""
+
+Tokenizer = Literal["words", "joint", "bert"]
+
+
+class RankingModel(nn.Module, ABC):
+    """Base of every method. Class attributes say what it reads; `config` is its frozen dataclass."""
+
+    config_class: ClassVar[type[Any]]
+    reads_images: ClassVar[bool] = False
+    sampling: ClassVar[Literal["pairs", "lists"]] = "pairs"
+    """What a training batch holds: ranking groups, or whole product lists (listwise methods)."""
+
+    def __init__(self, config: Any, corpus: CorpusShape) -> None:
+        super().__init__()
+        self.config = config
+        self.corpus = corpus
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """`words`: product and review ids over a vocabulary each; `joint`: ids over one word vocabulary,
+        [CLS] first; `bert`: ids of a pre-trained encoder's own tokenizer, [CLS] first."""
+        return "words"
+
+    @property
+    def padding(self) -> Padding:
+        return Padding()
+
+    @abstractmethod
+    def score(self, batch: Batch) -> Tensor:
+        """Helpfulness scores, `score_B`; only their order within a product counts."""
+
+    def loss(self, batch: Batch, ranking_loss: RankingLoss) -> Tensor:
+        """Scalar training loss. Override to add a method's own terms to the protocol's ranking loss."""
+        return ranking_loss(self.score(batch), batch)
+
+    def parameter_groups(self, learning_rate: float) -> Iterable[dict[str, Any]]:
+        """Optimiser groups. The default is one group; MM-SS trains its encoder more slowly."""
+        return [{"params": [p for p in self.parameters() if p.requires_grad], "lr": learning_rate}]
+
+    def start_training(self, review_label_R: Tensor) -> None:
+        """Called once before the first epoch with the labels of the training reviews, in table order."""
+
+    def end_epoch(self, epoch: int) -> dict[str, Any]:
+        """Called after epoch 1, 2, ...; what it returns (JSON values) is recorded in the run's log."""
+        return {}
+
+    def training_state(self) -> dict[str, Tensor]:
+        """What training leaves behind beside the weights and is worth keeping, e.g. pseudo labels."""
+        return {}

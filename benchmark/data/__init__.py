@@ -1,0 +1,1 @@
+"""From the released files to packed, memory-mapped arrays."""

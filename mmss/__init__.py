@@ -1,0 +1,1 @@
+"""MM-SS (Gong, Jia, Jing, 2024), equation by equation."""
