@@ -7,7 +7,8 @@ metrics live outside. `score` and `config_class` are all that a simple method ne
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
@@ -20,10 +21,33 @@ RankingLoss = Callable[[Tensor, Batch], Tensor]
 Tokenizer = Literal["words", "joint", "bert"]
 
 
+@dataclass(frozen=True)
+class Departure:
+    """One place where our `fair` form differs from the released code, and why."""
+
+    what: str
+    why: str
+    defects: tuple[str, ...] = ()
+    """Numbers of protocol.md's list, e.g. ("P17",)."""
+
+
 class RankingModel(nn.Module, ABC):
     """Base of every method. Class attributes say what it reads; `config` is its frozen dataclass."""
 
+    title: ClassVar[str]
+    """As the paper's tables print it, e.g. `Conv-KNRM`."""
+    reference: ClassVar[str]
+    """Authors, venue, year of the method's paper."""
     config_class: ClassVar[type[Any]]
+    """Frozen dataclass; its defaults are the `fair` form at full size, every field documented."""
+    quick: ClassVar[Mapping[str, Any]] = {}
+    """Configuration fields of the `quick` preset: small, for a CPU."""
+    released: ClassVar[Mapping[str, Any]] | None = None
+    """Configuration fields of the released form (`form="released"` and its sizes); None: no code released."""
+    departures: ClassVar[Sequence[Departure]] = ()
+    reference_names: ClassVar[Mapping[str, str] | None] = None
+    """Reference parameter-name prefix -> our prefix (`*` in the pattern matches a number), as data: how a
+    golden or a checkpoint trained with the original code is loaded."""
     reads_images: ClassVar[bool] = False
     sampling: ClassVar[Literal["pairs", "lists"]] = "pairs"
     """What a training batch holds: ranking groups, or whole product lists (listwise methods)."""
@@ -32,6 +56,13 @@ class RankingModel(nn.Module, ABC):
         super().__init__()
         self.config = config
         self.corpus = corpus
+
+    @classmethod
+    def released_training(cls, dataset: str, category: str) -> Mapping[str, Any]:
+        """Fields of `benchmark.config.TrainingConfig` that the released configuration of this method sets
+        for a category (`lazada`/`amazon`, `clothing`/`electronics`/`home`). The docstring of an override
+        says where a released setting cannot be followed honestly."""
+        return {}
 
     @property
     def tokenizer(self) -> Tokenizer:

@@ -1,0 +1,50 @@
+"""How a method is trained: one frozen dataclass, shared by all methods (protocol.md section 7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The defaults are the `fair` protocol at full size: one budget for every method."""
+
+    epochs: int = 20
+    """Passes over the training pairs, at most (D-EPOCHS)."""
+    patience: int = 5
+    """Stop after this many epochs without a better dev MAP; 0: never stop early (D-EPOCHS)."""
+    batch_size: int = 32
+    """What a step holds, counted by `batch_unit`."""
+    batch_unit: str = "pairs"
+    """`pairs`: ranking groups; `reviews`: review rows, so batch_size / (1 + negatives) groups (D-BATCH)."""
+    negatives: int = 1
+    """Negatives per positive, K (D-NEG)."""
+    label_gap: int = 1
+    """g: a negative's label is below the positive's by more than g (protocol.md section 3)."""
+    weighted_negatives: bool = True
+    """Draw a negative with probability 1 - share of its label in the training set; else uniformly."""
+    loss: str = "hinge"
+    """`hinge` (fixed margin), `label-gap` (the margin is the label difference), `point` (BCE on label > t)."""
+    margin: float = 1.0
+    """Margin of `hinge` (Eq. 13)."""
+    point_threshold: int = 0
+    """t of the `point` loss."""
+    learning_rate: float = 1e-4
+    """Adam's, for all parameters that a method does not set apart."""
+    plateau: bool = False
+    """Halve the learning rate after 4 epochs without a better dev MAP (the released schedule, which
+    followed MRR; defect P3)."""
+    max_tokens: int = 128
+    """Tokens kept of a text (D-MAXLEN)."""
+    max_rois: int = 128
+    """RoIs kept of an item; at most 32 of one image."""
+    relevance_threshold: int = 0
+    """A review is relevant if its label is above this: selection on dev and the primary metrics."""
+    precision: str = "float32"
+    """`float32`; `tf32` or `bf16` where the device has it. Never changed without being asked."""
+    threads: int = 1
+    """CPU threads of one run. Part of a run's identity, since the order of a sum depends on it."""
+    lists_per_batch: int = 2
+    """Products per step of a listwise method."""
+    list_size: int = 20
+    """Reviews drawn of a product for a listwise step."""
