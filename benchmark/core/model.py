@@ -74,6 +74,12 @@ class RankingModel(nn.Module, ABC):
     def padding(self) -> Padding:
         return Padding()
 
+    @property
+    def batch_invariant(self) -> bool:
+        """True if a product's scores do not depend on what else is in the batch or how far it is padded.
+        The released forms are not (defect P17)."""
+        return getattr(self.config, "form", "fair") == "fair"
+
     @abstractmethod
     def score(self, batch: Batch) -> Tensor:
         """Helpfulness scores, `score_B`; only their order within a product counts."""

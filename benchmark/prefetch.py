@@ -1,0 +1,53 @@
+"""Batches made ahead of the device: collate in a thread, pin, copy while the device works."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+
+import torch
+
+from benchmark.core.types import Batch
+
+DEPTH = 3
+_END = object()
+
+
+def prefetched(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
+    """The same batches in the same order, on `device`.
+
+    On a CPU there is nothing to overlap with (a run owns its threads), so they are made when asked for.
+    On a GPU a thread collates and pins up to DEPTH batches ahead and the copy does not block.
+    """
+    if device.type == "cpu":
+        yield from batches
+        return
+    ready: queue.Queue[object] = queue.Queue(maxsize=DEPTH)
+    stopped = threading.Event()
+
+    def produce() -> None:
+        try:
+            for batch in batches:
+                if stopped.is_set():
+                    return
+                ready.put(batch.map(lambda tensor: tensor.pin_memory()))
+            ready.put(_END)
+        except BaseException as error:  # handed to the consumer, which raises it
+            ready.put(error)
+
+    worker = threading.Thread(target=produce, daemon=True)
+    worker.start()
+    try:
+        while (item := ready.get()) is not _END:
+            if isinstance(item, BaseException):
+                raise item
+            assert isinstance(item, Batch)
+            yield item.to(device, non_blocking=True)
+    finally:
+        stopped.set()
+        while worker.is_alive():
+            try:
+                ready.get_nowait()
+            except queue.Empty:
+                worker.join(timeout=0.05)

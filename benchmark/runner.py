@@ -1,0 +1,333 @@
+"""One RunSpec -> one run folder; many RunSpecs side by side."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark import models, records
+from benchmark.core.errors import BenchError
+from benchmark.plan import Source
+from benchmark.records import RunSpec, RunWriter
+
+if TYPE_CHECKING:
+    from benchmark.config import TrainingConfig
+    from benchmark.core.model import RankingModel
+    from benchmark.data.corpus import Corpus, Split
+
+HEARTBEAT_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one run ended."""
+
+    spec: RunSpec
+    seconds: float
+    reason: str = ""
+    """Empty if it is done; else why it failed."""
+
+    @property
+    def ok(self) -> bool:
+        return not self.reason
+
+
+def run_all(
+    specs: Sequence[RunSpec], source: Source, results: Path, *, jobs: int, keep_weights: bool = False
+) -> Iterator[Outcome]:
+    """Carry out the runs, `jobs` at a time, and yield each as it ends (in no fixed order).
+
+    A failure is recorded and yielded like a success; only an interrupt ends the iteration early.
+    """
+    from joblib import Parallel, delayed
+
+    if jobs == 1:
+        for spec in specs:
+            yield execute(spec, source, results, keep_weights)
+        return
+    tasks = (delayed(execute)(spec, source, results, keep_weights) for spec in specs)
+    # Runs are long next to the cost of handing one over: no batching, nothing dispatched far ahead.
+    yield from Parallel(n_jobs=jobs, batch_size=1, pre_dispatch=jobs, return_as="generator_unordered")(tasks)
+
+
+def execute(spec: RunSpec, source: Source, results: Path, keep_weights: bool = False) -> Outcome:
+    """Carry out one run and publish its folder; a failure leaves a record with the reason instead."""
+    started = time.perf_counter()
+    writer = RunWriter(spec, results)
+    try:
+        _run(spec, source, writer, keep_weights)
+        writer.finish()
+    except BenchError as error:
+        return _failed(spec, results, str(error), started)
+    except Exception as error:
+        return _failed(spec, results, f"{type(error).__name__}: {error}", started)
+    finally:
+        writer.discard()  # does nothing once the folder has been published
+    return Outcome(spec, time.perf_counter() - started)
+
+
+def _failed(spec: RunSpec, results: Path, reason: str, started: float) -> Outcome:
+    records.write_failure(spec, results, reason, traceback.format_exc())
+    return Outcome(spec, time.perf_counter() - started, reason)
+
+
+def _run(spec: RunSpec, source: Source, writer: RunWriter, keep_weights: bool) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    from benchmark.evaluate import per_product_table, score_split
+    from benchmark.train import Fitted, autocast, fit, seed_everything
+
+    started = time.perf_counter()
+    corpus = _open(source, spec.dataset, spec.category)
+    if corpus.fingerprint != spec.fingerprint:
+        raise BenchError("the data changed between planning and this run; start the command again")
+    config = training_config(spec)
+    device = torch.device(spec.device)
+    prepare_process(config)
+    seed_everything(spec.seed)
+    model = build_model(spec, corpus)
+    collator = functools.partial(make_collator, model=model, corpus=corpus, config=config)
+    train = shuffled_labels(corpus.train, spec.seed) if spec.shuffle_labels else corpus.train
+    heartbeat = _Heartbeat(writer.folder / "progress.json")
+    fitted: Fitted = fit(
+        model,
+        train,
+        corpus.dev,
+        (collator(train), collator(corpus.dev)),
+        config,
+        seed=spec.seed,
+        device=device,
+        on_epoch=writer.log,
+        on_progress=heartbeat,
+    )
+    testing = time.perf_counter()
+    with autocast(config, device):
+        score_R = score_split(model, corpus.test, collator(corpus.test), device)  # once, after selection
+    tested = time.perf_counter()
+
+    writer.write_table("per_product.csv", per_product_table(corpus.test, score_R, config.relevance_threshold))
+    writer.write_table("scores.csv", _scores_table(corpus.test, score_R))
+    state = model.training_state()
+    if state:
+        save_file(
+            {name: value.detach().cpu().contiguous() for name, value in state.items()},
+            writer.folder / "training_state.safetensors",
+        )
+    if keep_weights:
+        weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+        save_file(_without_aliases(weights), writer.folder / "weights.safetensors")
+    heartbeat.remove()
+    writer.write_json(
+        "meta.json",
+        provenance(spec.device)
+        | {
+            "best_epoch": fitted.best_epoch,
+            "best_dev": fitted.best_dev,
+            "epochs": fitted.epochs,
+            "steps": fitted.steps,
+            "training_rows": fitted.rows,
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "threads": config.threads,
+            "data": {"label": corpus.label, "fingerprint": corpus.fingerprint, "synthetic": corpus.synthetic},
+            "seconds": {
+                "total": round(time.perf_counter() - started, 3),
+                "train": round(fitted.step_seconds, 3),
+                "data_wait": round(fitted.data_seconds, 3),
+                "test": round(tested - testing, 3),
+            },
+        },
+    )
+
+
+def training_config(spec: RunSpec) -> TrainingConfig:
+    from benchmark.config import TrainingConfig
+
+    return TrainingConfig(**spec.config["training"])
+
+
+def build_model(spec: RunSpec, corpus: Corpus) -> RankingModel:
+    """The spec's model with fresh weights, drawn from torch's generator as it stands."""
+    model_class = models.load(spec.method)
+    return model_class(from_json(model_class.config_class, spec.config["model"]), corpus.shape)
+
+
+def from_json(config_class: type[Any], record: dict[str, Any]) -> Any:
+    """A configuration dataclass from its JSON form (lists become tuples again)."""
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
+    return config_class(**values)
+
+
+def make_collator(split: Split, *, model: RankingModel, corpus: Corpus, config: TrainingConfig) -> Any:
+    """What turns review rows of a split into the batches that `model` wants."""
+    from benchmark.data.collate import Collator
+
+    tokens = None
+    if model.tokenizer == "bert":
+        tokens = corpus.encoder_tokens(model.tokenizer_source)
+    return Collator(
+        split,
+        tokenizer=model.tokenizer,
+        padding=model.padding,
+        reads_images=model.reads_images,
+        max_tokens=config.max_tokens,
+        max_rois=config.max_rois,
+        bert_tokens=tokens,
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _open(source: Source, dataset: str, category: str) -> Corpus:
+    return source.open(dataset, category)
+
+
+def shuffled_labels(split: Split, seed: int) -> Split:
+    """The negative control: the split with its labels permuted within each product."""
+    import numpy as np
+
+    from benchmark.core.seeding import generator
+
+    rng = generator(seed, "shuffled labels")
+    # Sorting by (product, random) lists each product's rows in a random order.
+    order = np.lexsort((rng.random(split.n_reviews), split.product_R))
+    stable = np.argsort(split.product_R, kind="stable")
+    label_R = np.empty_like(np.asarray(split.label_R))
+    label_R[stable] = np.asarray(split.label_R)[order]
+    return split.with_labels(label_R)
+
+
+def _scores_table(split: Split, score_R: Any) -> Any:
+    import numpy as np
+    import pandas as pd
+
+    product_ids = np.asarray(split.product_ids, dtype=object)
+    return pd.DataFrame(
+        {
+            "review_id": split.review_ids,
+            "product_id": product_ids[split.product_R],
+            "label": split.label_R,
+            # a float32 prints exactly as the shortest double that rounds back to it
+            "score": [repr(float(score)) for score in score_R],
+        }
+    )
+
+
+def _without_aliases(weights: dict[str, Any]) -> dict[str, Any]:
+    """Tied tensors once each: safetensors refuses two names for one memory."""
+    seen: dict[int, str] = {}
+    return {name: value for name, value in weights.items() if seen.setdefault(value.data_ptr(), name) == name}
+
+
+class _Heartbeat:
+    """Writes where a run stands beside its files, for the process that shows the progress."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.written = 0.0
+
+    def __call__(self, progress: Any) -> None:
+        now = time.monotonic()
+        if now - self.written >= HEARTBEAT_SECONDS:
+            self.written = now
+            records.write_atomically(self.file, json.dumps(vars(progress)))
+
+    def remove(self) -> None:
+        self.file.unlink(missing_ok=True)
+
+
+def prepare_process(config: TrainingConfig) -> None:
+    """Threads, determinism and memory settings of the process that carries out a run."""
+    import torch
+
+    torch.set_num_threads(config.threads)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts; needed for determinism
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    torch.set_float32_matmul_precision("high" if config.precision == "tf32" else "highest")
+    keep_freed_memory()
+
+
+@functools.cache
+def keep_freed_memory() -> None:
+    """Ask the C library not to hand large temporaries back to the kernel after each step.
+
+    Freeing and mapping them anew costs as much as the arithmetic of some models (page faults). glibc
+    only; elsewhere nothing happens.
+    """
+    m_trim_threshold, m_mmap_threshold = -1, -3
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(m_mmap_threshold, 1 << 30)
+        libc.mallopt(m_trim_threshold, (1 << 31) - 1)
+
+
+def provenance(device: str) -> dict[str, Any]:
+    """What the numbers of a run came from, beside its configuration and data."""
+    import torch
+
+    return {**_versions(), "device": _device_name(device), "torch_threads": torch.get_num_threads()}
+
+
+@functools.cache
+def _versions() -> dict[str, Any]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    import benchmark
+
+    libraries = ("torch", "transformers", "tokenizers", "numpy", "pandas", "scipy", "safetensors")
+    found = {}
+    for name in libraries:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return {
+        "package": benchmark.__version__,
+        "commit": git_commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "libraries": found,
+        "argv": [Path(sys.argv[0]).name, *sys.argv[1:]],
+    }
+
+
+@functools.cache
+def git_commit() -> str:
+    """Commit of the source tree, with `+changes` if it has any; empty outside a checkout."""
+    here = Path(__file__).resolve().parent.parent
+    if not (here / ".git").exists():
+        return ""
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(here), *words], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        commit = git("rev-parse", "--short=12", "HEAD")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "benchmark", "baselines", "mmss")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return commit + ("+changes" if changed else "")
+
+
+def _device_name(device: str) -> str:
+    import torch
+
+    if device == "cuda":
+        return f"cuda: {torch.cuda.get_device_name()}"
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return f"cpu: {line.partition(':')[2].strip()}"
+    return f"cpu: {platform.processor() or platform.machine()}"
