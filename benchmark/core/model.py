@@ -42,12 +42,14 @@ class RankingModel(nn.Module, ABC):
     """Frozen dataclass; its defaults are the `fair` form at full size, every field documented."""
     quick: ClassVar[Mapping[str, Any]] = {}
     """Configuration fields of the `quick` preset: small, for a CPU."""
-    released: ClassVar[Mapping[str, Any]] | None = None
+    released: ClassVar[Mapping[str, Any] | None] = None
     """Configuration fields of the released form (`form="released"` and its sizes); None: no code released."""
     departures: ClassVar[Sequence[Departure]] = ()
     reference_names: ClassVar[Mapping[str, str] | None] = None
     """Reference parameter-name prefix -> our prefix (`*` in the pattern matches a number), as data: how a
     golden or a checkpoint trained with the original code is loaded."""
+    reference_unused: ClassVar[Sequence[str]] = ()
+    """Prefixes (same patterns) of reference parameters that have no effect on the score; we do not hold them."""
     reads_images: ClassVar[bool] = False
     sampling: ClassVar[Literal["pairs", "lists"]] = "pairs"
     """What a training batch holds: ranking groups, or whole product lists (listwise methods)."""
@@ -56,6 +58,11 @@ class RankingModel(nn.Module, ABC):
         super().__init__()
         self.config = config
         self.corpus = corpus
+
+    @classmethod
+    def config_from_reference(cls, config: Mapping[str, Any]) -> tuple[Any, CorpusShape]:
+        """A golden's `config` (the reference's settings) as our released configuration and corpus shape."""
+        raise NotImplementedError(f"{cls.title} has no released form")
 
     @classmethod
     def released_training(cls, dataset: str, category: str) -> Mapping[str, Any]:
