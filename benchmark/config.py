@@ -1,30 +1,34 @@
-"""How a method is trained: one frozen dataclass, shared by all methods (protocol.md section 7)."""
+"""How a method is trained: one frozen dataclass, shared by all methods (torch-free)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from benchmark.core.decisions import decided, validate
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """The defaults are the `fair` protocol at full size: one budget for every method."""
 
-    epochs: int = 20
+    epochs: int = decided("D-EPOCHS")
     """Passes over the training pairs, at most (D-EPOCHS)."""
-    patience: int = 5
+    patience: int = decided("D-EPOCHS", "patience")
     """Stop after this many epochs without a better dev MAP; 0: never stop early (D-EPOCHS)."""
     batch_size: int = 32
     """What a step holds, counted by `batch_unit`."""
-    batch_unit: str = "pairs"
+    batch_unit: str = decided("D-BATCH")
     """`pairs`: ranking groups; `reviews`: review rows, so batch_size / (1 + negatives) groups (D-BATCH)."""
-    negatives: int = 1
+    negatives: int = decided("D-NEG")
     """Negatives per positive, K (D-NEG)."""
-    label_gap: int = 1
-    """g: a negative's label is below the positive's by more than g (protocol.md section 3)."""
-    weighted_negatives: bool = True
-    """Draw a negative with probability 1 - share of its label in the training set; else uniformly."""
-    loss: str = "hinge"
-    """`hinge` (fixed margin), `label-gap` (the margin is the label difference), `point` (BCE on label > t)."""
+    label_gap: int = decided("D-GAP")
+    """g: a negative's label is below the positive's by more than g (D-GAP)."""
+    weighted_negatives: bool = decided("D-NEGWEIGHT")
+    """Draw a negative with probability 1 - share of its label in the training set; else uniformly
+    (D-NEGWEIGHT)."""
+    loss: str = decided("D-MARGIN")
+    """`hinge` (fixed margin), `label-gap` (the margin is the label difference), `point` (BCE on label > t)
+    (D-MARGIN)."""
     margin: float = 1.0
     """Margin of `hinge` (Eq. 13)."""
     point_threshold: int = 0
@@ -34,12 +38,13 @@ class TrainingConfig:
     plateau: bool = False
     """Halve the learning rate after 4 epochs without a better dev MAP (the released schedule, which
     followed MRR; defect P3)."""
-    max_tokens: int = 128
+    max_tokens: int = decided("D-MAXLEN")
     """Tokens kept of a text (D-MAXLEN)."""
     max_rois: int = 128
     """RoIs kept of an item; at most 32 of one image."""
-    relevance_threshold: int = 0
-    """A review is relevant if its label is above this: selection on dev and the primary metrics."""
+    relevance_threshold: int = decided("D-THRESHOLD")
+    """A review is relevant if its label is above this: selection on dev and the primary metrics
+    (D-THRESHOLD)."""
     precision: str = "float32"
     """`float32`; `tf32` or `bf16` where the device has it. Never changed without being asked."""
     threads: int = 1
@@ -48,3 +53,6 @@ class TrainingConfig:
     """Products per step of a listwise method."""
     list_size: int = 20
     """Reviews drawn of a product for a listwise step."""
+
+    def __post_init__(self) -> None:
+        validate(self)
