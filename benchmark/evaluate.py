@@ -64,9 +64,7 @@ def _product_chunks(split: Split, rows: int) -> Iterator[NDArray[np.int64]]:
             yield products
 
 
-def _row_chunks(
-    split: Split, collator: Collator, rows: int, bucket: bool
-) -> Iterator[NDArray[np.int64]]:
+def _row_chunks(split: Split, collator: Collator, rows: int, bucket: bool) -> Iterator[NDArray[np.int64]]:
     """Review rows, product by product; with `bucket`, products of similar review length together.
 
     Without it (the released forms, whose scores depend on how far a batch is padded: defect P17) the

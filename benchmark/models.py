@@ -53,7 +53,7 @@ PROPOSED = "mmss"
 
 
 def near_miss(given: str, known: Iterable[str]) -> str:
-    """" Did you mean ...?" for the closest known names, or an empty string."""
+    """ " Did you mean ...?" for the closest known names, or an empty string."""
     close = difflib.get_close_matches(given.lower(), list(known), n=3, cutoff=0.5)
     return f" Did you mean {' or '.join(close)}?" if close else ""
 

@@ -118,11 +118,15 @@ def resolve_device(device: str) -> str:
 
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
-        raise UsageError("--device cuda: this machine has no CUDA device that torch can use. Use --device cpu.")
+        raise UsageError(
+            "--device cuda: this machine has no CUDA device that torch can use. Use --device cpu."
+        )
     return "cuda" if available else "cpu"
 
 
-def available_categories(root: Path, datasets: Sequence[str], categories: Sequence[str]) -> list[tuple[str, str]]:
+def available_categories(
+    root: Path, datasets: Sequence[str], categories: Sequence[str]
+) -> list[tuple[str, str]]:
     """The (dataset, category) pairs that have a folder below `root`, in the paper's order."""
     return [
         (dataset, category)

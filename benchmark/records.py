@@ -1,14 +1,14 @@
 """Run folders: written once by a run, read by everything else. Needs no torch.
 
-    <results>/runs/<dataset>/<category>/<method>[-no-<part>...]/seed-<n>-<identity>/
-        config.json      the RunSpec: what was asked, fully resolved
-        meta.json        provenance: versions, commit, device, durations
-        log.jsonl        one object per epoch
-        per_product.csv  one row per test product
-        scores.csv       one row per test review
-        *.safetensors    weights and training state, where kept
-        done             written last: identity and SHA-256 of every other file
-    <results>/data/<dataset>/<category>/<fingerprint>/   test.csv and manifest.json of the data that runs saw
+<results>/runs/<dataset>/<category>/<method>[-no-<part>...]/seed-<n>-<identity>/
+    config.json      the RunSpec: what was asked, fully resolved
+    meta.json        provenance: versions, commit, device, durations
+    log.jsonl        one object per epoch
+    per_product.csv  one row per test product
+    scores.csv       one row per test review
+    *.safetensors    weights and training state, where kept
+    done             written last: identity and SHA-256 of every other file
+<results>/data/<dataset>/<category>/<fingerprint>/   test.csv and manifest.json of the data that runs saw
 """
 
 from __future__ import annotations
@@ -304,7 +304,9 @@ class StoredRun:
 
 def _read_csv(file: Path) -> pd.DataFrame:
     ids = {"product_id": str, "review_id": str}
-    return pd.read_csv(file, dtype=ids, keep_default_na=False, na_values={"time": [""]}, float_precision="round_trip")
+    return pd.read_csv(
+        file, dtype=ids, keep_default_na=False, na_values={"time": [""]}, float_precision="round_trip"
+    )
 
 
 def data_folder(results: Path, dataset: str, category: str, fingerprint: str) -> Path:
@@ -325,7 +327,9 @@ def load_run(folder: Path) -> StoredRun:
         provenance = json.loads((folder / "meta.json").read_text())
         spec = spec_from_json(record)
     except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise DataError(f"{folder}: not a run folder that can be read ({error}). Remove it and run again.") from error
+        raise DataError(
+            f"{folder}: not a run folder that can be read ({error}). Remove it and run again."
+        ) from error
     return StoredRun(folder, spec, provenance)
 
 

@@ -45,7 +45,9 @@ class Setting:
 def check_choice(kind: str, given: str, known: Sequence[str]) -> str:
     """`given` if it is one of `known`; else a UsageError with near misses."""
     if given not in known:
-        raise UsageError(f"unknown {kind} {given!r}.{models.near_miss(given, known)} Known: {' '.join(known)}.")
+        raise UsageError(
+            f"unknown {kind} {given!r}.{models.near_miss(given, known)} Known: {' '.join(known)}."
+        )
     return given
 
 

@@ -147,15 +147,11 @@ def fit(
     return fitted
 
 
-def epoch_plan(
-    model: RankingModel, train: Split, config: TrainingConfig, seed: int, epoch: int
-) -> list[Any]:
+def epoch_plan(model: RankingModel, train: Split, config: TrainingConfig, seed: int, epoch: int) -> list[Any]:
     """The steps of one epoch: review rows `[groups, 1 + K]` per step, or lists of rows per step for a
     listwise method. A pure function of (seed, epoch)."""
     if model.sampling == "lists":
-        lists = training_lists(
-            train.product_R, train.label_R, size=config.list_size, seed=seed, epoch=epoch
-        )
+        lists = training_lists(train.product_R, train.label_R, size=config.list_size, seed=seed, epoch=epoch)
         order = generator(seed, "order", epoch).permutation(len(lists))
         shuffled = [lists[i] for i in order]
         size = config.lists_per_batch
@@ -236,4 +232,3 @@ def _no_pairs(config: TrainingConfig) -> str:
         f"{config.label_gap} a product needs at least {needed} distinct labels. "
         "Try --set train.label_gap=0."
     )
-

@@ -1,0 +1,143 @@
+"""What the commands share: options, error handling, printing."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from benchmark import __version__
+from benchmark.core.errors import EXIT_INTERRUPTED, BenchError
+
+app = typer.Typer(
+    name="bench",
+    help="Train and compare methods for multimodal review helpfulness prediction; make the paper's tables.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+    epilog="Exit codes: 0 done, 1 a run failed, 2 usage, 3 data missing or invalid, 4 a check failed, 130 interrupted.",
+)
+
+
+def _version(shown: bool) -> None:
+    if shown:
+        print(f"mrhp-bench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def handled(command: Command) -> Command:
+    """A user's error becomes one message on standard error and its documented exit code."""
+
+    @functools.wraps(command)
+    def wrapper(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except BenchError as error:
+            say(f"error: {error}")
+            raise typer.Exit(error.exit_code) from None
+        except BrokenPipeError:  # `bench table | head`
+            sys.stderr.close()
+            raise typer.Exit(0) from None
+        except KeyboardInterrupt:
+            say("interrupted.")
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+
+    return wrapper  # type: ignore[return-value]
+
+
+def say(text: str) -> None:
+    """A message for a person: standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_json(value: object) -> None:
+    """One JSON document on standard output."""
+    print(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def write_or_print(text: str, out: Path | None) -> None:
+    """To the file `out`, else to standard output."""
+    if out is None:
+        print(text)
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text if text.endswith("\n") else text + "\n")
+    say(f"wrote {out}")
+
+
+Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="Folder of the run folders.")]
+DEFAULT_RESULTS = Path("results")
+DataRoot = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="ROOT", help="Root of a release; without it the embedded corpus `mini`."),
+]
+Datasets = Annotated[
+    list[str] | None,
+    typer.Option("--dataset", metavar="D", help="lazada or amazon; repeatable. Default: both."),
+]
+Categories = Annotated[
+    list[str] | None,
+    typer.Option("--category", metavar="C", help="clothing, electronics or home; repeatable."),
+]
+Methods = Annotated[
+    list[str] | None,
+    typer.Option("--method", metavar="M", help="See `bench models`; repeatable. Default: the paper's nine."),
+]
+Seeds = Annotated[str, typer.Option("--seeds", metavar="LIST", help="Seeds, such as 0,1,2 or 0-4.")]
+Preset = Annotated[
+    str | None,
+    typer.Option("--preset", help="quick (small, for a CPU) or paper (full size). Default: quick."),
+]
+Protocol = Annotated[
+    str,
+    typer.Option("--protocol", help="fair (one budget, masked models) or released (per-method settings)."),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a configuration field; repeatable. See `bench models`."
+    ),
+]
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", min=1, metavar="N", help="Runs side by side. Default: one per core.")
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Vectors = Annotated[
+    Path | None,
+    typer.Option(
+        "--vectors", metavar="FILE", help="Word vectors: fastText .vec or GloVe .txt. Default: random ones."
+    ),
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache",
+        metavar="DIR",
+        help="Where packed data is kept. Default: $MRHP_BENCH_CACHE or the user's cache folder.",
+    ),
+]
+FromVotes = Annotated[
+    bool,
+    typer.Option(
+        "--labels-from-votes", help="`upvotes` holds raw votes: map them to 0..4, drop unvoted reviews."
+    ),
+]

@@ -1,0 +1,144 @@
+"""`bench data check | stats | pack | make`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.cli import common
+from benchmark.cli.common import handled, say
+from benchmark.core.errors import EXIT_DATA
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(help="Check, pack, count and make data.", no_args_is_help=True, rich_markup_mode=None)
+    group.command()(check)
+    group.command()(stats)
+    group.command()(pack)
+    group.command()(make)
+    app.add_typer(group, name="data")
+
+
+@handled
+def check(
+    data: Annotated[Path, typer.Option("--data", metavar="ROOT", help="Root of a release.")],
+    labels_from_votes: common.FromVotes = False,
+    json_: common.Json = False,
+) -> None:
+    """Validate a release: every problem at once, and its counts beside the paper's Table 3."""
+    from benchmark.data import check as checker
+    from benchmark.progress import counted
+
+    with counted(quiet=json_) as progress:
+        report = checker.check(data, labels_from_votes=labels_from_votes, progress=progress)
+    if json_:
+        common.print_json(checker.to_json(report))
+    else:
+        print(checker.render(report))
+    if not report.ok:
+        raise typer.Exit(EXIT_DATA)
+
+
+@handled
+def stats(
+    data: common.DataRoot = None,
+    dataset: common.Datasets = None,
+    category: common.Categories = None,
+    vectors: common.Vectors = None,
+    labels_from_votes: common.FromVotes = False,
+    cache: common.Cache = None,
+    json_: common.Json = False,
+) -> None:
+    """Counts, labels, text lengths, image coverage and vocabulary of each category."""
+    from benchmark.cli.runs import open_data
+    from benchmark.data.catalog import CATEGORIES, DATASETS
+    from benchmark.data.statistics import render, summarise
+    from benchmark.plan import pick
+
+    _, corpora = open_data(
+        pick("dataset", dataset or (), DATASETS),
+        pick("category", category or (), CATEGORIES),
+        data,
+        cache,
+        vectors,
+        labels_from_votes,
+        quiet=json_,
+    )
+    summaries = [summarise(corpus) for corpus in corpora]
+    if json_:
+        common.print_json(summaries)
+    else:
+        print(render(summaries))
+
+
+@handled
+def pack(
+    data: common.DataRoot = None,
+    dataset: common.Datasets = None,
+    category: common.Categories = None,
+    vectors: common.Vectors = None,
+    labels_from_votes: common.FromVotes = False,
+    cache: common.Cache = None,
+    json_: common.Json = False,
+) -> None:
+    """Read, validate and pack categories into the cache, so that runs start at once."""
+    from benchmark.cli.runs import open_data
+    from benchmark.data.catalog import CATEGORIES, DATASETS
+    from benchmark.plan import pick
+
+    _, corpora = open_data(
+        pick("dataset", dataset or (), DATASETS),
+        pick("category", category or (), CATEGORIES),
+        data,
+        cache,
+        vectors,
+        labels_from_votes,
+        quiet=json_,
+    )
+    if json_:
+        common.print_json([corpus.manifest for corpus in corpora])
+        return
+    for corpus in corpora:
+        print(
+            f"{corpus.dataset}/{corpus.category}: {corpus.fingerprint[:16]} ({corpus.train.n_reviews:,} training reviews)"
+        )
+
+
+@handled
+def make(
+    out: Annotated[Path, typer.Option("--out", metavar="ROOT", help="A new folder for the corpus.")],
+    products: Annotated[
+        int, typer.Option("--products", min=5, help="Training products of each category.")
+    ] = 40,
+    reviews: Annotated[
+        int, typer.Option("--reviews", min=2, help="Mean number of reviews of a product.")
+    ] = 9,
+    roi_width: Annotated[int, typer.Option("--roi-width", min=1, help="Width of a RoI feature.")] = 2048,
+    words: Annotated[
+        int | None, typer.Option("--words", min=5, help="Mean length of a review in words.")
+    ] = None,
+    dataset: common.Datasets = None,
+    category: common.Categories = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the generator.")] = 0,
+) -> None:
+    """Write a synthetic corpus of any size in the release's format."""
+    from benchmark.data.catalog import CATEGORIES, DATASETS
+    from benchmark.data.mini import make_corpus
+    from benchmark.plan import pick
+    from benchmark.progress import counted
+
+    with counted() as progress:
+        make_corpus(
+            out,
+            products=products,
+            reviews=reviews,
+            roi_width=roi_width,
+            words=words,
+            datasets=pick("dataset", dataset or (), DATASETS),
+            categories=pick("category", category or (), CATEGORIES),
+            seed=seed,
+            progress=progress,
+        )
+    say(f"wrote {out}; use it with: bench run --all-categories --data {out}")
