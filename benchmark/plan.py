@@ -141,14 +141,13 @@ def expand(choices: Choices, corpora: Sequence[Corpus]) -> list[RunSpec]:
     of few seeds rather than a few full cells."""
     device = resolve_device(choices.device)
     overrides = settings.qualify_overrides(choices.overrides, choices.methods)
-    specs = []
-    for seed in choices.seeds:
-        for corpus in corpora:
-            for method in choices.methods:
-                drops = choices.drops if method == models.PROPOSED else ((),)
-                for drop in drops:
-                    specs.append(_spec(choices, corpus, method, seed, drop, overrides, device))
-    return specs
+    return [
+        _spec(choices, corpus, method, seed, drop, overrides, device)
+        for seed in choices.seeds
+        for corpus in corpora
+        for method in choices.methods
+        for drop in (choices.drops if method == models.PROPOSED else ((),))
+    ]
 
 
 def _spec(

@@ -35,6 +35,9 @@ NUMERICS_VERSION = 1
 
 DONE = "done"
 
+TEXT_COLUMNS = frozenset({"product_id", "review_id"})
+INTEGER_COLUMNS = frozenset({"label", "n_reviews", "n_relevant", "word_count", "has_image"})
+
 
 @dataclass(frozen=True)
 class RunSpec:
@@ -303,10 +306,15 @@ class StoredRun:
 
 
 def _read_csv(file: Path) -> pd.DataFrame:
-    ids = {"product_id": str, "review_id": str}
-    return pd.read_csv(
-        file, dtype=ids, keep_default_na=False, na_values={"time": [""]}, float_precision="round_trip"
-    )
+    """Ids and texts as they are (no id turns into a number), every other column as the exact numbers."""
+    table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    for name in table.columns:
+        if name not in TEXT_COLUMNS:
+            # Python's own parser: a score comes back bit for bit, whatever pandas' fast parser rounds
+            values = np.array([float(value) if value else np.nan for value in table[name]])
+            whole = np.isfinite(values).all() and name in INTEGER_COLUMNS
+            table[name] = values.astype(np.int64) if whole else values
+    return table
 
 
 def data_folder(results: Path, dataset: str, category: str, fingerprint: str) -> Path:

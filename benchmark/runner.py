@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +46,7 @@ class Outcome:
 
 def run_all(
     specs: Sequence[RunSpec], source: Source, results: Path, *, jobs: int, keep_weights: bool = False
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Carry out the runs, `jobs` at a time, and yield each as it ends (in no fixed order).
 
     A failure is recorded and yielded like a success; only an interrupt ends the iteration early.

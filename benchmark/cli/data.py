@@ -101,44 +101,44 @@ def pack(
         common.print_json([corpus.manifest for corpus in corpora])
         return
     for corpus in corpora:
-        print(
-            f"{corpus.dataset}/{corpus.category}: {corpus.fingerprint[:16]} ({corpus.train.n_reviews:,} training reviews)"
-        )
+        name = f"{corpus.dataset}/{corpus.category}"
+        print(f"{name}: {corpus.fingerprint[:16]} ({corpus.train.n_reviews:,} training reviews)")
 
 
 @handled
 def make(
     out: Annotated[Path, typer.Option("--out", metavar="ROOT", help="A new folder for the corpus.")],
     products: Annotated[
-        int, typer.Option("--products", min=5, help="Training products of each category.")
+        int, typer.Option("--products", min=4, help="Training products of a category (dev: half, test: 3/4 of it).")
     ] = 40,
-    reviews: Annotated[
-        int, typer.Option("--reviews", min=2, help="Mean number of reviews of a product.")
-    ] = 9,
+    reviews: Annotated[int, typer.Option("--reviews", min=2, help="Mean number of reviews of a product.")] = 9,
     roi_width: Annotated[int, typer.Option("--roi-width", min=1, help="Width of a RoI feature.")] = 2048,
-    words: Annotated[
-        int | None, typer.Option("--words", min=5, help="Mean length of a review in words.")
-    ] = None,
+    images: Annotated[int, typer.Option("--images", min=1, help="Images of an item, at most.")] = 2,
+    rois: Annotated[int, typer.Option("--rois", min=1, help="RoIs of an image, at most.")] = 4,
     dataset: common.Datasets = None,
     category: common.Categories = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the generator.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the generator.")] = 2024,
 ) -> None:
-    """Write a synthetic corpus of any size in the release's format."""
+    """Write a synthetic corpus of any size in the release's format, with known planted effects."""
     from benchmark.data.catalog import CATEGORIES, DATASETS
-    from benchmark.data.mini import make_corpus
+    from benchmark.data.mini import MiniSpec, write_corpus
     from benchmark.plan import pick
     from benchmark.progress import counted
 
+    spec = MiniSpec(
+        train_products=products,
+        dev_products=max(1, products // 2),
+        test_products=max(1, products * 3 // 4),
+        min_reviews=max(1, reviews - 1),
+        max_reviews=reviews + 1,
+        roi_width=roi_width,
+        max_images=images,
+        min_rois=min(2, rois),
+        max_rois=rois,
+        datasets=pick("dataset", dataset or (), DATASETS),
+        categories=pick("category", category or (), CATEGORIES),
+        seed=seed,
+    )
     with counted() as progress:
-        make_corpus(
-            out,
-            products=products,
-            reviews=reviews,
-            roi_width=roi_width,
-            words=words,
-            datasets=pick("dataset", dataset or (), DATASETS),
-            categories=pick("category", category or (), CATEGORIES),
-            seed=seed,
-            progress=progress,
-        )
+        write_corpus(out, spec, progress)
     say(f"wrote {out}; use it with: bench run --all-categories --data {out}")

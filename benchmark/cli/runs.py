@@ -76,8 +76,8 @@ def run(
     if all_categories and category:
         raise UsageError("--all-categories and --category exclude each other.")
     from benchmark import models
-    from benchmark.plan import Choices, parse_seeds, pick
     from benchmark.data.catalog import CATEGORIES, DATASETS
+    from benchmark.plan import Choices, parse_seeds, pick
 
     chosen = pick("method", method, tuple(models.METHODS)) if method else models.DEFAULT_METHODS
     choices = Choices(
@@ -131,8 +131,8 @@ def ablate(
     For clothing of both data sets, as in the paper, unless told otherwise.
     """
     from benchmark import models
-    from benchmark.plan import Choices, parse_drops, parse_seeds, pick
     from benchmark.data.catalog import CATEGORIES, DATASETS
+    from benchmark.plan import Choices, parse_drops, parse_seeds, pick
 
     choices = Choices(
         datasets=pick("dataset", dataset or (), DATASETS),

@@ -1,0 +1,76 @@
+"""From names to a resolved configuration."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmark import settings
+from benchmark.config import TrainingConfig
+from benchmark.core.errors import UsageError
+
+
+def resolve(method: str = "egcnn", *assignments: str, preset: str = "quick", protocol: str = "fair"):  # type: ignore[no-untyped-def]
+    overrides = settings.qualify_overrides(assignments, [method])
+    return settings.resolve(method, "amazon", "home", preset=preset, protocol=protocol, overrides=overrides)
+
+
+def test_an_override_wins_over_preset_and_protocol() -> None:
+    setting = resolve("egcnn", "epochs=3", "train.margin=2")
+    assert setting.training.epochs == 3
+    assert setting.training.margin == 2.0
+    assert setting.overrides == ("train.epochs=3", "train.margin=2")
+
+
+def test_fair_gives_every_method_the_same_budget() -> None:
+    from benchmark import models
+
+    for preset in settings.PRESETS:
+        budgets = {
+            settings.resolve(name, "lazada", "home", preset=preset, protocol="fair").training
+            for name in models.METHODS
+        }
+        assert len(budgets) == 1
+
+
+def test_the_paper_preset_is_the_dataclass_defaults() -> None:
+    assert resolve(preset="paper").training == TrainingConfig()
+
+
+@pytest.mark.parametrize(
+    ("assignment", "hint"),
+    [
+        ("epoch=3", "epochs"),
+        ("train.epoch=3", "train.epochs"),
+        ("egcnn.filter=3", "egcnn.filters"),
+        ("egcn.filters=3", "egcnn"),
+        ("mcr.hidden=3", "not among the selected"),
+        ("epochs", "key=value"),
+    ],
+)
+def test_unknown_keys_are_errors_with_near_misses(assignment: str, hint: str) -> None:
+    with pytest.raises(UsageError, match=hint):
+        resolve("egcnn", assignment)
+
+
+@pytest.mark.parametrize(
+    "assignment", ["epochs=x", "epochs=1.5", "epochs=true", "weighted_negatives=2", "margin=no"]
+)
+def test_values_of_the_wrong_type_are_errors(assignment: str) -> None:
+    with pytest.raises(UsageError, match="not a value of type"):
+        resolve("egcnn", assignment)
+
+
+def test_a_key_given_twice_is_an_error() -> None:
+    with pytest.raises(UsageError, match="twice"):
+        resolve("egcnn", "epochs=1", "epochs=2")
+
+
+@pytest.mark.parametrize(("kind", "value"), [("preset", "quik"), ("protocol", "fare")])
+def test_unknown_bundles_are_errors_with_near_misses(kind: str, value: str) -> None:
+    with pytest.raises(UsageError, match="Did you mean"):
+        resolve("egcnn", **{kind: value})
+
+
+def test_a_bare_key_reaches_every_selected_method_that_has_it() -> None:
+    qualified = settings.qualify_overrides(["drop=ptrt"], ["egcnn", "mmss"])
+    assert qualified == {"mmss.drop": "ptrt"}
