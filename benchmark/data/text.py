@@ -200,7 +200,8 @@ def random_vectors(hash_W: npt.NDArray[np.uint64], width: int) -> Float32:
     state_WD = (state_WD ^ (state_WD >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     state_WD ^= state_WD >> np.uint64(31)
     unit_WD = (state_WD >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
-    return (2 * unit_WD - np.float32(1)) * np.float32(RANDOM_RANGE)
+    vector_WD: Float32 = (2 * unit_WD - np.float32(1)) * np.float32(RANDOM_RANGE)
+    return vector_WD
 
 
 @dataclass(frozen=True)
