@@ -109,9 +109,14 @@ def pack(
 def make(
     out: Annotated[Path, typer.Option("--out", metavar="ROOT", help="A new folder for the corpus.")],
     products: Annotated[
-        int, typer.Option("--products", min=4, help="Training products of a category (dev: half, test: 3/4 of it).")
+        int,
+        typer.Option(
+            "--products", min=4, help="Training products of a category (dev: half, test: 3/4 of it)."
+        ),
     ] = 40,
-    reviews: Annotated[int, typer.Option("--reviews", min=2, help="Mean number of reviews of a product.")] = 9,
+    reviews: Annotated[
+        int, typer.Option("--reviews", min=2, help="Mean number of reviews of a product.")
+    ] = 9,
     roi_width: Annotated[int, typer.Option("--roi-width", min=1, help="Width of a RoI feature.")] = 2048,
     images: Annotated[int, typer.Option("--images", min=1, help="Images of an item, at most.")] = 2,
     rois: Annotated[int, typer.Option("--rois", min=1, help="RoIs of an image, at most.")] = 4,

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     app.command(name="models")(models_command)
+    app.command()(decisions)
+    app.command()(show)
+    app.command()(diff)
 
 
 @handled
@@ -51,6 +54,58 @@ def models_command(
         common.print_json(described)
     else:
         print("\n\n".join(_render(description) for description in described))
+
+
+@handled
+def decisions(
+    decision: Annotated[list[str] | None, typer.Argument(metavar="[D-ID]...", help="Only these.")] = None,
+    json_: common.Json = False,
+) -> None:
+    """Every decision that the paper leaves open: the question, our default and why, the alternatives."""
+    from benchmark.core import decisions as registry
+
+    chosen = [registry.get(name) for name in decision] if decision else registry.all_decisions()
+    if json_:
+        common.print_json([dataclasses.asdict(item) for item in chosen])
+    else:
+        print(registry.render_markdown(chosen))
+
+
+@handled
+def show(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run's folder, or the beginning of its identity.")
+    ],
+    results: common.Results = common.DEFAULT_RESULTS,
+    json_: common.Json = False,
+) -> None:
+    """Everything about one run: data, configuration, provenance, epochs, results."""
+    from benchmark import lookup
+
+    found = lookup.find_run(results, run)
+    if json_:
+        common.print_json(lookup.describe(found))
+    else:
+        print(lookup.render(found))
+
+
+@handled
+def diff(
+    a: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run's folder, or the beginning of its identity.")
+    ],
+    b: Annotated[str, typer.Argument(metavar="RUN")],
+    results: common.Results = common.DEFAULT_RESULTS,
+    json_: common.Json = False,
+) -> None:
+    """What differs between two runs: configuration, data, versions, results per product."""
+    from benchmark import lookup
+
+    first, second = lookup.find_run(results, a), lookup.find_run(results, b)
+    if json_:
+        common.print_json(lookup.differences(first, second))
+    else:
+        print(lookup.render_difference(first, second))
 
 
 def _describe(name: str, dataset: str, category: str, preset: str, protocol: str) -> dict[str, Any]:
