@@ -1,0 +1,114 @@
+"""What MCR, MCL and GBDT-LCM know of a (product, review) pair beside the pooled matching maps.
+
+B rows (product, review), N distinct items, T word positions, V RoIs, H text width, D image width, C width of
+the common space of words and RoIs.
+
+Numbers f1..f5 follow the order of the features in the released scorer input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.core.graph import Coherence
+from benchmark.core.layers import ProductAwareAttention, masked_mean, mlp
+
+ROWS_AT_ONCE = 64
+"""Rows that are matched together: a product with thousands of reviews is scored in bounded memory."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """Products or reviews, encoded: distinct ones, or one for each row."""
+
+    text_NTH: Tensor
+    text_mask_NT: Tensor
+    image_NVD: Tensor
+    image_mask_NV: Tensor
+    common_text_NTC: Tensor
+    common_image_NVC: Tensor
+    graph: Tensor
+    """Products: the claim vector `[N, C]`; reviews: nodes after message passing `[N, T + V, C]`."""
+
+    @property
+    def node_mask(self) -> Tensor:
+        """bool [N, T + V]: words, then RoIs."""
+        return torch.cat([self.text_mask_NT, self.image_mask_NV], 1)
+
+    def at(self, index_B: Tensor) -> Item:
+        """The items that rows point at."""
+        return Item(*(getattr(self, field.name)[index_B] for field in fields(self)))
+
+
+class ContextFeatures(nn.Module):
+    """f1..f5: text and image context, two cross-modal contexts, intra-review coherence.
+
+    `released` keeps what the released code does with padding: means over positions divide by the padded
+    length (defect P17) and padded nodes enter the product's claim (P18).
+    """
+
+    def __init__(
+        self, text: int, image: int, common: int, graph_layers: int, graph_hidden: int, released: bool
+    ) -> None:
+        super().__init__()
+        self.released = released
+        self.width = text + image + 3 * common
+        self.text_common = mlp(text, common, common, activation=nn.Tanh)
+        self.image_common = mlp(image, common, common, activation=nn.Tanh)
+        self.text_attention = ProductAwareAttention(text)
+        self.image_attention = ProductAwareAttention(image)
+        self.image_to_text = ProductAwareAttention(common)
+        self.text_to_image = ProductAwareAttention(common)
+        self.coherence = Coherence(common, graph_hidden, graph_layers, padded_claim=released)
+
+    def product(
+        self, text_NTH: Tensor, text_mask_NT: Tensor, image_NVD: Tensor, image_mask_NV: Tensor
+    ) -> Item:
+        """Everything about products that does not depend on the review."""
+        return self._item(text_NTH, text_mask_NT, image_NVD, image_mask_NV, self.coherence.claim)
+
+    def review(
+        self, text_NTH: Tensor, text_mask_NT: Tensor, image_NVD: Tensor, image_mask_NV: Tensor
+    ) -> Item:
+        """Everything about reviews that does not depend on the product."""
+        return self._item(text_NTH, text_mask_NT, image_NVD, image_mask_NV, self.coherence.review_nodes)
+
+    def _item(
+        self,
+        text_NTH: Tensor,
+        text_mask_NT: Tensor,
+        image_NVD: Tensor,
+        image_mask_NV: Tensor,
+        graph: Callable[[Tensor, Tensor], Tensor],
+    ) -> Item:
+        text_NTC, image_NVC = self.text_common(text_NTH), self.image_common(image_NVD)
+        node_NTC = torch.cat([text_NTC, image_NVC], 1)
+        node_mask_NT = torch.cat([text_mask_NT, image_mask_NV], 1)
+        states = text_NTH, text_mask_NT, image_NVD, image_mask_NV, text_NTC, image_NVC
+        return Item(*states, graph(node_NTC, node_mask_NT))
+
+    def forward(self, p: Item, r: Item) -> Tensor:
+        """`[B, H + D + 3 C]` of row-wise products and reviews."""
+        text = self.text_attention(p.text_NTH, p.text_mask_NT, r.text_NTH, r.text_mask_NT)
+        image = self.image_attention(p.image_NVD, p.image_mask_NV, r.image_NVD, r.image_mask_NV)
+        image_text = self.image_to_text(
+            p.common_image_NVC, p.image_mask_NV, r.common_text_NTC, r.text_mask_NT
+        )
+        text_image = self.text_to_image(
+            p.common_text_NTC, p.text_mask_NT, r.common_image_NVC, r.image_mask_NV
+        )
+        features = [
+            self._mean(text, r.text_mask_NT),
+            self._mean(image, r.image_mask_NV),
+            self._mean(image_text, r.text_mask_NT),
+            self._mean(text_image, r.image_mask_NV),
+            self.coherence.pool(p.graph, r.graph, r.node_mask),
+        ]
+        return torch.cat(features, 1)
+
+    def _mean(self, x_NTF: Tensor, mask_NT: Tensor) -> Tensor:
+        return x_NTF.mean(1) if self.released else masked_mean(x_NTF, mask_NT)
