@@ -1,0 +1,77 @@
+"""Self-ATT and SoftPool, the two operations that every interaction is made of.
+
+N sequences, L positions, D width, H heads.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class SelfAttention(nn.Module):
+    """Scaled dot-product self-attention along a sequence (Vaswani et al., 2017), bare as Eq. 3-5 show it.
+
+    Queries, keys and values are linear maps. Several heads are joined by an output map; with one head that
+    map and the value map would be a single matrix, so there is none. `residual` adds the input and applies
+    LayerNorm (D-ATT).
+    """
+
+    def __init__(self, width: int, heads: int = 1, *, residual: bool = False) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query_key = nn.Linear(width, 2 * width)
+        self.value = nn.Linear(width, width)
+        self.join = nn.Linear(width, width) if heads > 1 else None
+        self.norm = nn.LayerNorm(width) if residual else None
+
+    def forward(self, x_NLD: Tensor, mask_NL: Tensor) -> Tensor:
+        """Attended states `[N, L, D]`, zero where masked. An entirely masked sequence gives zeros."""
+        attended_NLD = self._attend(x_NLD, self.value(x_NLD), mask_NL)
+        if self.join is not None:
+            attended_NLD = self.join(attended_NLD)
+        if self.norm is not None:
+            attended_NLD = self.norm(x_NLD + attended_NLD)
+        return attended_NLD * mask_NL[:, :, None]
+
+    def then_project(self, x_NLD: Tensor, mask_NL: Tensor, project: nn.Linear) -> Tensor:
+        """`project(self(x))` `[N, L, D']`, zero where masked.
+
+        Bare one-head attention is linear in its values, so value map and projection are multiplied first:
+        the same function with values of width D' instead of D (128 for 2048 at full size).
+        """
+        if self.join is not None or self.norm is not None:
+            projected = project(self(x_NLD, mask_NL))
+        else:
+            weight = project.weight @ self.value.weight
+            bias = F.linear(self.value.bias, project.weight, project.bias)
+            projected = self._attend(x_NLD, F.linear(x_NLD, weight, bias), mask_NL)
+        masked: Tensor = projected * mask_NL[:, :, None]
+        return masked
+
+    def _attend(self, x_NLD: Tensor, value_NLE: Tensor, mask_NL: Tensor) -> Tensor:
+        query_NLD, key_NLD = self.query_key(x_NLD).chunk(2, dim=-1)
+        # A softmax over nothing is NaN: an empty sequence attends to its padding and is zeroed afterwards.
+        attendable_NL = mask_NL | ~mask_NL.any(dim=1, keepdim=True)
+        attended_NHLE = F.scaled_dot_product_attention(
+            self._split(query_NLD),
+            self._split(key_NLD),
+            self._split(value_NLE),
+            attn_mask=attendable_NL[:, None, None, :],
+        )
+        return attended_NHLE.transpose(1, 2).flatten(2)
+
+    def _split(self, x_NLD: Tensor) -> Tensor:
+        n, length, width = x_NLD.shape
+        return x_NLD.reshape(n, length, self.heads, width // self.heads).transpose(1, 2)
+
+
+def soft_pool(x_NLD: Tensor, mask_NL: Tensor) -> Tensor:
+    """SoftPool (Stergiou et al., 2021) over the sequence, `[N, D]`: per channel c
+    `f_c = sum_i softmax_i(x_ic) x_ic` over unmasked positions i; zeros for an empty sequence."""
+    mask_NL1 = mask_NL[:, :, None]
+    # A finite floor, not -inf: an empty sequence must not give NaN, and its products below are zero.
+    logit_NLD = x_NLD.masked_fill(~mask_NL1, torch.finfo(x_NLD.dtype).min)
+    weight_NLD = torch.softmax(logit_NLD, dim=1)
+    return (weight_NLD * x_NLD * mask_NL1).sum(dim=1)

@@ -1,0 +1,172 @@
+"""MM-SS (Gong, Jia, Jing, 2024, arXiv 2402.18107). Equation numbers follow the paper, `D-..` are the open
+decisions of `benchmark.core.decisions`.
+
+The code reads in the order the data flows: `bert` and `vision` (4.1) -> `interactions` (4.2) -> the target
+task here (4.3) -> `subtasks` and `pseudo_labels` (4.4, A.1) -> the total loss here (4.5).
+
+B rows, N distinct reviews of a batch, R training reviews, K tasks (the target, then S subtasks), D = d_t = d_v,
+G = d_g.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.core.model import Departure, RankingLoss, RankingModel, Tokenizer
+from benchmark.core.types import Batch, CorpusShape
+from mmss.bert import TextEncoder
+from mmss.config import INTERACTIONS, SCRATCH, Config
+from mmss.interactions import Interactions, States
+from mmss.pseudo_labels import PseudoLabels
+from mmss.subtasks import Subtasks
+from mmss.vision import VisualEncoder
+
+
+class MMSS(RankingModel):
+    """Multimodal interactions, trained with self-supervised subtasks."""
+
+    title = "MM-SS"
+    reference = "Gong, Jia, Jing, 2024, arXiv 2402.18107"
+    config_class = Config
+    reads_images = True
+    quick: ClassVar[Mapping[str, Any]] = {
+        "encoder": SCRATCH,
+        "scratch_layers": 2,
+        "scratch_width": 32,
+        "scratch_heads": 2,
+        "encoder_learning_rate": 1e-3,
+        "encoder_dropout": 0.0,
+        "width": 32,
+        "d_g": 32,
+    }
+    departures = (
+        Departure(
+            "no code was released", "everything follows the paper's equations and the decisions `D-..`"
+        ),
+        Departure("Eq. 13 has a max(0, .)", "without it the printed sum has no minimum"),
+        Departure(
+            "Eq. 21 by its first line (D-OFFSET)", "the second printed line does not equal the first line"
+        ),
+        Departure(
+            "masked means, softmaxes and distances everywhere",
+            "a product's scores must not depend on what else is in the batch",
+            ("P16", "P17"),
+        ),
+        Departure(
+            "a review that stands in several rows of a batch counts once in Eq. 14",
+            "the mean is over reviews, and a negative drawn often is one review",
+        ),
+        Departure(
+            "anchors and covariances (Eq. 17, 18) are taken over the reviews visited in the epoch",
+            "a review that no training pair holds has no representation of that epoch",
+        ),
+    )
+
+    def __init__(self, config: Config, corpus: CorpusShape) -> None:
+        super().__init__(config, corpus)
+        self.config: Config = config
+        self.text_encoder = TextEncoder(config, corpus)
+        self.product_vision = VisualEncoder(config, corpus.roi_width)
+        self.review_vision = (
+            self.product_vision if config.visual_shared else VisualEncoder(config, corpus.roi_width)
+        )
+        self.interactions = Interactions(config) if config.has_interactions else None
+        n_features = len(INTERACTIONS) if config.has_interactions else 4
+        self.represent = nn.Linear(n_features * config.width, config.d_g)
+        self.predict = nn.Linear(config.d_g, 1)
+        self.subtasks = Subtasks(config) if config.subtasks else None
+        self.pseudo_labels: PseudoLabels | None = None
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return "joint" if self.config.encoder == SCRATCH else "bert"
+
+    def score(self, batch: Batch) -> Tensor:
+        """yhat_g (Eq. 8), the only output at inference."""
+        _, score_B = self.target(self.features(batch))
+        return score_B
+
+    def features(self, batch: Batch) -> dict[str, Tensor]:
+        """What Eq. 6 concatenates, by name, `[B, D]` each: the five interactions, or without module (b) the
+        four pooled modalities."""
+        pt, rt = self._text(batch)
+        pv = States(self.product_vision(batch.products), batch.products.roi_mask_NV)
+        rv = States(self.review_vision(batch.reviews), batch.reviews.roi_mask_NV)
+        if self.interactions is not None:
+            return self.interactions(pt, pv, rt, rv, batch.product_B, batch.review_B)  # type: ignore[no-any-return]
+        return {
+            "pt": pt.pooled()[batch.product_B],
+            "pv": pv.pooled()[batch.product_B],
+            "rt": rt.pooled()[batch.review_B],
+            "rv": rv.pooled()[batch.review_B],
+        }
+
+    def target(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Eq. 6-8: (f_g* `[B, G]`, yhat_g `[B]`)."""
+        f_c_B = torch.cat(list(features.values()), dim=1)
+        representation_BG = nn.functional.gelu(self.represent(f_c_B))
+        return representation_BG, self.predict(representation_BG).squeeze(-1)
+
+    def loss(self, batch: Batch, ranking_loss: RankingLoss) -> Tensor:
+        """Eq. 16: the ranking loss of the target (Eq. 13) plus the balanced subtasks (Eq. 15).
+
+        In training it also notes the representations, from which the pseudo labels move.
+        """
+        features = self.features(batch)
+        representation_BG, score_B = self.target(features)
+        loss = ranking_loss(score_B, batch)
+        if self.subtasks is None or self.pseudo_labels is None:
+            return loss
+        row_N, kept_N = batch.reviews.row_N, first_rows(batch.review_B, len(batch.reviews))
+        own_SNG, prediction_SN = self.subtasks({name: f_BD[kept_N] for name, f_BD in features.items()})
+        pseudo_SN, label_N = self.pseudo_labels.of(row_N)
+        loss = loss + self.subtasks.balanced_loss(prediction_SN, pseudo_SN, label_N)
+        if self.training:
+            self.pseudo_labels.observe(row_N, torch.cat([representation_BG[None, kept_N], own_SNG]))
+        return loss
+
+    def parameter_groups(self, learning_rate: float) -> Iterable[dict[str, Any]]:
+        """The encoder at its own learning rate, all others at the given one (A.2)."""
+        encoder = list(self.text_encoder.bert.parameters())
+        known = {id(parameter) for parameter in encoder}
+        rest = [parameter for parameter in self.parameters() if id(parameter) not in known]
+        return [
+            {"params": encoder, "lr": self.config.encoder_learning_rate},
+            {"params": rest, "lr": learning_rate},
+        ]
+
+    def start_training(self, review_label_R: Tensor) -> None:
+        """y_s^(1) = y_g for every review and subtask."""
+        if self.subtasks is not None:
+            device = self.predict.weight.device
+            self.pseudo_labels = PseudoLabels(review_label_R, self.config, device)
+
+    def end_epoch(self, epoch: int) -> dict[str, Any]:
+        """Move the pseudo labels; returns their trajectory's statistics and the sigmas of Eq. 15."""
+        if self.subtasks is None or self.pseudo_labels is None:
+            return {}
+        sigma = dict(zip(self.config.subtasks, self.subtasks.sigmas().tolist(), strict=True))
+        return {"pseudo_labels": self.pseudo_labels.end_epoch(), "sigma": sigma}
+
+    def training_state(self) -> dict[str, Tensor]:
+        """`label` `[R]` and `pseudo_label` `[S, R]` as training left them."""
+        return {} if self.pseudo_labels is None else self.pseudo_labels.state()
+
+    def _text(self, batch: Batch) -> tuple[States, States]:
+        """T^p and T^r of the distinct products and reviews."""
+        products, reviews = batch.products, batch.reviews
+        return (
+            States(self.text_encoder(products), products.token_mask_NT),
+            States(self.text_encoder(reviews), reviews.token_mask_NT),
+        )
+
+
+def first_rows(review_B: Tensor, n_reviews: int) -> Tensor:
+    """`[N]`: the first row of each distinct review, so that every review counts once."""
+    rows_B = torch.arange(len(review_B), device=review_B.device)
+    unseen_N = torch.full((n_reviews,), len(review_B), device=review_B.device)
+    return unseen_N.scatter_reduce(0, review_B, rows_B, "amin")

@@ -1,0 +1,364 @@
+"""SSP-Label (4.4, A.1): one pseudo label per (training review, subtask), derived from the representations.
+
+In the order of the paper: anchor (Eq. 17), distance (Eq. 18), estimate (Eq. 19-21), update (Eq. 11-12),
+then the store that carries them through training.
+
+R training reviews, N some of them, K tasks (the target first, then the S subtasks), G = d_g.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmark.core.errors import TrainingError
+from mmss.config import Config
+
+LABEL_LIMIT = 4.0
+"""Bound of the symmetric clamp (D-CLAMP): the largest helpfulness label."""
+CHUNK_REVIEWS = 16_384
+"""Reviews that are brought to float64 at a time."""
+FULL_PRECISION_BYTES = 512 * 2**20
+"""Stored representations above this size are kept in float16: half the memory, and a relative error of
+5e-4 is far below what an epoch of training moves them."""
+FIRST_RIDGE, LAST_RIDGE = 1e-10, 1.0
+"""A covariance that cannot be factorised gets a ridge of these shares of its mean variance, times ten each."""
+
+Chunks = Callable[[], Iterator[tuple[Tensor, Tensor]]]
+"""() -> (label_N, representation_NG) in float64, review block by review block; may be called repeatedly."""
+
+
+# Anchor, Eq. 17
+
+
+def anchor(chunks: Chunks, kind: str = "representation") -> Tensor:
+    """A_k `[G]`: the centroid of the representations, weighted by sigmoid(label) (D-EPS)."""
+    total_G: Tensor | float = 0.0
+    weight: Tensor | float = 0.0
+    for label_N, f_NG in chunks():
+        weight_N = torch.sigmoid(label_N) if kind == "representation" else torch.ones_like(label_N)
+        total_G = total_G + weight_N @ f_NG
+        weight = weight + weight_N.sum()
+    return torch.as_tensor(total_G / weight)
+
+
+# Distance, Eq. 18
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Sigma_k by its Cholesky factor, and how it came about."""
+
+    factor_GG: Tensor | None
+    """Lower Cholesky factor; None for the Euclidean distance."""
+    shrinkage: float
+    """Weight of the scaled identity."""
+    ridge: float
+    """Ridge that had to be added before the factorisation succeeded, as a share of the mean variance."""
+
+
+def spread(chunks: Chunks, anchor_G: Tensor, kind: str, ridge: float) -> Spread:
+    """Sigma_k about the anchor (D-COV), ready to solve with.
+
+    `ledoit-wolf`: `(1 - w) S + w mu I` with S the second moment about the anchor, mu = tr(S)/G and the
+    weight w of Ledoit and Wolf (2004), for a centre that is given instead of estimated. `ridge`: `S + ridge
+    mu I`. `diagonal`: S's diagonal. `euclidean`: none.
+    """
+    if kind == "euclidean":
+        return Spread(None, 0.0, 0.0)
+    second_GG, fourth, count = _moments(chunks, anchor_G)
+    size = len(anchor_G)
+    mean_variance = float(second_GG.trace()) / size
+    identity_GG = torch.eye(size, dtype=second_GG.dtype, device=second_GG.device)
+    shrinkage = 0.0
+    if kind == "ledoit-wolf":
+        shrinkage = ledoit_wolf_weight(second_GG, fourth, count)
+        sigma_GG = (1 - shrinkage) * second_GG + shrinkage * mean_variance * identity_GG
+    elif kind == "ridge":
+        sigma_GG = second_GG + ridge * mean_variance * identity_GG
+    else:
+        sigma_GG = torch.diag(second_GG.diagonal())
+    factor_GG, raised = robust_cholesky(sigma_GG)
+    return Spread(factor_GG, shrinkage, raised)
+
+
+def _moments(chunks: Chunks, anchor_G: Tensor) -> tuple[Tensor, float, int]:
+    """(mean of z z^T `[G, G]`, mean of |z|^4, number of reviews), for z = f - A."""
+    size = len(anchor_G)
+    second_GG = torch.zeros(size, size, dtype=anchor_G.dtype, device=anchor_G.device)
+    fourth, count = 0.0, 0
+    for _, f_NG in chunks():
+        z_NG = f_NG - anchor_G
+        second_GG += z_NG.T @ z_NG
+        fourth += float(z_NG.square().sum(dim=1).square().sum())
+        count += len(z_NG)
+    return second_GG / count, fourth / count, count
+
+
+def ledoit_wolf_weight(second_GG: Tensor, fourth: float, count: int) -> float:
+    """Optimal weight of the scaled identity (Ledoit and Wolf, 2004), in [0, 1]:
+    `min(b^2, d^2) / d^2` with `d^2 = |S - mu I|^2` and `b^2 = (mean |z|^4 - |S|^2) / n`."""
+    size = len(second_GG)
+    squared = float(second_GG.square().sum())
+    d2 = squared - float(second_GG.trace()) ** 2 / size
+    b2 = (fourth - squared) / count
+    if d2 <= 0:
+        return 1.0  # S is a multiple of the identity already
+    return min(max(b2, 0.0), d2) / d2
+
+
+def robust_cholesky(sigma_GG: Tensor) -> tuple[Tensor, float]:
+    """(lower factor, ridge that was needed as a share of the mean variance; 0 where none was).
+
+    Raises ValueError where even a ridge of the mean variance does not help.
+    """
+    size = len(sigma_GG)
+    # Representations that are all alike have no variance at all: any positive scale gives distance 0.
+    mean_variance = max(float(sigma_GG.trace()) / size, torch.finfo(sigma_GG.dtype).tiny ** 0.5)
+    identity_GG = torch.eye(size, dtype=sigma_GG.dtype, device=sigma_GG.device)
+    ridge = 0.0
+    while ridge <= LAST_RIDGE:
+        factor_GG, info = torch.linalg.cholesky_ex(sigma_GG + ridge * mean_variance * identity_GG)
+        if not int(info) and bool(torch.isfinite(factor_GG).all()):
+            return factor_GG, ridge
+        ridge = FIRST_RIDGE if ridge == 0.0 else 10 * ridge
+    raise ValueError("the covariance cannot be factorised, not even with a ridge of its mean variance")
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """What Eq. 18 needs of one task: anchor, Sigma and s_k."""
+
+    anchor_G: Tensor
+    spread: Spread
+    scale: float
+    """s_k (D-SCALE)."""
+
+    def distance(self, f_NG: Tensor) -> Tensor:
+        """chi_k `[N]`, by a triangular solve: `|L^-1 (f - A)|^2 = (f - A)^T Sigma^-1 (f - A)`."""
+        z_NG = f_NG.to(self.anchor_G.dtype) - self.anchor_G
+        if self.spread.factor_GG is not None:
+            z_NG = torch.linalg.solve_triangular(self.spread.factor_GG, z_NG.T, upper=False).T
+        return z_NG.square().sum(dim=1).sqrt() / math.sqrt(self.scale)
+
+
+def fit_distribution(chunks: Chunks, config: Config) -> Distribution:
+    """Anchor, Sigma and scale of one task. Raises ValueError for values that are not finite."""
+    anchor_G = anchor(chunks, config.anchor)
+    if not bool(torch.isfinite(anchor_G).all()):
+        raise ValueError("the anchor is not finite")
+    fitted = Distribution(anchor_G, spread(chunks, anchor_G, config.covariance, config.ridge), 1.0)
+    scale = 1.0
+    if config.distance_scale == "dim":
+        scale = float(len(anchor_G))
+    elif config.distance_scale == "rms":
+        squared, count = 0.0, 0
+        for _, f_NG in chunks():
+            squared += float(fitted.distance(f_NG).square().sum())
+            count += len(f_NG)
+        scale = squared / count or 1.0
+    return Distribution(anchor_G, fitted.spread, scale)
+
+
+# Estimate, Eq. 19-21
+
+
+def estimate(label_N: Tensor, chi_s_N: Tensor, chi_g_N: Tensor, config: Config) -> Tensor:
+    """The offset label `[N]` of one subtask.
+
+    `derived` is the mean of the ratio (Eq. 19) `alpha1 chi_s / (chi_g + e) y_g` and the difference (Eq. 20)
+    `y_g + alpha2 (chi_s - chi_g)`, which is Eq. 21's first line. `printed` is its second line,
+    `y_g + (2 chi_s - alpha1 (chi_g + e) y_g) / (2 (chi_g + e))`, which does not follow from it.
+    """
+    denominator_N = chi_g_N + config.offset_epsilon
+    if config.offset == "derived":
+        ratio_N = config.alpha1 * chi_s_N / denominator_N * label_N
+        difference_N = label_N + config.alpha2 * (chi_s_N - chi_g_N)
+        value_N = (ratio_N + difference_N) / 2
+    else:
+        value_N = label_N + (2 * chi_s_N - config.alpha1 * denominator_N * label_N) / (2 * denominator_N)
+    return value_N.clamp(-LABEL_LIMIT, LABEL_LIMIT) if config.label_clamp == "symmetric" else value_N
+
+
+# Update, Eq. 11-12
+
+
+def smoothed(previous: Tensor, value: Tensor, epoch: int) -> Tensor:
+    """Eq. 12: the labels of epoch i > 1, `b value + (1 - b) previous` with `b = 2 / (i + 1)`."""
+    weight = 2.0 / (epoch + 1)
+    return weight * value + (1 - weight) * previous
+
+
+class PseudoLabels:
+    """The labels of all training reviews and what is needed to move them.
+
+    The labels of epoch 1 are the human ones. With `label_update=epoch` the labels of epoch i + 1 are set at
+    the end of epoch i from the representations last seen in it; with `batch`, at a review's first visit in
+    epoch i + 1, from its representation then and the anchors and covariances of epoch i. Either way a review
+    that is not visited keeps its label, and anchors are taken over the reviews visited in the epoch.
+
+    Everything lives on the model's device, so that observing a batch never waits for a transfer.
+    """
+
+    def __init__(self, label_R: Tensor, config: Config, device: torch.device | str) -> None:
+        self.config = config
+        self.tasks = ("g", *config.subtasks)
+        self.epoch = 1
+        n_reviews = len(label_R)
+        self.label_R = label_R.detach().to(device=device, dtype=torch.float32, copy=True)
+        self.pseudo_SR = self.label_R.repeat(len(config.subtasks), 1)
+        size = len(self.tasks) * n_reviews * config.d_g
+        storage = torch.float32 if 4 * size <= FULL_PRECISION_BYTES else torch.float16
+        self.representation_KRG = torch.zeros(
+            len(self.tasks), n_reviews, config.d_g, dtype=storage, device=device
+        )
+        self.visited_R = torch.zeros(n_reviews, dtype=torch.bool, device=device)
+        self.distributions: dict[str, Distribution] = {}
+        self._before_SR = self.pseudo_SR.clone()
+        self._sample_rows = _spread_rows(self.label_R, config.sample_reviews)
+
+    def of(self, row_N: Tensor) -> tuple[Tensor, Tensor]:
+        """(pseudo labels `[S, N]`, human labels `[N]`) of review rows."""
+        return self.pseudo_SR[:, row_N], self.label_R[row_N]
+
+    @torch.no_grad()
+    def observe(self, row_N: Tensor, representation_KNG: Tensor) -> None:
+        """Note the representations of distinct review rows, as the model has them in this step."""
+        if self.config.label_update == "batch" and self.distributions:
+            self._update_batch(row_N, representation_KNG)
+        self.representation_KRG[:, row_N] = representation_KNG.detach().to(self.representation_KRG.dtype)
+        self.visited_R[row_N] = True
+
+    @torch.no_grad()
+    def end_epoch(self) -> dict[str, Any]:
+        """Fit anchors and covariances to this epoch, move the labels, and say how they moved (JSON values).
+
+        Raises TrainingError naming epoch and task where a value is not finite.
+        """
+        rows_N = self.visited_R.nonzero().squeeze(1)
+        report: dict[str, Any] = {"reviews_visited": len(rows_N)}
+        if len(rows_N):
+            for index, task in enumerate(self.tasks):
+                self.distributions[task] = self._fit(task, self._chunks(index, rows_N))
+            mean_chi = self._update_epoch(rows_N)
+            report["tasks"] = {
+                task: self._task_report(task, index, rows_N, mean_chi[index])
+                for index, task in enumerate(self.tasks)
+            }
+        report["samples"] = self._sample_report()
+        self._before_SR.copy_(self.pseudo_SR)
+        self.visited_R.zero_()
+        self.epoch += 1
+        return report
+
+    def state(self) -> dict[str, Tensor]:
+        """Labels as they stand, on the CPU: `label` `[R]` and `pseudo_label` `[S, R]`."""
+        return {"label": self.label_R.cpu(), "pseudo_label": self.pseudo_SR.cpu()}
+
+    def _update_epoch(self, rows_N: Tensor) -> list[float]:
+        """Distances of all visited reviews, and with `label_update=epoch` their new labels; the mean
+        distance of each task."""
+        totals = torch.zeros(len(self.tasks), dtype=torch.float64)
+        for rows in torch.split(rows_N, CHUNK_REVIEWS):
+            chi_KN = self._distances(self.representation_KRG[:, rows])
+            totals += chi_KN.sum(dim=1).cpu()
+            if self.config.label_update == "epoch":
+                self._move(rows, chi_KN, self.epoch + 1)
+        return [float(total) / len(rows_N) for total in totals]
+
+    def _update_batch(self, row_N: Tensor, representation_KNG: Tensor) -> None:
+        fresh_N = ~self.visited_R[row_N]
+        self._move(row_N[fresh_N], self._distances(representation_KNG[:, fresh_N].detach()), self.epoch)
+
+    def _distances(self, representation_KNG: Tensor) -> Tensor:
+        """chi `[K, N]` in float64."""
+        return torch.stack(
+            [
+                self.distributions[task].distance(f)
+                for task, f in zip(self.tasks, representation_KNG, strict=True)
+            ]
+        )
+
+    def _move(self, row_N: Tensor, chi_KN: Tensor, epoch: int) -> None:
+        """Set the labels of `epoch` for these reviews (Eq. 19-21, then 12)."""
+        label_N = self.label_R[row_N].double()
+        for index, task in enumerate(self.tasks[1:]):
+            value_N = estimate(label_N, chi_KN[1 + index], chi_KN[0], self.config)
+            moved_N = smoothed(self.pseudo_SR[index, row_N].double(), value_N, epoch)
+            if not bool(torch.isfinite(moved_N).all()):
+                raise TrainingError(
+                    f"epoch {self.epoch}, subtask {task}: a pseudo label is not finite "
+                    f"(largest distance {float(chi_KN.max()):.3g}). {_ADVICE}"
+                )
+            self.pseudo_SR[index, row_N] = moved_N.float()
+
+    def _chunks(self, task: int, rows_N: Tensor) -> Chunks:
+        """Current labels and stored representations of one task, block by block in float64."""
+        label_R = self.label_R if task == 0 else self.pseudo_SR[task - 1]
+
+        def blocks() -> Iterator[tuple[Tensor, Tensor]]:
+            for rows in torch.split(rows_N, CHUNK_REVIEWS):
+                yield label_R[rows].double(), self.representation_KRG[task, rows].double()
+
+        return blocks
+
+    def _fit(self, task: str, chunks: Chunks) -> Distribution:
+        try:
+            return fit_distribution(chunks, self.config)
+        except ValueError as error:
+            name = "target task" if task == "g" else f"subtask {task}"
+            raise TrainingError(f"epoch {self.epoch}, {name}: {error}. {_ADVICE}") from error
+
+    def _task_report(self, task: str, index: int, rows_N: Tensor, mean_chi: float) -> dict[str, Any]:
+        fitted = self.distributions[task].spread
+        report: dict[str, Any] = {
+            "mean_chi": mean_chi,
+            "shrinkage": fitted.shrinkage,
+            "ridge_raised_to": fitted.ridge,
+        }
+        if index:
+            moved_N = self.pseudo_SR[index - 1, rows_N] - self._before_SR[index - 1, rows_N]
+            report |= summary(self.pseudo_SR[index - 1]) | {"mean_change": float(moved_N.abs().mean())}
+        return report
+
+    def _sample_report(self) -> dict[str, Any]:
+        rows = self._sample_rows
+        return {
+            "row": rows.tolist(),
+            "label": self.label_R[rows].tolist(),
+            **{task: self.pseudo_SR[index, rows].tolist() for index, task in enumerate(self.tasks[1:])},
+        }
+
+
+_ADVICE = "Lower the learning rate (--set train.learning_rate=..., mmss.encoder_learning_rate=...)."
+
+
+def summary(label_R: Tensor) -> dict[str, float]:
+    """Mean, standard deviation, extremes and quartiles of one subtask's labels."""
+    values = label_R.double()
+    low, median, high = torch.quantile(
+        values, torch.tensor([0.25, 0.5, 0.75], dtype=values.dtype, device=values.device)
+    ).tolist()
+    return {
+        "mean": float(values.mean()),
+        "sd": float(values.std(correction=0)),
+        "min": float(values.min()),
+        "q25": low,
+        "median": median,
+        "q75": high,
+        "max": float(values.max()),
+    }
+
+
+def _spread_rows(label_R: Tensor, count: int) -> Tensor:
+    """Up to `count` review rows whose labels cover the range: evenly spaced in the order of the labels."""
+    order = torch.argsort(label_R, stable=True)
+    if count <= 0:
+        return order[:0]
+    places = torch.linspace(0, len(order) - 1, min(count, len(order)), dtype=torch.float64)
+    return order[places.round().long().to(order.device)]

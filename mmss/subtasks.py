@@ -1,0 +1,82 @@
+"""Subtasks (4.4) and their balanced loss (4.5).
+
+N distinct reviews of a batch, S subtasks, D = d_t, G = d_g.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mmss.config import Config
+
+LOG_VARIANCE_LIMIT = 10.0
+"""log sigma^2 stays within plus and minus this (D-UNCERT)."""
+
+
+class Subtask(nn.Module):
+    """Eq. 9: `f_s* = GELU(Linear_s(f_s))`, `yhat_s = MLP_s(f_s*)`."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.represent = nn.Linear(config.width, config.d_g)
+        hidden = config.d_g // 2
+        self.predict = (
+            nn.Sequential(nn.Linear(config.d_g, hidden), nn.GELU(), nn.Linear(hidden, 1))
+            if config.subtask_mlp == "hidden"
+            else nn.Linear(config.d_g, 1)
+        )
+
+    def forward(self, f_ND: Tensor) -> tuple[Tensor, Tensor]:
+        """(f_s* `[N, G]`, yhat_s `[N]`)."""
+        representation_NG = nn.functional.gelu(self.represent(f_ND))
+        return representation_NG, self.predict(representation_NG).squeeze(-1)
+
+
+class Subtasks(nn.Module):
+    """All subtasks that were not dropped, and the uncertainties that balance their losses."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.regulariser = config.uncertainty
+        self.tasks = nn.ModuleDict({name: Subtask(config) for name in config.subtasks})
+        self.log_variance_S = nn.Parameter(torch.zeros(len(config.subtasks)))
+        """log sigma_s^2."""
+
+    def forward(self, f: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Interactions `f_ND` by name -> (f_s* `[S, N, G]`, yhat_s `[S, N]`)."""
+        outputs = [task(f[name]) for name, task in self.tasks.items()]
+        return torch.stack([pair[0] for pair in outputs]), torch.stack([pair[1] for pair in outputs])
+
+    def balanced_loss(self, prediction_SN: Tensor, pseudo_SN: Tensor, label_N: Tensor) -> Tensor:
+        """Eq. 14 and 15 as one scalar; exactly 0 while every L_s is (as in epoch 1)."""
+        with torch.no_grad():
+            self.log_variance_S.clamp_(-LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT)
+        return balance(
+            subtask_losses(prediction_SN, pseudo_SN, label_N), self.log_variance_S, self.regulariser
+        )
+
+    def sigmas(self) -> Tensor:
+        """sigma_s, `[S]`, detached."""
+        return torch.exp(0.5 * self.log_variance_S.detach())
+
+
+def subtask_losses(prediction_SN: Tensor, pseudo_SN: Tensor, label_N: Tensor) -> Tensor:
+    """Eq. 14, `[S]`: `L_s = mean_i tanh(|y_s(i) - y_g(i)|) |yhat_s(i) - y_s(i)|`."""
+    weight_SN = torch.tanh((pseudo_SN - label_N).abs())
+    return (weight_SN * (prediction_SN - pseudo_SN).abs()).mean(dim=1)
+
+
+def balance(loss_S: Tensor, log_variance_S: Tensor, regulariser: str) -> Tensor:
+    """Eq. 15: `sum_s L_s / (2 sigma_s^2) + log sigma_s` (`kendall`), or with `log(1 + sigma_s^2)`
+    (`log1p`; Liebel and Koerner, 2018).
+
+    While every L_s is exactly 0 the sum and its gradient are 0, so the sigmas are frozen: the log term
+    alone would push them down without bound.
+    """
+    if regulariser == "kendall":
+        penalty_S = 0.5 * log_variance_S
+    else:
+        penalty_S = torch.log1p(torch.exp(log_variance_S))
+    total = (0.5 * torch.exp(-log_variance_S) * loss_S + penalty_S).sum()
+    return torch.where((loss_S == 0).all(), torch.zeros_like(total), total)

@@ -1,0 +1,34 @@
+"""Visual encoder (4.1): self-attention over all RoIs of an item, and a linear projection to d_v.
+
+N items, V RoIs, F RoI width, D = d_v.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from benchmark.core.types import Items
+from mmss.attention import SelfAttention
+from mmss.config import Config
+
+
+class VisualEncoder(nn.Module):
+    """RoI features of an item to its states V^p or V^r, in the order of D-VISORDER."""
+
+    def __init__(self, config: Config, roi_width: int) -> None:
+        super().__init__()
+        self.attend_first = config.visual_order == "attend-then-project"
+        width = roi_width if self.attend_first else config.width
+        # A corpus without images has RoIs of width 1, which several heads cannot share.
+        heads = config.attention_heads if width % config.attention_heads == 0 else 1
+        self.attention = SelfAttention(width, heads, residual=config.attention_residual)
+        self.project = nn.Linear(roi_width, config.width)
+
+    def forward(self, items: Items) -> Tensor:
+        """States `[N, V, D]`; zero at padding, so all zero for an item without images."""
+        assert items.roi_NVF is not None
+        mask_NV = items.roi_mask_NV
+        if self.attend_first:
+            return self.attention.then_project(items.roi_NVF, mask_NV, self.project)
+        states_NVD: Tensor = self.attention(self.project(items.roi_NVF), mask_NV)
+        return states_NVD
