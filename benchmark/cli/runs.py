@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -91,9 +93,10 @@ def run(
         device=device,
         shuffle_labels=shuffle_labels,
     )
-    job = Job(
-        choices, data, results, jobs, cache, vectors, labels_from_votes, keep_weights, force, fail_fast, json_
+    options = JobOptions(
+        data, results, jobs, cache, vectors, labels_from_votes, keep_weights, force, fail_fast, json_
     )
+    job = Job([choices], options)
     if dry_run:
         job.show_plan()
     else:
@@ -145,9 +148,10 @@ def ablate(
         drops=((), *parse_drops(drop)),
         device=device,
     )
-    job = Job(
-        choices, data, results, jobs, cache, vectors, labels_from_votes, keep_weights, force, fail_fast, json_
+    options = JobOptions(
+        data, results, jobs, cache, vectors, labels_from_votes, keep_weights, force, fail_fast, json_
     )
+    job = Job([choices], options)
     if dry_run:
         job.show_plan()
         return
@@ -159,38 +163,50 @@ def ablate(
         raise typer.Exit(EXIT_RUN_FAILED)
 
 
-class Job:
-    """A plan and how to carry it out: what `run`, `ablate` and `multiverse` share."""
+@dataclass(frozen=True)
+class JobOptions:
+    """How a job is carried out: nothing here changes a number, but for where the data comes from."""
 
-    def __init__(
-        self,
-        choices: Choices,
-        data: Path | None,
-        results: Path,
-        jobs: int | None,
-        cache: Path | None,
-        vectors: Path | None,
-        labels_from_votes: bool,
-        keep_weights: bool,
-        force: bool,
-        fail_fast: bool,
-        json_: bool,
-    ) -> None:
+    data: Path | None
+    results: Path
+    jobs: int | None
+    cache: Path | None
+    vectors: Path | None = None
+    labels_from_votes: bool = False
+    keep_weights: bool = False
+    force: bool = False
+    fail_fast: bool = False
+    json: bool = False
+
+
+class Job:
+    """A plan and how to carry it out: what `run`, `ablate` and `multiverse` share.
+
+    Several choices (of the same data sets and categories) make one plan.
+    """
+
+    def __init__(self, choices: Sequence[Choices], options: JobOptions) -> None:
         from benchmark import records
         from benchmark.plan import expand, make_plan
 
-        self.json = json_
-        self.results = results
-        self.keep_weights = keep_weights
-        self.fail_fast = fail_fast
+        self.options = options
+        self.json = options.json
+        self.results = options.results
         self.source, corpora = open_data(
-            choices.datasets, choices.categories, data, cache, vectors, labels_from_votes, quiet=json_
+            choices[0].datasets,
+            choices[0].categories,
+            options.data,
+            options.cache,
+            options.vectors,
+            options.labels_from_votes,
+            quiet=options.json,
         )
-        self.specs = expand(choices, corpora)
-        self.plan: Plan = make_plan(self.specs, results, force)
-        self.jobs = jobs or self._default_jobs()
+        self.specs_of = [expand(chosen, corpora) for chosen in choices]
+        self.specs = [spec for specs in self.specs_of for spec in specs]
+        self.plan: Plan = make_plan(self.specs, self.results, options.force)
+        self.jobs = options.jobs or self._default_jobs()
         for corpus in corpora:
-            records.write_data(results, corpus)
+            records.write_data(self.results, corpus)
 
     def _default_jobs(self) -> int:
         from benchmark.plan import default_jobs
@@ -243,13 +259,15 @@ class Job:
         plan, failed, finished, seconds = self.plan, [], 0, 0.0
         if not self.json:
             say(self.headline() + (f", {self.jobs} at a time" if plan.to_do else ""))
-        import time
-
         started = time.monotonic()
         with _terminable(), RunsProgress(plan.to_do, self.jobs, self.results, quiet=self.json) as progress:
             try:
                 outcomes = run_all(
-                    plan.to_do, self.source, self.results, jobs=self.jobs, keep_weights=self.keep_weights
+                    plan.to_do,
+                    self.source,
+                    self.results,
+                    jobs=self.jobs,
+                    keep_weights=self.options.keep_weights,
                 )
                 with contextlib.closing(outcomes):
                     for outcome in outcomes:
@@ -257,7 +275,7 @@ class Job:
                         finished += outcome.ok
                         if not outcome.ok:
                             failed.append(outcome)
-                            if self.fail_fast:
+                            if self.options.fail_fast:
                                 break
             except KeyboardInterrupt:
                 progress.stop.set()

@@ -1,0 +1,133 @@
+"""`bench multiverse`: what the open decisions move."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from benchmark import models
+from benchmark.cli import common
+from benchmark.cli.common import handled, say
+from benchmark.core.errors import EXIT_RUN_FAILED, UsageError
+
+if TYPE_CHECKING:
+    from benchmark.cli.runs import Job
+    from benchmark.multiverse import Effect, Variant
+    from benchmark.records import RunSpec, StoredRun
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(multiverse)
+
+
+@handled
+def multiverse(
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--vary", metavar="D-ID,...", help="Decisions to vary, see `bench decisions`; repeatable."
+        ),
+    ] = None,
+    method: Annotated[str, typer.Option("--method", help="Whose decisions.")] = models.PROPOSED,
+    all_single: Annotated[
+        bool, typer.Option("--all-single", help="One decision at a time (of all decisions, without --vary).")
+    ] = False,
+    dataset: common.Datasets = None,
+    category: common.Categories = None,
+    seeds: common.Seeds = "0,1,2,3,4",
+    data: common.DataRoot = None,
+    results: common.Results = common.DEFAULT_RESULTS,
+    preset: common.Preset = None,
+    protocol: common.Protocol = "fair",
+    set_: common.Set = None,
+    jobs: common.Jobs = None,
+    device: common.Device = "auto",
+    vectors: common.Vectors = None,
+    cache: common.Cache = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE", help="Also draw it, as .png, .pdf or .svg.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be run; do nothing.")] = False,
+    json_: common.Json = False,
+) -> None:
+    """Run the alternatives of open decisions and print what each choice moves, largest first.
+
+    For clothing of both data sets unless told otherwise. Without --all-single the options of several
+    decisions are combined.
+    """
+    from benchmark.cli.runs import Job, JobOptions
+    from benchmark.data.catalog import CATEGORIES, DATASETS
+    from benchmark.multiverse import plot as draw
+    from benchmark.multiverse import render, to_json, variants
+    from benchmark.plan import Choices, parse_seeds, pick
+
+    wanted = [name for part in vary or () for name in part.split(",") if name.strip()]
+    if not wanted and not all_single:
+        raise UsageError("say what to vary: --vary D-OFFSET,D-NEG, or --all-single for every decision.")
+    models.get(method)
+    varied = variants(wanted, method, all_single)
+    choices = [
+        Choices(
+            datasets=pick("dataset", dataset or (), DATASETS),
+            categories=pick("category", category or ("clothing",), CATEGORIES),
+            methods=(method,),
+            seeds=parse_seeds(seeds),
+            preset=preset or "quick",
+            protocol=protocol,
+            overrides=(*(set_ or ()), *overrides),
+            device=device,
+        )
+        for overrides in ((), *(variant.overrides for variant in varied))
+    ]
+    options = JobOptions(data, results, jobs, cache, vectors, json=json_)
+    job = Job(choices, options)
+    if dry_run:
+        job.show_plan()
+        return
+    failed = job.carry_out(summary=False)
+    effects = _effects(job, varied)
+    if json_:
+        common.print_json(to_json(effects))
+    else:
+        print(render(effects, models.get(method).title, _caption(job, effects)))
+    if plot is not None:
+        draw(effects, plot)
+        say(f"wrote {plot}")
+    if failed:
+        raise typer.Exit(EXIT_RUN_FAILED)
+
+
+def _effects(job: Job, varied: list[Variant]) -> list[Effect]:
+    from benchmark.multiverse import effect
+
+    default, *changed = job.specs_of
+    places = list(dict.fromkeys((spec.dataset, spec.category) for spec in default))
+    return [
+        effect(variant.name, *place, _done(job, default, place), _done(job, specs, place))
+        for variant, specs in zip(varied, changed, strict=True)
+        for place in places
+    ]
+
+
+def _done(job: Job, specs: list[RunSpec], place: tuple[str, str]) -> list[StoredRun]:
+    from benchmark import records
+
+    return [
+        records.load_run(spec.folder(job.results))
+        for spec in specs
+        if (spec.dataset, spec.category) == place and records.is_done(spec, job.results)
+    ]
+
+
+def _caption(job: Job, effects: list[Effect]) -> str:
+    first = job.specs[0]
+    corpus = f"corpus {first.corpus}" + (" (synthetic)" if first.synthetic else "")
+    n_products = {item.result.n_products for item in effects if item.result}
+    seeds = len({spec.seed for spec in job.specs})
+    return (
+        f"{corpus}, preset {first.preset}, protocol {first.protocol}. Points of MAP; crossed seeds x products test, "
+        f"{seeds} seeds, {'/'.join(map(str, sorted(n_products)))} test products, "
+        f"{len(effects)} comparisons, no correction: read the p-values as a screening, not as claims."
+    )
