@@ -50,10 +50,10 @@ CALIBRATION_DRAWS = 200_000
 class MiniSpec:
     """Everything that decides the content of a synthetic corpus. The defaults are `mini`."""
 
-    train_products: int = 40
+    train_products: int = 56
     """Products of the train split, per category."""
-    dev_products: int = 20
-    test_products: int = 30
+    dev_products: int = 24
+    test_products: int = 40
     min_reviews: int = 8
     """Reviews per product, at least; the number is uniform between the two."""
     max_reviews: int = 10
@@ -75,27 +75,27 @@ class MiniSpec:
     """Aspects of a product, of the category's ten."""
     mention_slots: int = 3
     """Clauses of a review that name an aspect or talk of the shop."""
-    detail_slots: int = 3
+    detail_slots: int = 2
     """Clauses of a review that measure something or say nothing."""
-    filler_share: float = 0.6
+    filler_share: float = 0.75
     """Of the detail slots without a measurement: the share that holds a phrase; the others stay empty."""
     off_topic_share: float = 0.5
     """Of the mention slots that miss: the share that needs no product to be recognised."""
-    clutter_share: float = 0.5
+    clutter_share: float = 0.65
     """Of the RoIs that show nothing named in the text: the share that shows clutter."""
-    dull_share: float = 0.5
+    dull_share: float = 0.65
     """Of the RoIs without the product's look: the share that has no look at all."""
     clutter_kinds: int = 4
     """Different sorts of clutter."""
     looks: int = 5
     """Different looks; a product has one."""
-    roi_noise: float = 0.5
+    roi_noise: float = 0.4
     """Standard deviation of a RoI value around its prototype: +-1 for the subject plus +-1 for the look."""
     weight_text: float = 0.6
     """Weight of the part `text` in the latent helpfulness; likewise below."""
-    weight_detail: float = 0.6
-    weight_image_text: float = 1.0
-    weight_image_image: float = 1.0
+    weight_detail: float = 0.5
+    weight_image_text: float = 1.2
+    weight_image_image: float = 1.2
     noise: float = 0.35
     """Standard deviation of what nothing explains, on the scale of the weights."""
     label_shares: tuple[float, ...] = (0.50, 0.22, 0.14, 0.09, 0.05)
@@ -140,10 +140,11 @@ def _check(spec: MiniSpec) -> None:
     for name, least in minima.items():
         if getattr(spec, name) < least:
             raise UsageError(f"synthetic corpus: {name} must be at least {least}, got {getattr(spec, name)}")
-    if not spec.mention_slots <= spec.own_aspects <= N_ASPECTS - spec.mention_slots:
+    slots = spec.mention_slots
+    if not slots <= spec.own_aspects <= N_ASPECTS - slots:
         raise UsageError(
-            f"synthetic corpus: own_aspects must be in {spec.mention_slots}.."
-            f"{N_ASPECTS - spec.mention_slots} ({spec.mention_slots} mention slots, {N_ASPECTS} aspects), got {spec.own_aspects}"
+            f"synthetic corpus: {slots} mention slots and {N_ASPECTS} aspects need "
+            f"{slots} <= own_aspects <= {N_ASPECTS - slots}, got {spec.own_aspects}"
         )
     for field in fields(spec):
         value = getattr(spec, field.name)

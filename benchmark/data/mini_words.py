@@ -87,8 +87,8 @@ ENGLISH = Language(
         "I told my friends",
         "so far so good",
     ),
-    features=("{a} with {w}", "{o} {a}", "improved {a}", "{a} and {w}", "featuring {a}"),
-    openings=("Made with", "Designed around", "Comes with", "Known for", "Our best"),
+    features=("{a} with {w}", "{o} {a}", "improved {a}", "{a} and {w}", "a new {a}"),
+    openings=("Made with", "Designed around", "Comes with", "Known for", "Built for"),
 )  # fmt: skip
 
 INDONESIAN = Language(
@@ -134,7 +134,7 @@ INDONESIAN = Language(
         "teman saya suka",
         "ya begitulah",
     ),
-    features=("{a} dengan {w}", "{a} {o}", "{a} terbaru", "{a} dan {w}", "dilengkapi {a}"),
+    features=("{a} dengan {w}", "{a} {o}", "{a} terbaru", "{a} dan {w}", "ekstra {a}"),
     openings=("Dibuat dengan", "Hadir dengan", "Unggul dalam", "Andalan kami", "Dirancang untuk"),
 )  # fmt: skip
 
