@@ -49,7 +49,7 @@ class RankingModel(nn.Module, ABC):
     """Reference parameter-name prefix -> our prefix (`*` in the pattern matches a number), as data: how a
     golden or a checkpoint trained with the original code is loaded."""
     reference_unused: ClassVar[Sequence[str]] = ()
-    """Prefixes (same patterns) of reference parameters that have no effect on the score; we do not hold them."""
+    """Prefixes (same patterns) of reference parameters without effect on the score, which we do not hold."""
     reads_images: ClassVar[bool] = False
     sampling: ClassVar[Literal["pairs", "lists"]] = "pairs"
     """What a training batch holds: ranking groups, or whole product lists (listwise methods)."""
