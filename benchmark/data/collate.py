@@ -1,0 +1,181 @@
+"""Review rows -> padded batches. Array work only; no loop runs over tokens or RoIs.
+
+B rows of a batch, N distinct items, T tokens, V RoIs, F width of a RoI feature, R reviews and P products
+of the split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from benchmark.core.errors import UsageError
+from benchmark.core.model import Tokenizer
+from benchmark.core.types import Batch, Items, Padding
+from benchmark.data.corpus import Split
+from benchmark.data.store import Ragged
+from benchmark.data.text import CLS, PAD
+from benchmark.data.wordpieces import EncoderTokens
+
+Int64 = npt.NDArray[np.int64]
+
+
+class Collator:
+    """Makes batches of one split for one kind of model.
+
+    Each distinct product and review of a batch is there once. A text is its first `max_tokens` tokens
+    ([CLS] of `joint` and `bert` comes on top), an item its first `max_rois` RoIs.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        *,
+        tokenizer: Tokenizer = "words",
+        padding: Padding | None = None,
+        reads_images: bool = False,
+        max_tokens: int = 128,
+        max_rois: int = 128,
+        bert_tokens: EncoderTokens | None = None,
+    ) -> None:
+        self.split = split
+        padding = padding or Padding()
+        self._items = {
+            side: _ItemReader(
+                _TextReader(split, side, tokenizer, padding, max_tokens, bert_tokens),
+                _RoiReader(split.rois(side), padding, max_rois) if reads_images else None,
+            )
+            for side in ("product", "review")
+        }
+
+    @property
+    def review_length_R(self) -> Int64:
+        """int64 [R], tokens of each review as batches hold them: what to sort by to pad less."""
+        return self._items["review"].texts.count_N
+
+    def pairs(self, review_B: npt.NDArray[Any], group_size: int | None = None) -> Batch:
+        """The batch of these review rows, in this order; in ranking groups of `group_size` if given."""
+        if group_size is not None and len(review_B) % group_size:
+            raise ValueError(f"{len(review_B)} rows are not groups of {group_size}")
+        product_rows, product_B = np.unique(self.split.product_R[review_B], return_inverse=True)
+        review_rows, index_B = np.unique(review_B, return_inverse=True)
+        return Batch(
+            products=self._items["product"].gather(product_rows),
+            reviews=self._items["review"].gather(review_rows),
+            product_B=torch.from_numpy(product_B.astype(np.int64)),
+            review_B=torch.from_numpy(index_B.astype(np.int64)),
+            label_B=torch.from_numpy(self.split.label_R[review_B].astype(np.float32)),
+            group_size=group_size,
+        )
+
+    def products(self, product_rows: npt.NDArray[Any]) -> Batch:
+        """The batch of all reviews of these products, in the order of `product_reviews`."""
+        return self.pairs(self.product_reviews(product_rows))
+
+    def product_reviews(self, product_rows: npt.NDArray[Any]) -> Int64:
+        """Review rows of these products, product by product, each product's in table order."""
+        order_R, start_P1 = self._by_product
+        return np.concatenate([order_R[start_P1[row] : start_P1[row + 1]] for row in product_rows])
+
+    def lists(self, rows: Iterable[npt.NDArray[Any]]) -> Batch:
+        """The batch of some reviews of some products: one array of review rows per product."""
+        return self.pairs(np.concatenate(list(rows)))
+
+    @cached_property
+    def _by_product(self) -> tuple[Int64, Int64]:
+        order_R = np.argsort(self.split.product_R, kind="stable")
+        start_P1 = np.searchsorted(self.split.product_R[order_R], np.arange(self.split.n_products + 1))
+        return order_R, start_P1
+
+
+class _ItemReader:
+    """Products, or reviews, of a split."""
+
+    def __init__(self, texts: _TextReader, rois: _RoiReader | None) -> None:
+        self.texts = texts
+        self._rois = rois
+
+    def gather(self, row_N: Int64) -> Items:
+        token_NT, token_count_N = self.texts.gather(row_N)
+        roi_NVF, roi_count_N = (None, None) if self._rois is None else self._rois.gather(row_N)
+        return Items(token_NT, token_count_N, roi_NVF, roi_count_N, torch.from_numpy(row_N))
+
+
+class _TextReader:
+    """Token ids of one side's texts, padded on the right."""
+
+    def __init__(
+        self,
+        split: Split,
+        side: str,
+        tokenizer: Tokenizer,
+        padding: Padding,
+        max_tokens: int,
+        bert_tokens: EncoderTokens | None,
+    ) -> None:
+        self._padding = padding
+        self._pad_id = PAD
+        self._prefix = CLS if tokenizer == "joint" else None
+        limit = max_tokens
+        if tokenizer == "bert":
+            self._ids = _wordpieces(bert_tokens, max_tokens).of(split.name, side)
+            self._pad_id = bert_tokens.pad_id if bert_tokens else PAD
+            limit += bert_tokens.special if bert_tokens else 0
+        else:
+            self._ids = split.words(side, joint=tokenizer == "joint")
+        self._stored_N = np.minimum(self._ids.count_N, limit)
+        longest = padding.fixed_tokens or limit + 1
+        self.count_N: Int64 = np.minimum(self._stored_N + (self._prefix is not None), longest)
+        """Tokens of each item as batches hold them."""
+
+    def gather(self, row_N: Int64) -> tuple[torch.Tensor, torch.Tensor]:
+        """(token_NT, token_count_N)"""
+        count_N = self.count_N[row_N]
+        size = self._padding.fixed_tokens or max(self._padding.min_tokens, int(count_N.max(initial=1)))
+        position_NT = np.arange(size)[None, :] + self._ids.offset_N1[row_N, None]
+        if self._prefix is not None:
+            position_NT -= 1
+        flat = self._ids.flat
+        token_NT = flat[np.clip(position_NT, 0, len(flat) - 1)].astype(np.int64)
+        token_NT[np.arange(size) >= count_N[:, None]] = self._pad_id
+        if self._prefix is not None:
+            token_NT[:, 0] = self._prefix
+        return torch.from_numpy(token_NT), torch.from_numpy(count_N)
+
+
+def _wordpieces(tokens: EncoderTokens | None, max_tokens: int) -> EncoderTokens:
+    if tokens is None:
+        raise ValueError("tokenizer 'bert' needs bert_tokens")
+    if max_tokens > tokens.max_tokens:
+        raise UsageError(
+            f"max_tokens {max_tokens}, but {tokens.max_tokens} word pieces of a text were packed"
+        )
+    return tokens
+
+
+class _RoiReader:
+    """RoI features of one side's items, float32, zero rows where padded."""
+
+    def __init__(self, rois: Ragged, padding: Padding, max_rois: int) -> None:
+        self._flat_F = torch.from_numpy(rois.flat)
+        self._start_N = rois.offset_N1[:-1]
+        self._stored_N = np.minimum(rois.count_N, max_rois)
+        self._count_N = np.where(self._stored_N == 0, min(padding.empty_rois, max_rois), self._stored_N)
+        self._min_rois = padding.min_rois
+
+    def gather(self, row_N: Int64) -> tuple[torch.Tensor, torch.Tensor]:
+        """(roi_NVF, roi_count_N)"""
+        count_N = self._count_N[row_N]
+        size = max(self._min_rois, int(count_N.max(initial=0)))
+        roi_NVF = torch.empty(len(row_N), size, self._flat_F.shape[1])
+        for roi_VF, start, stored in zip(
+            roi_NVF, self._start_N[row_N].tolist(), self._stored_N[row_N].tolist(), strict=True
+        ):  # an item's RoIs lie together: one copy, which converts on the way
+            roi_VF[:stored].copy_(self._flat_F[start : start + stored])
+            roi_VF[stored:].zero_()
+        return roi_NVF, torch.from_numpy(count_N)

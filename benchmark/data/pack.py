@@ -1,0 +1,309 @@
+"""Packs one category of a release into a folder of flat arrays that runs map into memory. Torch-free.
+
+The raw files are read once; afterwards an unchanged release is recognised by the sizes and modification
+times of its tables and feature folders. Names in a pack, `<split>` one of train, dev, test and `<side>`
+one of product, review:
+
+    manifest.json                       counts, fingerprint, image coverage, vocabulary sizes
+    <split>.<side>.{ids,text}.*         item ids and texts, UTF-8
+    <split>.<side>.words.*              int32 word ids over the side's vocabulary
+    <split>.<side>.joint.*              int32 word ids over the joint vocabulary, without [CLS]
+    <split>.<side>.word_count.npy       int32 tokens before rare words are deleted
+    <split>.<side>.roi_offsets.npy      int64, where an item's RoIs begin in rois.npy
+    <split>.{labels,products,times}.npy of the reviews
+    vocabulary.{product,review,joint}.* the words; joint_of.{product,review}.npy their joint ids
+    rois.npy                            float16 [total RoIs, F]
+
+N items, T their tokens, W words of a vocabulary, F width of a RoI feature.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmark.data.catalog import LANGUAGES, SIDES, SPLITS
+from benchmark.data.release import (
+    EMPTY,
+    HAS,
+    NONE,
+    UNREADABLE,
+    CategoryFolder,
+    FeatureReader,
+    Findings,
+    RawItems,
+    RawSplit,
+    read_split,
+)
+from benchmark.data.store import Ragged, RowWriter, Strings, build_folder, offsets_of
+from benchmark.data.store import cache_root as cache_root
+from benchmark.data.text import CLS, PAD, UNKNOWN, vocabulary, word_hashes, word_tokenizer
+
+FORMAT = 1
+"""Raised when the content of packs changes, so that older ones are made anew."""
+
+Progress = Callable[[int, int, str], None]
+"""(done, total, what)"""
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+
+FIRST_WORD = {"product": UNKNOWN + 1, "review": UNKNOWN + 1, "joint": CLS + 1}
+"""Id of the most frequent word of each vocabulary."""
+_REPORT_EVERY = 500
+
+
+def pack_key(folder: CategoryFolder, labels_from_votes: bool) -> str:
+    """Name of the pack that fits the release as it is now; reads no file.
+
+    A feature file that is replaced in place does not change it; remove the pack (or touch the folder
+    features/<split>) after doing so.
+    """
+    watched = [*folder.tables(), *(folder.features(split) for split in SPLITS)]
+    parts: list[Any] = [
+        FORMAT,
+        str(folder.root.resolve()),
+        folder.dataset,
+        folder.category,
+        labels_from_votes,
+    ]
+    for path in watched:
+        try:
+            status = path.stat()
+        except OSError:
+            parts.append(None)
+        else:
+            parts.append([status.st_size if path.is_file() else -1, status.st_mtime_ns])
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+
+
+def ensure_pack(
+    folder: CategoryFolder, cache: Path, *, labels_from_votes: bool = False, progress: Progress | None = None
+) -> Path:
+    """The pack's folder, `<cache>/packs/<key>`; packed now unless it is there.
+
+    Raises DataError that lists every problem of the category's files.
+    """
+    target = cache / "packs" / pack_key(folder, labels_from_votes)
+    return build_folder(target, lambda out: _Packer(folder, out, labels_from_votes, progress).pack())
+
+
+@dataclass
+class _Packer:
+    folder: CategoryFolder
+    out: Path
+    labels_from_votes: bool
+    progress: Progress | None
+    findings: Findings = field(default_factory=Findings)
+    digest: Any = field(default_factory=hashlib.sha256)
+    counts: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def pack(self) -> None:
+        """Reads the splits one after the other, then numbers the words, then writes the manifest."""
+        words = _Words(LANGUAGES[self.folder.dataset])
+        reader = FeatureReader(self.folder, self.findings)
+        rois = RowWriter(self.out / "rois.npy", np.float16)
+        product_ids: dict[str, set[str]] = {}
+        for split_name in SPLITS:
+            self._report(0, 1, f"{split_name} tables")
+            split = read_split(self.folder, split_name, self.findings, self.labels_from_votes)
+            if split is None:
+                continue
+            product_ids[split_name] = set(split.products.ids)
+            self._write_items(split)
+            self._pack_rois(split, reader, rois)
+            self._tokenize(split, words)
+        rois.close()
+        _note_overlap(product_ids, self.folder, self.findings)
+        self.findings.raise_if_any(self.folder.path)
+        sizes = words.write(self.out)
+        self._write_manifest(sizes, rois.rows, reader)
+
+    def _report(self, done: int, total: int, what: str) -> None:
+        if self.progress is not None:
+            self.progress(done, total, f"packing {self.folder.dataset}/{self.folder.category}: {what}")
+
+    def _write_items(self, split: RawSplit) -> None:
+        name = split.name
+        for side, items in sides(split):
+            Strings.save(items.ids, self.out / f"{name}.{side}.ids")
+            Strings.save(items.texts, self.out / f"{name}.{side}.text")
+            self._hash(f"{name} {side}", *items.ids, *items.texts)
+        np.save(self.out / f"{name}.products.npy", split.product_of_review)
+        np.save(self.out / f"{name}.labels.npy", split.labels)
+        if split.times is not None:
+            np.save(self.out / f"{name}.times.npy", split.times)
+        self._hash(f"{name} labels", split.product_of_review.tobytes(), split.labels.tobytes())
+        self.counts[name] = {
+            "products": len(split.products.ids),
+            "reviews": len(split.reviews.ids),
+            "labels": np.bincount(split.labels, minlength=5).tolist(),
+            "dropped_without_votes": split.dropped_without_votes,
+            "images": {},
+        }
+
+    def _pack_rois(self, split: RawSplit, reader: FeatureReader, rois: RowWriter) -> None:
+        for side, items in sides(split):
+            count_N = np.zeros(len(items.ids), dtype=np.int64)
+            outcomes: Counter[str] = Counter()
+            missed = 0
+            for row, item_id in enumerate(items.ids):
+                outcome, roi_VF = reader.read(split.name, item_id)
+                outcomes[outcome] += 1
+                missed += bool(items.wants_image and items.wants_image[row] and outcome != HAS)
+                if roi_VF is not None:
+                    count_N[row] = len(roi_VF)
+                    rois.append(roi_VF)
+                    self._hash("rois", roi_VF.tobytes())
+                if row % _REPORT_EVERY == 0:
+                    self._report(row, len(items.ids), f"{split.name} {side} features")
+            offset_N1 = rois.rows - count_N.sum() + offsets_of(count_N)
+            np.save(self.out / f"{split.name}.{side}.roi_offsets.npy", offset_N1)
+            self._hash(f"{split.name} {side} rois", count_N.tobytes())
+            self.counts[split.name]["images"][side] = _coverage(items, outcomes, missed)
+
+    def _tokenize(self, split: RawSplit, words: _Words) -> None:
+        for side, items in sides(split):
+            for row, text in enumerate(items.texts):
+                words.add(split.name, side, text)
+                if row % _REPORT_EVERY == 0:
+                    self._report(row, len(items.texts), f"{split.name} {side} words")
+
+    def _hash(self, section: str, *parts: str | bytes) -> None:
+        """Adds content to the fingerprint; lengths keep neighbours apart."""
+        self.digest.update(f"{section} {len(parts)}\n".encode())
+        for part in parts:
+            raw = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
+            self.digest.update(len(raw).to_bytes(8, "little"))
+            self.digest.update(raw)
+
+    def _write_manifest(self, sizes: dict[str, int], n_rois: int, reader: FeatureReader) -> None:
+        manifest = {
+            "format": FORMAT,
+            "dataset": self.folder.dataset,
+            "category": self.folder.category,
+            "fingerprint": self.digest.hexdigest(),
+            "splits": self.counts,
+            "rois": n_rois,
+            "roi_width": reader.width or 1,
+            "unreadable_files": len(reader.unreadable),
+            "unreadable_examples": reader.unreadable[:20],
+            "labels": _LABEL_RULES[self.labels_from_votes],
+            "language": LANGUAGES[self.folder.dataset],
+            "vocabulary": sizes,
+            "notes": self.findings.notes,
+        }
+        (self.out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+_LABEL_RULES = {
+    False: "as released, column upvotes",
+    True: "from votes: min(4, floor(log2 v)), relations with v = 0 dropped",
+}
+
+
+def sides(split: RawSplit) -> list[tuple[str, RawItems]]:
+    """("product", products), ("review", reviews)."""
+    return list(zip(SIDES, (split.products, split.reviews), strict=True))
+
+
+def _coverage(items: RawItems, outcomes: Counter[str], missed: int) -> dict[str, int | None]:
+    """How many items want images (None without column `img_url`), have features, lack them, or have a file
+    that is unreadable or holds no RoI; and how many want images but have no RoI."""
+    wants = None if items.wants_image is None else sum(items.wants_image)
+    return {
+        "want_images": wants,
+        "want_images_but_have_no_roi": None if wants is None else missed,
+        **{outcome: outcomes[outcome] for outcome in (HAS, NONE, UNREADABLE, EMPTY)},
+    }
+
+
+def _note_overlap(ids: dict[str, set[str]], folder: CategoryFolder, findings: Findings) -> None:
+    """The release splits by product; an overlap lets a model see test products in training."""
+    names = list(ids)
+    for i, one in enumerate(names):
+        for other in names[i + 1 :]:
+            if common := ids[one] & ids[other]:
+                findings.note(folder.path, f"{len(common)} products are in both {one} and {other}")
+
+
+# --- Words -----------------------------------------------------------------------------------------------
+
+
+class _Words:
+    """Numbers words as they come, then, when train has been read, by vocabulary.
+
+    Every text is tokenized once; what follows is array work on the provisional numbers.
+    """
+
+    def __init__(self, language: str) -> None:
+        self._tokenize = word_tokenizer(language)
+        self._number: defaultdict[str, int] = defaultdict()
+        self._number.default_factory = self._number.__len__
+        self._flat: dict[tuple[str, str], array[int]] = defaultdict(lambda: array("i"))
+        self._count: dict[tuple[str, str], array[int]] = defaultdict(lambda: array("i"))
+
+    def add(self, split: str, side: str, text: str) -> None:
+        tokens = self._tokenize(text)
+        self._flat[split, side].extend(map(self._number.__getitem__, tokens))
+        self._count[split, side].append(len(tokens))
+
+    def write(self, out: Path) -> dict[str, int]:
+        """Writes vocabularies and word ids; returns the number of ids of each vocabulary."""
+        words = list(self._number)
+        frequency = {side: self._frequency("train", side, len(words)) for side in SIDES}
+        frequency["joint"] = frequency["product"] + frequency["review"]
+        id_of = {
+            name: self._number_vocabulary(name, count_W, words, out) for name, count_W in frequency.items()
+        }
+        for side in SIDES:
+            kept = np.argsort(id_of[side], kind="stable")[np.sum(id_of[side] == PAD) :]
+            special = np.arange(FIRST_WORD[side], dtype=np.int32)
+            np.save(out / f"joint_of.{side}.npy", np.concatenate([special, id_of["joint"][kept]]))
+        for (split, side), flat in self._flat.items():
+            number_T, count_N = _view(flat), _view(self._count[split, side])
+            np.save(out / f"{split}.{side}.word_count.npy", count_N)
+            for name, vocabulary_name in (("words", side), ("joint", "joint")):
+                delete_rare(id_of[vocabulary_name][number_T], count_N).save(out / f"{split}.{side}.{name}")
+        return {name: int(ids.max(initial=FIRST_WORD[name] - 1)) + 1 for name, ids in id_of.items()}
+
+    def _frequency(self, split: str, side: str, n_words: int) -> Int64:
+        return np.bincount(_view(self._flat[split, side]), minlength=n_words).astype(np.int64)
+
+    def _number_vocabulary(self, name: str, count_W: Int64, words: list[str], out: Path) -> Int32:
+        """int32, provisional number -> id, 0 for words outside of the vocabulary."""
+        counts = Counter({words[number]: int(count_W[number]) for number in np.flatnonzero(count_W).tolist()})
+        kept = vocabulary(counts)
+        Strings.save(kept, out / f"vocabulary.{name}")
+        np.save(out / f"vocabulary.{name}.hash.npy", word_hashes(kept))
+        ids = np.zeros(len(words), dtype=np.int32)
+        ids[[self._number[word] for word in kept]] = np.arange(len(kept), dtype=np.int32) + FIRST_WORD[name]
+        return ids
+
+
+def _view(numbers: array[int]) -> Int32:
+    return np.frombuffer(numbers, dtype=np.int32) if len(numbers) else np.zeros(0, dtype=np.int32)
+
+
+def delete_rare(id_T: Int32, count_N: npt.NDArray[Any]) -> Ragged:
+    """Word ids without those of rare words (id 0), which the field deletes; a text of which nothing is left
+    becomes a single unknown token, so that no review is ever dropped (defect P24).
+
+    `id_T` are the ids of all texts one after another, `count_N` the tokens of each.
+    """
+    kept_T = id_T != PAD
+    ends_N1 = np.concatenate([[0], np.cumsum(kept_T)])[offsets_of(count_N)]
+    left_N = np.diff(ends_N1)
+    offset_N1 = offsets_of(np.maximum(left_N, 1))
+    flat = np.full(int(offset_N1[-1]), UNKNOWN, dtype=np.int32)
+    shift_N = offset_N1[:-1] - ends_N1[:-1]
+    flat[np.arange(int(left_N.sum())) + np.repeat(shift_N, left_N)] = id_T[kept_T]
+    return Ragged(flat, offset_N1)
