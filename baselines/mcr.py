@@ -19,6 +19,7 @@ from benchmark.core.encoders import RoiEncoder, TextConvEncoder
 from benchmark.core.layers import KernelMaxPooling, check_choice, cosine_maps, mlp
 from benchmark.core.matching import ROWS_AT_ONCE, ContextFeatures, Item
 from benchmark.core.model import Departure, RankingModel
+from benchmark.core.reference_names import context_names, pooling_names, roi_encoder_names
 from benchmark.core.types import Batch, CorpusShape, Items, Padding
 
 
@@ -134,39 +135,10 @@ class MCR(RankingModel):
         "prd_txt_encoder.seq_encoder.conv_layer.*.0.conv.": "product_text.convs.*.",
         "rvw_txt_encoder.token_embedding.embedding.": "review_text.embedding.",
         "rvw_txt_encoder.seq_encoder.conv_layer.*.0.conv.": "review_text.convs.*.",
-        "prd_img_encoder.map.": "product_image.map.",
-        "prd_img_encoder.layers.*.self_attn.query_proj.": "product_image.layers.*.query.",
-        "prd_img_encoder.layers.*.self_attn.key_proj.": "product_image.layers.*.key.",
-        "prd_img_encoder.layers.*.self_attn.value_proj.": "product_image.layers.*.value.",
-        "prd_img_encoder.layers.*.self_attn.output_proj.": "product_image.layers.*.output.",
-        "prd_img_encoder.layers.*.fc1.": "product_image.layers.*.fc1.",
-        "prd_img_encoder.layers.*.fc2.": "product_image.layers.*.fc2.",
-        "prd_img_encoder.layers.*.layer_norms.*.": "product_image.layers.*.norms.*.",
-        "prd_img_encoder.layer_norm.": "product_image.norm.",
-        "img2txt_match.": "context.image_to_text.",
-        "txt2img_match.": "context.text_to_image.",
-        "txt_prd_aware.": "context.text_attention.",
-        "img_prd_aware.": "context.image_attention.",
-        "txt_linear.": "context.text_common.",
-        "img_linear.": "context.image_common.",
-        "coherentor.prd_coherent.item_fusion.attentions.*.attentions.project.0.": (
-            "context.coherence.product_layers.*.first."
-        ),
-        "coherentor.prd_coherent.item_fusion.attentions.*.attentions.project.2.": (
-            "context.coherence.product_layers.*.second."
-        ),
-        "coherentor.rvw_coherent.item_fusion.attentions.*.attentions.project.0.": (
-            "context.coherence.review_layers.*.first."
-        ),
-        "coherentor.rvw_coherent.item_fusion.attentions.*.attentions.project.2.": (
-            "context.coherence.review_layers.*.second."
-        ),
-        "coherentor.rvw_coherent.item_fusion.aggregate.project.0.": "context.coherence.first.",
-        "coherentor.rvw_coherent.item_fusion.aggregate.project.2.": "context.coherence.second.",
-        "txt_pooler.conv_layers.*.1.": "text_pooling.convs.*.",
-        "txt_layernorm.": "text_pooling.norm.",
-        "img_pooler.conv_layers.*.1.": "image_pooling.convs.*.",
-        "img_layernorm.": "image_pooling.norm.",
+        **roi_encoder_names("prd_img_encoder.", "product_image."),
+        **context_names("context."),
+        **pooling_names("txt", "text_pooling."),
+        **pooling_names("img", "image_pooling."),
         "linear.": "scorer.",
     }
     reference_unused = (
