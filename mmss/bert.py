@@ -13,12 +13,14 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, BertConfig, BertModel, PreTrainedModel
 from transformers.utils import logging as transformers_logging
@@ -84,7 +86,7 @@ def scratch_encoder(config: Config, corpus: CorpusShape) -> PreTrainedModel:
             hidden_size=config.scratch_width,
             num_hidden_layers=config.scratch_layers,
             num_attention_heads=config.scratch_heads,
-            intermediate_size=4 * config.scratch_width,
+            intermediate_size=config.scratch_feedforward,
             max_position_embeddings=config.scratch_positions,
             type_vocab_size=1,
             pad_token_id=0,
@@ -145,9 +147,14 @@ def _read_weights(folder: Path, encoder: Any) -> tuple[PreTrainedModel, list[str
             output_loading_info=True,
             local_files_only=True,
         )
-    except (pickle.UnpicklingError, OSError, ValueError, RuntimeError, KeyError) as error:
-        kind = "" if safe else " (a .bin file must hold nothing but tensors; safetensors are preferred)"
-        raise DataError(f"mmss.encoder: the weights in {folder} cannot be read{kind}: {error}") from error
+    except pickle.UnpicklingError as error:  # torch's own message advises to read it without protection
+        blocked = re.search(r"GLOBAL (\S+)", str(error))
+        held = f"it holds {blocked[1]}, which could execute code" if blocked else "it is no file of tensors"
+        raise DataError(
+            f"mmss.encoder: the weights in {folder} are refused: {held}. Place a model.safetensors there."
+        ) from error
+    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
+        raise DataError(f"mmss.encoder: the weights in {folder} cannot be read: {error}") from error
     return model, sorted(info["missing_keys"])
 
 

@@ -26,7 +26,9 @@ class Config:
     scratch_layers: int = 2
     """Layers of the `scratch` encoder."""
     scratch_width: int = 128
-    """Hidden width of the `scratch` encoder; its feed-forward layers are four times as wide."""
+    """Hidden width of the `scratch` encoder."""
+    scratch_feedforward: int = 512
+    """Width of its feed-forward layers."""
     scratch_heads: int = 2
     """Attention heads of the `scratch` encoder."""
     scratch_positions: int = 512

@@ -37,6 +37,7 @@ class MMSS(RankingModel):
         "encoder": SCRATCH,
         "scratch_layers": 2,
         "scratch_width": 32,
+        "scratch_feedforward": 64,
         "scratch_heads": 2,
         "encoder_learning_rate": 1e-3,
         "encoder_dropout": 0.0,
