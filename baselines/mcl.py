@@ -343,6 +343,14 @@ class MCL(RankingModel):
         """The contrastive term of some rows (in training: those with a helpful review), unweighted."""
         return self._contrast(self.rows(batch), batch, row_P)
 
+    def reference_outputs(self, batch: Batch, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        rows = self.rows(batch)
+        return {
+            "score": self._head(rows.features_BF),
+            "scorer_input": rows.features_BF,
+            "nce": self._contrast(rows, batch, inputs["target_indices"]),
+        }
+
     def _head(self, features_BF: Tensor) -> Tensor:
         score_B1: Tensor = self.scorer(features_BF)
         return score_B1.squeeze(-1)

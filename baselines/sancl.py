@@ -375,6 +375,14 @@ class SANCL(RankingModel):
         """α times the contrastive score of a batch with labels (larger is better)."""
         return self._contrast(self.vectors(batch, selected_BR), batch)
 
+    def reference_outputs(self, batch: Batch, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        vectors = self.vectors(batch, inputs["attention_mask"])
+        return {
+            "score": self._head(vectors),
+            "scorer_input": self._features(vectors),
+            "cpc_scaled": self._contrast(vectors, batch),
+        }
+
     def vectors(self, batch: Batch, selected_BR: Tensor | None = None) -> Vectors:
         """The four vectors of each row. `selected_BR` (bool) are the review tokens that a preprocessing has
         selected; None: derived from the words that the product's text has too."""
@@ -535,7 +543,8 @@ def info_nce(x_PC: Tensor, y_PC: Tensor, product_P: Tensor, temperature: float) 
 def first_occurrence(index_B: Tensor) -> Tensor:
     """bool [B], True at the first row of each value."""
     earlier_BB = torch.ones(len(index_B), len(index_B), dtype=torch.bool, device=index_B.device).tril(-1)
-    return ~((index_B.unsqueeze(1) == index_B) & earlier_BB).any(1)
+    repeated_B: Tensor = ((index_B.unsqueeze(1) == index_B) & earlier_BB).any(1)
+    return ~repeated_B
 
 
 def _has_image(items: Items) -> Tensor:

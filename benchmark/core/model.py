@@ -64,6 +64,13 @@ class RankingModel(nn.Module, ABC):
         """A golden's `config` (the reference's settings) as our released configuration and corpus shape."""
         raise NotImplementedError(f"{cls.title} has no released form")
 
+    def reference_outputs(self, batch: Batch, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What a golden records of a batch, by the golden's name (`score`, `scorer_input`, `nce`, ...).
+        `inputs` are its inputs that a `Batch` has no place for (`attention_mask`, `target_indices`)."""
+        outputs = {"score": self.score(batch)}
+        scorer_input = getattr(self, "scorer_input", None)
+        return outputs if scorer_input is None else {**outputs, "scorer_input": scorer_input(batch)}
+
     @classmethod
     def released_training(cls, dataset: str, category: str) -> Mapping[str, Any]:
         """Fields of `benchmark.config.TrainingConfig` that the released configuration of this method sets
