@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats as distributions
+from scipy.special import stdtr, stdtrit
 
 Floats = NDArray[np.float64]
 
@@ -154,8 +154,8 @@ def decide(
     df = np.where(varies, safe**2 / np.where(varies & (spread > 0), spread, 1.0), np.nan)
     usable_df = np.where(varies, df, 1.0)
     t = parts.difference / np.sqrt(safe)
-    p_value = np.where(varies, 2 * distributions.t.sf(np.abs(t), usable_df), 1.0)
-    half_width = np.where(varies, distributions.t.ppf((1 + level) / 2, usable_df) * np.sqrt(safe), 0.0)
+    p_value = np.where(varies, 2 * stdtr(usable_df, -np.abs(t)), 1.0)
+    half_width = np.where(varies, stdtrit(usable_df, (1 + level) / 2) * np.sqrt(safe), 0.0)
     return p_value, df, half_width
 
 

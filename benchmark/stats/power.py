@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats as distributions
+from scipy.special import nctdtr, stdtrit
 
 from benchmark.stats.crossed import MIN_SEEDS, Floats, check_tables, components, residual_mean_square
 
@@ -53,12 +53,11 @@ class _Model:
             return 1.0
         spread = (v_A**2 + v_B**2) / (seeds - 1) + v_P**2 / (self.n - 1)
         df = v**2 / (spread + v_E**2 / ((seeds - 1) * (self.n - 1)))
-        critical = float(distributions.t.ppf(1 - alpha / 2, df))
+        critical = float(stdtrit(df, 1 - alpha / 2))
         shift = difference / float(np.sqrt(v))
-        upper = float(distributions.nct.sf(critical, df, shift))
-        lower = float(distributions.nct.cdf(-critical, df, shift))
-        # The far tail underflows to NaN in SciPy for a large shift, where it is nothing.
-        return min(1.0, upper + (0.0 if np.isnan(lower) else lower))
+        # SciPy underflows to NaN in the tail far from a large shift, where there is nothing.
+        below_upper, below_lower = np.nan_to_num(nctdtr(df, shift, np.array([critical, -critical])))
+        return float(1 - below_upper + below_lower)
 
 
 def seeds_needed(

@@ -1,0 +1,122 @@
+"""Finished runs with chosen per-product values, written the way real ones are."""
+
+import json
+
+import numpy as np
+import pandas as pd
+
+from benchmark.records import RunSpec, RunWriter, data_folder, load_runs
+
+TRAINING = {"relevance_threshold": 0, "epochs": 3}
+N_PRODUCTS = 30
+
+
+def write_run(
+    results,
+    method="mcr",
+    seed=0,
+    *,
+    dataset="lazada",
+    category="clothing",
+    value=0.5,
+    spread=0.05,
+    products=None,
+    drop=(),
+    corpus="toy",
+    synthetic=False,
+    fingerprint="f" * 64,
+    commit="abc123",
+    overrides=(),
+    training=TRAINING,
+    values=None,
+    log=({"epoch": 1, "loss": 1.0},),
+    **spec_fields,
+):
+    """One run whose metrics are `value` plus product and seed effects (or `values` as they are); its folder."""
+    spec = RunSpec(
+        dataset=dataset,
+        category=category,
+        method=method,
+        seed=seed,
+        config={"training": dict(training), "model": {"overrides": list(overrides)}},
+        fingerprint=fingerprint,
+        protocol=spec_fields.pop("protocol", "fair"),
+        preset=spec_fields.pop("preset", "quick"),
+        drop=tuple(drop),
+        overrides=tuple(overrides),
+        corpus=corpus,
+        synthetic=synthetic,
+        **spec_fields,
+    )
+    products = [f"P{i:03}" for i in range(N_PRODUCTS)] if products is None else products
+    rng = np.random.default_rng([seed, *spec.model.encode(), *category.encode()])
+    if values is None:
+        values = np.clip(value + rng.normal(0, 0.004) + rng.normal(0, spread, len(products)), 0, 1)
+    writer = RunWriter(spec, results)
+    writer.write_table("per_product.csv", per_product(products, np.asarray(values)))
+    writer.write_table("scores.csv", pd.DataFrame(review_scores(products, rng)))
+    writer.write_json("meta.json", {"commit": commit, "package": "0.1.0", "seconds": {"total": rng.random()}})
+    for entry in log:
+        writer.log(entry)
+    write_data(results, dataset, category, fingerprint, products)
+    return writer.finish()
+
+
+def per_product(products, values):
+    return pd.DataFrame(
+        {
+            "product_id": products,
+            "n_reviews": 4,
+            "n_relevant": [0] + [2] * (len(products) - 1),
+            "map": values,
+            "ndcg@3": values * 0.9,
+            "ndcg@5": values * 0.95,
+            "mrr": values,
+            "random_map": 0.3,
+            "random_ndcg@3": 0.2,
+            "random_ndcg@5": 0.25,
+        }
+    )
+
+
+def review_scores(products, rng):
+    """Four reviews per product, labels 2, 1, 0, 0 (all 0 for the first product)."""
+    labels = np.tile([2, 1, 0, 0], (len(products), 1))
+    labels[0] = 0
+    return {
+        "review_id": [f"R{i:04}" for i in range(4 * len(products))],
+        "product_id": np.repeat(products, 4),
+        "label": labels.ravel(),
+        "score": rng.random(4 * len(products)),
+    }
+
+
+def write_data(results, dataset, category, fingerprint, products, *, images=True, times=True):
+    folder = data_folder(results, dataset, category, fingerprint)
+    if folder.exists():
+        return
+    folder.mkdir(parents=True)
+    n = len(products)
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(review_scores(products, rng)).drop(columns="score")
+    table["word_count"] = np.tile([40, 30, 20, 10], n)
+    table["time"] = np.tile([400, 300, 200, 100], n) if times else ""
+    table["has_image"] = np.tile([1, 1, 0, 0], n) if images else 0
+    table.to_csv(folder / "test.csv", index=False)
+    counts = {"products": n, "reviews": 4 * n}
+    seen = {"product": {"with_features": n}, "review": {"with_features": 2 * n}}
+    none = {"product": {"with_features": 0}, "review": {"with_features": 0}}
+    manifest = {
+        "counts": dict.fromkeys(("train", "dev", "test"), counts),
+        "images": dict.fromkeys(("train", "dev", "test"), seen if images else none),
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def write_grid(results, quality, seeds=range(5), *, categories=("clothing", "electronics", "home"), **fields):
+    """Runs of every method in `quality` (name -> mean value), category and seed; all finished runs."""
+    for method, value in quality.items():
+        for category in categories:
+            for seed in seeds:
+                write_run(results, method, seed, category=category, value=value, **fields)
+    return load_runs(results)
