@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.core.errors import DataError, UsageError
+from benchmark.data.catalog import SPLITS
 from benchmark.data.pack import FIRST_WORD, Progress, ensure_pack
 from benchmark.data.release import find_category
 from benchmark.data.store import Ragged, Strings, build_folder, cache_root, open_array
@@ -40,22 +41,19 @@ class Split:
     """Review row -> product row."""
     label_R: Int64
     """Helpfulness 0..4."""
-
-    @property
-    def n_products(self) -> int:
-        return len(self.product_ids)
+    n_products: int
 
     @property
     def n_reviews(self) -> int:
         return len(self.product_R)
 
     @cached_property
-    def product_ids(self) -> Sequence[str]:
-        return Strings.open(self.pack / f"{self.name}.product.ids")
+    def product_ids(self) -> list[str]:
+        return list(Strings.open(self.pack / f"{self.name}.product.ids"))
 
     @cached_property
-    def review_ids(self) -> Sequence[str]:
-        return Strings.open(self.pack / f"{self.name}.review.ids")
+    def review_ids(self) -> list[str]:
+        return list(Strings.open(self.pack / f"{self.name}.review.ids"))
 
     @cached_property
     def _texts(self) -> dict[str, Strings]:
@@ -231,16 +229,17 @@ def open_corpus(
             "data_fingerprint": manifest["fingerprint"],
             "fingerprint": hashlib.sha256(both.encode()).hexdigest(),
         }
-    label, synthetic = _identity(root)
-    train, dev, test = (_open_split(pack, name) for name in ("train", "dev", "test"))
+    label, synthetic = identity(root)
+    train, dev, test = (_open_split(pack, name, manifest) for name in SPLITS)
     return Corpus(pack, label, synthetic, manifest, train, dev, test, vector_folder)
 
 
-def _open_split(pack: Path, name: str) -> Split:
-    return Split(pack, name, np.load(pack / f"{name}.products.npy"), np.load(pack / f"{name}.labels.npy"))
+def _open_split(pack: Path, name: str, manifest: dict[str, Any]) -> Split:
+    products, labels = np.load(pack / f"{name}.products.npy"), np.load(pack / f"{name}.labels.npy")
+    return Split(pack, name, products, labels, manifest["splits"][name]["products"])
 
 
-def _identity(root: Path) -> tuple[str, bool]:
+def identity(root: Path) -> tuple[str, bool]:
     """(name, synthetic) by `<root>/synthetic.json`, which a generated corpus carries, else by the path."""
     file = root / "synthetic.json"
     if not file.is_file():

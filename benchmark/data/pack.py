@@ -32,18 +32,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.data.catalog import LANGUAGES, SIDES, SPLITS
-from benchmark.data.release import (
-    EMPTY,
-    HAS,
-    NONE,
-    UNREADABLE,
-    CategoryFolder,
-    FeatureReader,
-    Findings,
-    RawItems,
-    RawSplit,
-    read_split,
-)
+from benchmark.data.features import FeatureReader, coverage
+from benchmark.data.release import CategoryFolder, Findings, RawSplit, note_overlap, read_split, sides
 from benchmark.data.store import Ragged, RowWriter, Strings, build_folder, offsets_of
 from benchmark.data.store import cache_root as cache_root
 from benchmark.data.text import CLS, PAD, UNKNOWN, vocabulary, word_hashes, word_tokenizer
@@ -122,7 +112,7 @@ class _Packer:
             self._pack_rois(split, reader, rois)
             self._tokenize(split, words)
         rois.close()
-        _note_overlap(product_ids, self.folder, self.findings)
+        note_overlap(product_ids, self.folder, self.findings)
         self.findings.raise_if_any(self.folder.path)
         sizes = words.write(self.out)
         self._write_manifest(sizes, rois.rows, reader)
@@ -153,12 +143,10 @@ class _Packer:
     def _pack_rois(self, split: RawSplit, reader: FeatureReader, rois: RowWriter) -> None:
         for side, items in sides(split):
             count_N = np.zeros(len(items.ids), dtype=np.int64)
-            outcomes: Counter[str] = Counter()
-            missed = 0
+            outcomes: list[str] = []
             for row, item_id in enumerate(items.ids):
                 outcome, roi_VF = reader.read(split.name, item_id)
-                outcomes[outcome] += 1
-                missed += bool(items.wants_image and items.wants_image[row] and outcome != HAS)
+                outcomes.append(outcome)
                 if roi_VF is not None:
                     count_N[row] = len(roi_VF)
                     rois.append(roi_VF)
@@ -168,7 +156,7 @@ class _Packer:
             offset_N1 = rois.rows - count_N.sum() + offsets_of(count_N)
             np.save(self.out / f"{split.name}.{side}.roi_offsets.npy", offset_N1)
             self._hash(f"{split.name} {side} rois", count_N.tobytes())
-            self.counts[split.name]["images"][side] = _coverage(items, outcomes, missed)
+            self.counts[split.name]["images"][side] = coverage(items, outcomes)
 
     def _tokenize(self, split: RawSplit, words: _Words) -> None:
         for side, items in sides(split):
@@ -208,31 +196,6 @@ _LABEL_RULES = {
     False: "as released, column upvotes",
     True: "from votes: min(4, floor(log2 v)), relations with v = 0 dropped",
 }
-
-
-def sides(split: RawSplit) -> list[tuple[str, RawItems]]:
-    """("product", products), ("review", reviews)."""
-    return list(zip(SIDES, (split.products, split.reviews), strict=True))
-
-
-def _coverage(items: RawItems, outcomes: Counter[str], missed: int) -> dict[str, int | None]:
-    """How many items want images (None without column `img_url`), have features, lack them, or have a file
-    that is unreadable or holds no RoI; and how many want images but have no RoI."""
-    wants = None if items.wants_image is None else sum(items.wants_image)
-    return {
-        "want_images": wants,
-        "want_images_but_have_no_roi": None if wants is None else missed,
-        **{outcome: outcomes[outcome] for outcome in (HAS, NONE, UNREADABLE, EMPTY)},
-    }
-
-
-def _note_overlap(ids: dict[str, set[str]], folder: CategoryFolder, findings: Findings) -> None:
-    """The release splits by product; an overlap lets a model see test products in training."""
-    names = list(ids)
-    for i, one in enumerate(names):
-        for other in names[i + 1 :]:
-            if common := ids[one] & ids[other]:
-                findings.note(folder.path, f"{len(common)} products are in both {one} and {other}")
 
 
 # --- Words -----------------------------------------------------------------------------------------------

@@ -1,0 +1,226 @@
+"""`bench data check`: everything that is wrong with a release, and its counts beside Table 3. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tabulate import tabulate
+
+from benchmark.data.catalog import CATEGORY_LABELS, SPLITS
+from benchmark.data.corpus import identity
+from benchmark.data.features import FeatureReader, coverage
+from benchmark.data.release import (
+    CategoryFolder,
+    Findings,
+    RawSplit,
+    find_categories,
+    note_overlap,
+    read_split,
+    sides,
+)
+from benchmark.published import published_count
+
+Progress = Callable[[int, int, str], None]
+_UNREADABLE_SHOWN = 5
+_REPORT_EVERY = 500
+
+
+@dataclass
+class SplitReport:
+    """What one split holds, and what the paper says it does."""
+
+    split: str
+    products: int
+    reviews: int
+    labels: list[int]
+    """Reviews with label 0, 1, 2, 3, 4."""
+    dropped_without_votes: int
+    paper_products: int | None
+    paper_reviews: int | None
+    images: dict[str, dict[str, int | None]]
+    """`product` and `review` -> image coverage."""
+
+    @property
+    def as_published(self) -> bool | None:
+        """Whether both counts are Table 3's; None if Table 3 has none."""
+        if self.paper_products is None or self.paper_reviews is None:
+            return None
+        return (self.products, self.reviews) == (self.paper_products, self.paper_reviews)
+
+
+@dataclass
+class CategoryReport:
+    dataset: str
+    category: str
+    splits: list[SplitReport] = field(default_factory=list)
+    """Those whose tables could be read."""
+    roi_width: int | None = None
+    unreadable: list[str] = field(default_factory=list)
+    """Feature files that count as "no image", with the reason."""
+
+
+@dataclass
+class Report:
+    """A checked root."""
+
+    root: str
+    synthetic: bool
+    categories: list[CategoryReport]
+    problems: list[str]
+    """What keeps the release from being used."""
+    notes: list[str]
+    """What deserves a look."""
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+
+def check(root: Path, *, labels_from_votes: bool = False, progress: Progress | None = None) -> Report:
+    """Reads every file of every category under `root` and collects all problems.
+
+    DataError only if there is no category at all.
+    """
+    findings = Findings()
+    folders = find_categories(root)
+    categories: list[CategoryReport] = []
+    readers: dict[str, FeatureReader] = {}
+    for folder in folders:
+        reader = FeatureReader(folder, findings)
+        if folder.dataset in readers:  # one width for a whole data set
+            reader.width, reader.first = readers[folder.dataset].width, readers[folder.dataset].first
+        categories.append(_check_category(folder, reader, labels_from_votes, progress))
+        readers[folder.dataset] = reader
+    _, synthetic = identity(root)
+    return Report(str(root), synthetic, categories, findings.problems, findings.notes)
+
+
+def _check_category(
+    folder: CategoryFolder, reader: FeatureReader, labels_from_votes: bool, progress: Progress | None
+) -> CategoryReport:
+    report = CategoryReport(folder.dataset, folder.category)
+    product_ids: dict[str, set[str]] = {}
+    for number, name in enumerate(SPLITS):
+        if progress is not None:
+            progress(number, len(SPLITS), f"checking {folder.dataset}/{folder.category}: {name}")
+        split = read_split(folder, name, reader.findings, labels_from_votes)
+        if split is not None:
+            product_ids[name] = set(split.products.ids)
+            report.splits.append(_check_split(folder, split, reader, progress))
+    note_overlap(product_ids, folder, reader.findings)
+    report.roi_width, report.unreadable = reader.width, reader.unreadable
+    return report
+
+
+def _check_split(
+    folder: CategoryFolder, split: RawSplit, reader: FeatureReader, progress: Progress | None
+) -> SplitReport:
+    where = (folder.dataset, folder.category, split.name)
+    images: dict[str, dict[str, int | None]] = {}
+    for side, items in sides(split):
+        outcomes: list[str] = []
+        for item_id in items.ids:
+            outcomes.append(reader.read(split.name, item_id)[0])
+            if progress is not None and len(outcomes) % _REPORT_EVERY == 0:
+                progress(len(outcomes), len(items.ids), f"checking {'/'.join(where)}: {side} features")
+        images[side] = coverage(items, outcomes)
+    return SplitReport(
+        split.name,
+        len(split.products.ids),
+        len(split.reviews.ids),
+        np.bincount(split.labels, minlength=5).tolist(),
+        split.dropped_without_votes,
+        published_count(*where, "products"),
+        published_count(*where, "reviews"),
+        images,
+    )
+
+
+def to_json(report: Report) -> dict[str, Any]:
+    """The report as JSON values."""
+    document = asdict(report) | {"ok": report.ok}
+    for category, shown in zip(report.categories, document["categories"], strict=True):
+        for split, record in zip(category.splits, shown["splits"], strict=True):
+            record["as_published"] = split.as_published
+    return document
+
+
+def render(report: Report) -> str:
+    """The report for people: counts beside Table 3, image coverage, notes, problems, verdict."""
+    parts = [f"{report.root}{' (synthetic: a comparison with the paper is meaningless)' * report.synthetic}"]
+    parts.append(_counts_table(report))
+    parts.append(_images_table(report))
+    for category in report.categories:
+        if category.unreadable:
+            where = f"{category.dataset}/{category.category}"
+            more = len(category.unreadable) - _UNREADABLE_SHOWN
+            lines = [f"{len(category.unreadable)} unreadable feature files in {where} count as no image:"]
+            lines += category.unreadable[:_UNREADABLE_SHOWN] + [f"... {more} more"] * (more > 0)
+            parts.append("\n".join(lines))
+    if report.notes:
+        parts.append("\n".join(["Notes:", *report.notes]))
+    if report.problems:
+        parts.append("\n".join([f"Problems ({len(report.problems)}):", *report.problems]))
+    else:
+        parts.append("No problem found.")
+    return "\n\n".join(parts)
+
+
+def _counts_table(report: Report) -> str:
+    rows = [
+        [
+            f"{category.dataset}/{category.category} ({CATEGORY_LABELS[category.category]})",
+            split.split,
+            split.products,
+            "-" if split.paper_products is None else split.paper_products,
+            split.reviews,
+            "-" if split.paper_reviews is None else split.paper_reviews,
+            {True: "yes", False: "no", None: "-"}[split.as_published],
+            " / ".join(map(str, split.labels)),
+            split.dropped_without_votes,
+        ]
+        for category in report.categories
+        for split in category.splits
+    ]
+    headers = [
+        "category",
+        "split",
+        "products",
+        "paper",
+        "reviews",
+        "paper",
+        "equal",
+        "label 0/1/2/3/4",
+        "dropped, no vote",
+    ]
+    return tabulate(rows, headers, tablefmt="github")
+
+
+def _images_table(report: Report) -> str:
+    rows: list[list[str | int]] = [
+        [
+            f"{category.dataset}/{category.category}",
+            split.split,
+            side,
+            *("-" if count is None else count for count in counts.values()),
+        ]
+        for category in report.categories
+        for split in category.splits
+        for side, counts in split.images.items()
+    ]
+    headers = [
+        "category",
+        "split",
+        "side",
+        "want images",
+        "want, no RoI",
+        "with",
+        "without",
+        "unreadable",
+        "zero RoIs",
+    ]
+    return tabulate(rows, headers, tablefmt="github")

@@ -1,0 +1,187 @@
+"""Tokenizers against NLTK and ICU themselves; vocabularies and word vectors against plain loops."""
+
+from __future__ import annotations
+
+import random
+import unicodedata
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nltk.tokenize.destructive import NLTKWordTokenizer
+
+from benchmark.core.errors import DataError, UsageError
+from benchmark.data import text as t
+
+ENGLISH_PARTS = r"""
+    can't don't " '' ` `` ' a The . .. ... , : ; ( ) [ { < > ? ! n't 's 'S 'tis 'twas cannot gonna wanna gimme lemme
+    d'ye more'n 3 1,000 3.5 $ - -- --- — « » “ ” ‘ ’ * & x. U.S. Mr. é dogs' they'll WON'T (so) "quoted" end."
+    (really?) well-known 10% #1 a/b e.g., ok... wow!! ,, :) ;-) :( 5'10" 'n' rock'n'roll
+""".split()  # noqa: SIM905
+english_texts = st.lists(
+    st.one_of(st.sampled_from([*ENGLISH_PARTS, " ", "  ", "\n", "\t", "\u00a0"]), st.text(max_size=3)),
+    max_size=25,
+).map("".join)
+
+
+def nltk_tokens(text: str) -> list[str]:
+    nltk = NLTKWordTokenizer()
+    return [token.lower() for chunks in t.sentences(text) for token in nltk.tokenize(" ".join(chunks))]
+
+
+@settings(max_examples=400, deadline=None)
+@given(english_texts)
+def test_english_tokens_are_nltks(text: str) -> None:
+    assert t.EnglishTokenizer()(text) == nltk_tokens(text)
+
+
+def test_english_tokens_are_nltks_whatever_was_seen_before() -> None:
+    rng = random.Random(0)
+    tokenizer = t.EnglishTokenizer()  # one for all: what it remembers must not depend on the place
+    for _ in range(3000):
+        text = "".join(rng.choice([*ENGLISH_PARTS, " ", " ", "\n"]) for _ in range(rng.randint(1, 14)))
+        assert tokenizer(text) == nltk_tokens(text), text
+
+
+def test_sentences_end_where_a_reader_would_end_them() -> None:
+    text = 'It broke. Then (after a week!) I said "no." Wait... what?\nnew line'
+    assert [" ".join(chunks) for chunks in t.sentences(text)] == [
+        "It broke.",
+        "Then (after a week!)",
+        'I said "no."',
+        "Wait... what?",
+        "new line",
+    ]
+    assert t.EnglishTokenizer()("It broke. I can't, really.") == [
+        "it", "broke", ".", "i", "ca", "n't", ",", "really", ".",
+    ]  # fmt: skip
+
+
+INDONESIAN_ALPHABET = (
+    "aeiou bcdjkmt'’.,-_0123 \n!?:;\u00a0\u200d😀👍🏽é#/\"\u0301\u00ad·&()%$™\u200bßğاأд①²½♥️❤🇮🇩*`´‘ʼ~+=<>|…—"
+)
+
+
+def icu_tokens(text: str) -> list[str]:
+    """Word breaks by ICU itself, without white space."""
+    icu = pytest.importorskip("icu")
+    unicode_text = icu.UnicodeString(unicodedata.normalize("NFKC", text).lower())
+    breaks = icu.BreakIterator.createWordInstance(icu.Locale("id"))
+    breaks.setText(unicode_text)
+    start, words = 0, []
+    for end in breaks:
+        words.append(str(unicode_text[start:end]).strip())
+        start = end
+    return [word for word in words if word]
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.text(alphabet=INDONESIAN_ALPHABET, max_size=30))
+def test_indonesian_tokens_are_icus(text: str) -> None:
+    assert t.IndonesianTokenizer()(text) == icu_tokens(text)
+
+
+def test_indonesian_tokens_are_icus_for_every_character_of_many_scripts() -> None:
+    tokenizer = t.IndonesianTokenizer()
+    dictionary = (
+        "THAI",
+        "LAO",
+        "KHMER",
+        "MYANMAR",
+        "HANGUL",
+        "CJK",
+        "HIRAGANA",
+        "KATAKANA",
+        "TAI",
+        "NEW TAI",
+        "AHOM",
+    )
+    odd = {0x40, *range(0x0590, 0x0600), *range(0x0600, 0x0606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2}
+    for code in range(0x20, 0x3000):
+        character = chr(code)
+        name = unicodedata.name(character, "")
+        # `@` joined words in one ICU release only; number signs of Arabic, and Hebrew, are left out
+        if not name or name.startswith(dictionary) or code in odd:
+            continue
+        for text in (f"a{character}b", f"1{character}2", f"a {character}'b"):
+            if unicodedata.normalize("NFKC", text) == text:
+                assert tokenizer(text) == icu_tokens(text), (hex(code), name)
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("Jum'at Do'a Qur’an", ["jum'at", "do'a", "qur’an"]),  # an apostrophe before a vowel joins
+        ("'oke' bagus!!", ["'", "oke", "'", "bagus", "!", "!"]),
+        ("Rp 10.000,- 3,5jt", ["rp", "10.000", ",", "-", "3,5jt"]),
+        ("anak-anak 👍🏽 ok", ["anak", "-", "anak", "👍🏽", "ok"]),
+        ("ﬁlm　ＡＢＣ", ["film", "abc"]),  # NFKC
+        ("", []),
+    ],
+)
+def test_indonesian_examples(text: str, tokens: list[str]) -> None:
+    assert t.IndonesianTokenizer()(text) == tokens
+    assert icu_tokens(text) == tokens
+
+
+def test_vocabulary_keeps_frequent_words_in_an_order_of_its_own() -> None:
+    texts = [["b"] * 5, ["a"] * 5, ["c"] * 4, ["d"] * 9, ["c"]]
+    counts = t.count_words(texts)
+    assert t.vocabulary(counts) == ["d", "a", "b", "c"]
+    assert t.vocabulary(t.count_words(texts[::-1])) == ["d", "a", "b", "c"]
+    assert t.vocabulary(counts, minimum=6) == ["d"]
+    assert t.vocabulary(Counter()) == []
+
+
+def test_random_vectors_depend_on_the_word_alone_and_are_uniform() -> None:
+    words = [f"word{i}" for i in range(2000)]
+    vector_WD = t.random_vectors(t.word_hashes(words), 50)
+    again = t.random_vectors(t.word_hashes(["other", "word7"]), 50)
+    np.testing.assert_array_equal(again[1], vector_WD[7])
+    np.testing.assert_array_equal(t.random_vectors(t.word_hashes(["word7"]), 20)[0], vector_WD[7, :20])
+    from scipy import stats
+
+    assert stats.kstest(vector_WD.ravel(), "uniform", args=(-0.25, 0.5)).pvalue > 0.001
+    correlation = np.corrcoef(vector_WD, rowvar=False) - np.eye(50)
+    assert np.abs(correlation).max() < 5 / np.sqrt(2000)
+
+
+def write_vectors(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("header", [["3 2"], []])
+def test_vectors_of_both_formats(tmp_path: Path, header: list[str]) -> None:
+    lines = [*header, "the 0.5 -1", "naïve 1e-3 2 ", "rare 7 7", "the 9 9", ". . 3 4"]
+    read = t.read_vectors(write_vectors(tmp_path / "v.vec", *lines), ["naïve", "the", "absent", ". ."])
+    np.testing.assert_array_equal(
+        read.vector_WD, np.array([[1e-3, 2], [0.5, -1], [0, 0], [3, 4]], dtype=np.float32)
+    )
+    assert read.found_W.tolist() == [True, True, False, True]
+    assert read.coverage == 0.75
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["2 2", "a 1 2", "b 1"], "line 3: expected a word and 2 numbers"),
+        (["a 1 2", "b 1 x"], "line 2: not a number"),
+        (["a 1 2", "b 1 nan"], "line 2: not a finite number"),
+        (["a", "b 1"], "line 1: expected"),
+    ],
+)
+def test_vector_errors_name_the_line(tmp_path: Path, lines: list[str], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        t.read_vectors(write_vectors(tmp_path / "v.vec", *lines), ["a", "b"])
+
+
+def test_a_vector_file_that_is_missing_or_empty(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot read word vectors"):
+        t.read_vectors(tmp_path / "absent.vec", ["a"])
+    (tmp_path / "empty.vec").write_text("")
+    with pytest.raises(DataError, match="no word vectors"):
+        t.read_vectors(tmp_path / "empty.vec", ["a"])
