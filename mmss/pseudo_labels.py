@@ -83,7 +83,10 @@ def spread(chunks: Chunks, anchor_G: Tensor, kind: str, ridge: float) -> Spread:
         sigma_GG = second_GG + ridge * mean_variance * identity_GG
     else:
         sigma_GG = torch.diag(second_GG.diagonal())
-    factor_GG, raised = robust_cholesky(sigma_GG)
+    # Variance below float32's resolution of the representations is rounding, not spread: without this floor
+    # a task whose representations are all alike would turn rounding into distances of order 1.
+    floor = torch.finfo(torch.float32).eps ** 2 * float(anchor_G.square().mean())
+    factor_GG, raised = robust_cholesky(sigma_GG + floor * identity_GG)
     return Spread(factor_GG, shrinkage, raised)
 
 
@@ -118,7 +121,7 @@ def robust_cholesky(sigma_GG: Tensor) -> tuple[Tensor, float]:
     Raises ValueError where even a ridge of the mean variance does not help.
     """
     size = len(sigma_GG)
-    # Representations that are all alike have no variance at all: any positive scale gives distance 0.
+    # Representations that are all zero have no variance at all: any positive scale gives distance 0.
     mean_variance = max(float(sigma_GG.trace()) / size, torch.finfo(sigma_GG.dtype).tiny ** 0.5)
     identity_GG = torch.eye(size, dtype=sigma_GG.dtype, device=sigma_GG.device)
     ridge = 0.0

@@ -15,27 +15,12 @@ from benchmark.core import decisions
 from benchmark.core.errors import UsageError
 from mmss.config import Config
 
+# fmt: off
 NAMED_IN_THE_PAPER_READING = [
-    "D-BERT",
-    "D-MAXLEN",
-    "D-VISORDER",
-    "D-VISSHARE",
-    "D-ATT",
-    "D-ATTSHARE",
-    "D-DG",
-    "D-SUBMLP",
-    "D-EPS",
-    "D-COV",
-    "D-SCALE",
-    "D-OFFSET",
-    "D-ALPHA",
-    "D-CLAMP",
-    "D-UPDATE",
-    "D-NEG",
-    "D-BATCH",
-    "D-UNCERT",
-    "D-EPOCHS",
+    "D-BERT", "D-MAXLEN", "D-VISORDER", "D-VISSHARE", "D-ATT", "D-ATTSHARE", "D-DG", "D-SUBMLP", "D-EPS", "D-COV",
+    "D-SCALE", "D-OFFSET", "D-ALPHA", "D-CLAMP", "D-UPDATE", "D-NEG", "D-BATCH", "D-UNCERT", "D-EPOCHS",
 ]
+# fmt: on
 
 
 def config_class(scope: str) -> type[Any]:
