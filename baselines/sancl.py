@@ -446,7 +446,8 @@ class SANCL(RankingModel):
         own_BRH = self.self_attention(r.state_NTH, r.mask_NT, weight_BR, mask_queries=self.is_bert)
         aware_BRH = self.text_attention(p.state_NTH, p.mask_NT, own_BRH, r.mask_NT)
         total_B1 = weight_BR.sum(1, keepdim=True)
-        return (weight_BR.unsqueeze(-1) * aware_BRH).sum(1) / total_B1
+        vector_BH: Tensor = (weight_BR.unsqueeze(-1) * aware_BRH).sum(1) / total_B1
+        return vector_BH
 
     def _head(self, vectors: Vectors) -> Tensor:
         score_B1: Tensor = self.scorer(self._features(vectors))
