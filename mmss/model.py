@@ -11,14 +11,16 @@ G = d_g.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from benchmark.core.errors import UsageError
 from benchmark.core.model import Departure, RankingLoss, RankingModel, Tokenizer
 from benchmark.core.types import Batch, CorpusShape
-from mmss.bert import TextEncoder
+from mmss.bert import TextEncoder, tokenizer_source
 from mmss.config import INTERACTIONS, SCRATCH, Config
 from mmss.interactions import Interactions, States
 from mmss.pseudo_labels import PseudoLabels
@@ -85,6 +87,14 @@ class MMSS(RankingModel):
     @property
     def tokenizer(self) -> Tokenizer:
         return "joint" if self.config.encoder == SCRATCH else "bert"
+
+    @property
+    def tokenizer_source(self) -> Path:
+        """Folder of the pre-trained encoder, whose own tokenizer makes the ids. UsageError for `scratch`."""
+        folder = tokenizer_source(self.config)
+        if folder is None:
+            raise UsageError("mmss.encoder=scratch reads the joint word vocabulary, not a tokenizer's.")
+        return folder
 
     def score(self, batch: Batch) -> Tensor:
         """yhat_g (Eq. 8), the only output at inference."""

@@ -133,6 +133,12 @@ def test_the_document_holds_every_decision_and_option() -> None:
         assert section.count("- Default ") == 1
 
 
+def test_a_document_of_some_decisions_holds_only_them() -> None:
+    text = decisions.render_markdown([decisions.get("D-COV"), decisions.get("D-TIES")])
+    assert text.count("\n### ") == 2
+    assert "## Baselines" not in text
+
+
 def test_registry_and_configuration_need_no_torch() -> None:
     code = (
         "import sys, benchmark.config, benchmark.core.decisions, mmss.config;"

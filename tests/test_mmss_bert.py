@@ -209,7 +209,10 @@ def test_a_name_that_is_not_here_is_fetched_once(folder: Path, monkeypatch: pyte
 def test_the_joint_vocabulary_is_read_from_scratch_and_wordpieces_otherwise(folder: Path) -> None:
     save_file(weights(), folder / "model.safetensors")
     assert MMSS(Config(**SMALL), shape()).tokenizer == "joint"
-    assert MMSS(config(folder), shape()).tokenizer == "bert"
+    pretrained = MMSS(config(folder), shape())
+    assert (pretrained.tokenizer, pretrained.tokenizer_source) == ("bert", folder)
+    with pytest.raises(UsageError, match="joint word vocabulary"):
+        _ = MMSS(Config(**SMALL), shape()).tokenizer_source
 
 
 def as_wordpieces(toy: Toy, folder: Path) -> None:

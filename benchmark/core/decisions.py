@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -575,15 +575,15 @@ def validate(config: Any) -> None:
             decision.check(field.metadata["field"], getattr(config, field.name))
 
 
-def render_markdown() -> str:
-    """The registry as a Markdown document, one section per decision."""
+def render_markdown(chosen: Sequence[Decision] | None = None) -> str:
+    """Decisions (default: all) as a Markdown document, one section each, grouped by scope."""
+    chosen = all_decisions() if chosen is None else chosen
     titles: dict[Scope, str] = {"mmss": "MM-SS", "baselines": "Baselines", "protocol": "Protocol"}
     lines = ["# Open decisions", ""]
     for scope, title in titles.items():
-        lines += [f"## {title}", ""]
-        for decision in all_decisions():
-            if decision.scope == scope:
-                lines += _section(decision)
+        sections = [_section(decision) for decision in chosen if decision.scope == scope]
+        if sections:
+            lines += [f"## {title}", "", *(line for section in sections for line in section)]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
@@ -83,6 +84,11 @@ class RankingModel(nn.Module, ABC):
         """`words`: product and review ids over a vocabulary each; `joint`: ids over one word vocabulary,
         [CLS] first; `bert`: ids of a pre-trained encoder's own tokenizer, [CLS] first."""
         return "words"
+
+    @property
+    def tokenizer_source(self) -> str | Path:
+        """Folder or hub name of the pre-trained tokenizer, for a model whose `tokenizer` is `bert`."""
+        raise NotImplementedError(f"{type(self).__name__} reads no pre-trained tokenizer's ids")
 
     @property
     def padding(self) -> Padding:
