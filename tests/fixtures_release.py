@@ -64,7 +64,7 @@ def _write_split(
     rvw: list[dict[str, Any]] = []
     rel: list[dict[str, Any]] = []
     for p in range(products):
-        product_id = f"0{split[0]}{p}"
+        product_id = f"0{split[:2]}{p}"
         prd.append(
             {
                 "product_id": product_id,

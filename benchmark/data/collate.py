@@ -165,7 +165,7 @@ class _RoiReader:
         self._flat_F = torch.from_numpy(rois.flat)
         self._start_N = rois.offset_N1[:-1]
         self._stored_N = np.minimum(rois.count_N, max_rois)
-        self._count_N = np.where(self._stored_N == 0, min(padding.empty_rois, max_rois), self._stored_N)
+        self._count_N = np.where(self._stored_N == 0, padding.empty_rois, self._stored_N)
         self._min_rois = padding.min_rois
 
     def gather(self, row_N: Int64) -> tuple[torch.Tensor, torch.Tensor]:

@@ -239,6 +239,8 @@ def read_split(
     review_row = _unique_ids(rvw["review_id"], folder.table("rvw", split), "review_id", findings)
     relation = _read_relation(rel, folder.table("rel", split), labels_from_votes, findings)
     _check_relation(relation, product_row, review_row, folder, split, findings)
+    if not relation.labels and len(findings.problems) == before:
+        findings.problem(folder.table("rel", split), "", "no labelled review in it")
     if len(findings.problems) > before:
         return None
     return _join(folder, split, prd, rvw, product_row, review_row, relation)
@@ -346,8 +348,6 @@ def _check_relation(
     seen: set[str] = set()
     twice = [f"review {r!r}" for r in relation.review_ids if r in seen or seen.add(r)]  # type: ignore[func-returns-value]
     findings.problem_records(path, twice, "the review is there twice")
-    if not pairs:
-        findings.problem(path, "", "no relation between a product and a review")
     unrated = len(review_row) - len(seen & review_row.keys()) - relation.dropped
     if unrated > 0:
         findings.note(folder.table("rvw", split), f"{unrated} reviews have no label and are not used")
