@@ -151,7 +151,9 @@ def ceilings(root: Path, dataset: str, category: str, threshold: int = 0) -> dic
     weights = {part: float(parameters[f"weight_{part}"]) for part in PARTS}
     table = {k: list(column.values()) for k, column in json.loads(truth.read_text(encoding="utf-8")).items()}
     test_R = np.array(table["split"]) == "test"
-    _, product_R = np.unique(np.array(table["product_id"])[test_R], return_inverse=True)
+    products = np.array(table["product_id"])[test_R].tolist()
+    number = {product: i for i, product in enumerate(dict.fromkeys(products))}
+    product_R = np.array([number[product] for product in products])
     shares = {part: np.array(table[part], np.float64)[test_R] for part in PARTS}
     return _ceilings(shares, np.array(table["label"])[test_R], product_R, weights, threshold)
 

@@ -98,7 +98,7 @@ class MiniSpec:
     weight_image_image: float = 1.2
     noise: float = 0.35
     """Standard deviation of what nothing explains, on the scale of the weights."""
-    label_shares: tuple[float, ...] = (0.50, 0.22, 0.14, 0.09, 0.05)
+    label_shares: tuple[float, ...] = (0.54, 0.20, 0.12, 0.09, 0.05)
     """Expected shares of the labels 0..4: skewed, like real votes."""
     seed: int = 2024
 
