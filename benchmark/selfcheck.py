@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark import models
-from benchmark.core.errors import DataError
+from benchmark.core.errors import BenchError, DataError
 from benchmark.core.losses import hinge_loss, label_gap_hinge_loss, point_loss
 from benchmark.core.metrics import per_product_metrics
 from benchmark.core.model import RankingModel
@@ -199,6 +199,8 @@ def _case(
     case = _Comparison(TOLERANCE[precision] if tolerance is None else tolerance)
     try:
         check(case)
+    except BenchError as error:
+        case.fail(str(error).replace("\n", "; "))
     except Exception as error:  # a golden from elsewhere may be malformed in any way
         case.fail(f"{type(error).__name__}: {error}".replace("\n", "; "))
     if case.ok and not case.compared:
@@ -272,7 +274,8 @@ def _network(
                 outputs, gradient[1], batch.products if gradient[2] == "left" else batch.reviews
             )
         if ours is not None:
-            case.close(name, ours.detach().cpu().numpy().reshape(value.shape), value)
+            found = ours.detach().cpu().numpy()
+            case.close(name, found.reshape(value.shape) if found.size == value.size else found, value)
         elif name == "scorer_input":
             case.notes.append("scorer_input not exposed")
         else:
