@@ -24,6 +24,7 @@ from benchmark.published import (
     published_values,
 )
 from benchmark.records import StoredRun
+from benchmark.sentinels import sentinels
 
 RESULT_TABLE_NUMBER = {"lazada": 1, "amazon": 2}
 STATISTICS_TABLE_NUMBER = 3
@@ -96,6 +97,7 @@ def results_table(
     setting: Setting,
     *,
     with_paper: bool = False,
+    with_sentinels: bool = False,
     seeds: Sequence[int] | None = None,
     categories: Sequence[str] = CATEGORIES,
     proposed: str = models.PROPOSED,
@@ -107,6 +109,7 @@ def results_table(
 
     Args:
         with_paper: put the published value beside each cell.
+        with_sentinels: add the trivial scorers to the reference rows.
         seeds: what makes a cell complete; default: every seed that the setting has.
     """
     seeds = setting.seeds if seeds is None else tuple(seeds)
@@ -158,7 +161,11 @@ def results_table(
         title=f"Results on {DATASET_LABELS[setting.dataset]}{_synthetic_title(setting)}",
         headers=("Type", "Method"),
         columns=tuple(columns),
-        rows=(*rows, *_reference_rows(columns, any_cell)),
+        rows=(
+            *rows,
+            *_reference_rows(columns, any_cell),
+            *(_sentinel_rows(columns, any_cell) if with_sentinels else []),
+        ),
         caption=tuple(caption),
         facts={
             "settings": [setting_facts(setting)],
@@ -210,6 +217,27 @@ def _reference_rows(columns: Sequence[Column], any_cell: Mapping[str, Cell | Non
     return [
         Row("Reference", label, what, tuple(entry(column, what) for column in columns))
         for label, what in ((RANDOM_ROW, "random"), (CEILING_ROW, "ceiling"))
+    ]
+
+
+def _sentinel_rows(columns: Sequence[Column], any_cell: Mapping[str, Cell | None]) -> list[Row]:
+    """The trivial scorers; `oracle` and `random` are reference rows already."""
+    by_category = {
+        category: {one.name: one for one in sentinels(cell.runs[0].test_reviews, _threshold(cell.runs[0]))}
+        for category, cell in any_cell.items()
+        if cell is not None
+    }
+
+    def entry(column: Column, name: str) -> Entry:
+        found = by_category.get(column.keys["category"])
+        values = found[name].values if found else None
+        return Entry(missing="-") if values is None else Entry(value=100 * values[column.keys["metric"]])
+
+    names = {one.name: one.label for found in by_category.values() for one in found.values()}
+    return [
+        Row("Reference", label, name, tuple(entry(column, name) for column in columns))
+        for name, label in names.items()
+        if name not in ("oracle", "random")
     ]
 
 
@@ -522,7 +550,11 @@ def comparison_facts(one: Comparison, **more: Any) -> dict[str, Any]:
 
 def relevance_thresholds(runs: Iterable[StoredRun]) -> list[int]:
     """Distinct thresholds t of the runs: a review is relevant if its label is above t."""
-    return sorted({int(run.config["training"]["relevance_threshold"]) for run in runs})
+    return sorted({_threshold(run) for run in runs})
+
+
+def _threshold(run: StoredRun) -> int:
+    return int(run.config["training"]["relevance_threshold"])
 
 
 def _synthetic_title(setting: Setting) -> str:

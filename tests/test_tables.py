@@ -271,3 +271,12 @@ def test_several_tables_make_one_document(setting):
 def test_tables_and_statistics_work_without_torch(module):
     code = f"import sys; sys.modules['torch'] = None; import benchmark.{module}"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_trivial_scorers_on_request(setting):
+    names = [row.name for row in results_table(setting).rows]
+    assert "longest" not in names
+    rows = rows_of(results_table(setting, with_sentinels=True))
+    # The fixture's reviews are sorted by label and by length: longest first is the best order.
+    assert rows["longest"].entries[0].value == pytest.approx(rows["ceiling"].entries[0].value)
+    assert rows["oldest"].entries[0].value < rows["has-image"].entries[0].value

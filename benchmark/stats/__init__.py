@@ -5,7 +5,7 @@ nothing of runs or tables. Randomness is passed in as a `numpy.random.Generator`
 """
 
 from benchmark.stats.correction import holm
-from benchmark.stats.crossed import CrossedResult, crossed_test
+from benchmark.stats.crossed import CrossedResult, crossed_test, seed_interval
 from benchmark.stats.effects import WinTieLoss, probability_better, win_tie_loss
 from benchmark.stats.power import SeedsNeeded, seeds_needed
 from benchmark.stats.robustness import (
@@ -36,6 +36,7 @@ __all__ = [
     "paired_t_p_value",
     "probability_better",
     "robustness",
+    "seed_interval",
     "seed_permutation",
     "seeds_needed",
     "sign_flip_p_value",

@@ -141,6 +141,9 @@ def decide(
 
     t = d / sqrt(v), df = v^2 / (v_A^2/(S_A-1) + v_B^2/(S_B-1) + v_P^2/(n-1) + v_E^2/((S-1)(n-1))) with S the
     smaller number of seeds. Where v <= `nothing`, nothing varies: p = 1, df NaN, half width 0.
+
+    v_E is subtracted in v but adds to the uncertainty of v: where it exceeds v (few products that the methods
+    treat alike) df falls, even below 1, and the test says little rather than too much.
     """
     v = parts.variance
     varies = v > nothing
@@ -157,6 +160,19 @@ def decide(
     p_value = np.where(varies, 2 * stdtr(usable_df, -np.abs(t)), 1.0)
     half_width = np.where(varies, stdtrit(usable_df, (1 + level) / 2) * np.sqrt(safe), 0.0)
     return p_value, df, half_width
+
+
+def seed_interval(means: ArrayLike, *, level: float = 0.95) -> tuple[float, float] | None:
+    """t interval of one method's mean on these products, from its seeds' means; None with fewer than 3 seeds.
+
+    The products are fixed here: this is for the comparison with a number that somebody else obtained on the
+    same test products.
+    """
+    x = np.asarray(means, dtype=np.float64)
+    if len(x) < MIN_SEEDS:
+        return None
+    half_width = float(stdtrit(len(x) - 1, (1 + level) / 2) * np.sqrt(_sample_variance(x) / len(x)))
+    return float(x.mean()) - half_width, float(x.mean()) + half_width
 
 
 def check_tables(a: ArrayLike, b: ArrayLike) -> tuple[Floats, Floats]:
