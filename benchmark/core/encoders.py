@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from benchmark.core.layers import Dropout, masked_softmax, word_embedding
+from benchmark.core.layers import MASKED, Dropout, word_embedding
 from benchmark.core.types import CorpusShape
 
 
@@ -72,7 +72,8 @@ class RoiEncoderLayer(nn.Module):
         key_NHVd = self.key(x_NVD).view(split).transpose(1, 2)
         value_NHVd = self.value(x_NVD).view(split).transpose(1, 2)
         logit_NHVV = (query_NHVd * query_NHVd.shape[-1] ** -0.5) @ key_NHVd.transpose(2, 3)
-        weight_NHVV = self.attention_dropout(masked_softmax(logit_NHVV, mask_NV[:, None, None, :]))
+        logit_NHVV = logit_NHVV.masked_fill(~mask_NV[:, None, None, :], MASKED)
+        weight_NHVV = self.attention_dropout(logit_NHVV.softmax(-1))
         result: Tensor = self.output((weight_NHVV @ value_NHVd).transpose(1, 2).flatten(2))
         return result
 

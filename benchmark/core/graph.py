@@ -37,11 +37,20 @@ def _gated_sum(own_NTH: Tensor, other_NTH: Tensor, weight_NTT: Tensor) -> Tensor
     """Σ_j weight_ij [own_ih + other_jh > 0], `[N, T, H]`."""
     result_NTH = torch.empty_like(own_NTH)
     negative_NTH = -other_NTH
+    buffer = own_NTH.new_empty(0)
     for n, i in _blocks(own_NTH):
-        gate = own_NTH.new_empty(*own_NTH[n, i].shape[:2], *own_NTH.shape[1:])
-        torch.gt(own_NTH[n, i].unsqueeze(2), negative_NTH[n].unsqueeze(1), out=gate)
-        result_NTH[n, i] = (weight_NTT[n, i].unsqueeze(2) @ gate).squeeze(2)
+        own = own_NTH[n, i].unsqueeze(2)
+        buffer = _fitting(buffer, own, own_NTH.shape[1])
+        torch.gt(own, negative_NTH[n].unsqueeze(1), out=buffer)
+        result_NTH[n, i] = (weight_NTT[n, i].unsqueeze(2) @ buffer).squeeze(2)
     return result_NTH
+
+
+def _fitting(buffer: Tensor, own: Tensor, n_nodes: int) -> Tensor:
+    """A `[graphs, i, T, H]` buffer for the block `[graphs, i, 1, H]`: the one at hand if it fits, for a fresh
+    one costs a page fault every 4 KB, which is more than the arithmetic."""
+    shape = (*own.shape[:2], n_nodes, own.shape[3])
+    return buffer if buffer.shape == shape else own.new_empty(shape)
 
 
 class _PairLogits(torch.autograd.Function):
@@ -57,9 +66,12 @@ class _PairLogits(torch.autograd.Function):
         ctx.save_for_backward(a_NTH, b_NTH, w_H)
         negative_NTH = -b_NTH
         logit_NTT = a_NTH.new_empty(*a_NTH.shape[:2], a_NTH.shape[1])
+        buffer = a_NTH.new_empty(0)
         for n, i in _blocks(a_NTH):
-            hidden = torch.maximum(a_NTH[n, i].unsqueeze(2), negative_NTH[n].unsqueeze(1))
-            logit_NTT[n, i] = hidden @ w_H
+            own = a_NTH[n, i].unsqueeze(2)
+            buffer = _fitting(buffer, own, a_NTH.shape[1])
+            torch.maximum(own, negative_NTH[n].unsqueeze(1), out=buffer)
+            logit_NTT[n, i] = buffer @ w_H
         return logit_NTT.add_((b_NTH @ w_H).unsqueeze(1))
 
     @staticmethod

@@ -114,10 +114,11 @@ class ProductAwareAttention(nn.Module):
     def forward(
         self, product_BLF: Tensor, product_mask_BL: Tensor, review_BRF: Tensor, review_mask_BR: Tensor
     ) -> Tensor:
-        """`[B, R, F]`. A product without any valid position adds nothing."""
+        """`[B, R, F]`. A product without any valid position adds nothing, provided that its padded positions
+        are zero."""
         query_BLF = torch.relu(product_BLF @ self.w + self.b)
         logit_BRL = review_BRF @ query_BLF.transpose(1, 2)
-        weight_BRL = masked_softmax(logit_BRL, product_mask_BL.unsqueeze(1))
+        weight_BRL = logit_BRL.masked_fill(~product_mask_BL.unsqueeze(1), MASKED).softmax(-1)
         return (review_BRF + weight_BRL @ product_BLF) * review_mask_BR.unsqueeze(-1)
 
 

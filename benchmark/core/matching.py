@@ -88,8 +88,15 @@ class ContextFeatures(nn.Module):
         text_NTC, image_NVC = self.text_common(text_NTH), self.image_common(image_NVD)
         node_NTC = torch.cat([text_NTC, image_NVC], 1)
         node_mask_NT = torch.cat([text_mask_NT, image_mask_NV], 1)
-        states = text_NTH, text_mask_NT, image_NVD, image_mask_NV, text_NTC, image_NVC
-        return Item(*states, graph(node_NTC, node_mask_NT))
+        return Item(
+            text_NTH,
+            text_mask_NT,
+            image_NVD,
+            image_mask_NV,
+            text_NTC * text_mask_NT.unsqueeze(-1),  # pads are constants in the common space
+            image_NVC * image_mask_NV.unsqueeze(-1),
+            graph(node_NTC, node_mask_NT),
+        )
 
     def forward(self, p: Item, r: Item) -> Tensor:
         """`[B, H + D + 3 C]` of row-wise products and reviews."""
