@@ -669,15 +669,16 @@ def _list(seeds: Sequence[int]) -> str:
 
 def split_count(manifest: Mapping[str, Any], split: str, what: str) -> int:
     """Number of `products` or `reviews` of a split."""
-    return int(manifest["counts"][split][what])
+    return int(manifest["splits"][split][what])
 
 
 def image_sentences(runs: Sequence[StoredRun]) -> list[str]:
     """What a reader must know of one data set's images: that there were none, or how many items had some."""
     shares = []
     for manifest in manifests(runs):
-        items = [manifest["counts"]["test"][f"{side}s"] for side in ("product", "review")]
-        seen = [manifest["images"]["test"][side]["with_features"] for side in ("product", "review")]
+        items = [split_count(manifest, "test", what) for what in ("products", "reviews")]
+        images = manifest["splits"]["test"]["images"]
+        seen = [images[side]["with_features"] for side in ("product", "review")]
         shares.append((_place(manifest), seen, items))
     without = [label for label, seen, _ in shares if not any(seen)]
     sentences = []

@@ -103,13 +103,13 @@ def write_data(results, dataset, category, fingerprint, products, *, images=True
     table["time"] = np.tile([400, 300, 200, 100], n) if times else ""
     table["has_image"] = np.tile([1, 1, 0, 0], n) if images else 0
     table.to_csv(folder / "test.csv", index=False)
-    counts = {"products": n, "reviews": 4 * n}
-    seen = {"product": {"with_features": n}, "review": {"with_features": 2 * n}}
-    none = {"product": {"with_features": 0}, "review": {"with_features": 0}}
-    manifest = {
-        "counts": dict.fromkeys(("train", "dev", "test"), counts),
-        "images": dict.fromkeys(("train", "dev", "test"), seen if images else none),
+    seen = {"product": n, "review": 2 * n} if images else {"product": 0, "review": 0}
+    split = {
+        "products": n,
+        "reviews": 4 * n,
+        "images": {side: {"with_features": count} for side, count in seen.items()},
     }
+    manifest = {"splits": dict.fromkeys(("train", "dev", "test"), split)}
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
