@@ -36,7 +36,7 @@ _CACHE_LIMIT = 1_000_000
 # --- English -----------------------------------------------------------------------------------------
 
 # A chunk that ends a sentence: a closing period that is no ellipsis, or ? or !, then closing marks.
-_SENTENCE_END = regex.compile(r"""(?:(?:^|[^.])\.|[?!])[\])}>"'»”’]*$""")
+_SENTENCE_END = re.compile(r"""(?:(?:^|[^.])\.|[?!])[\])}>"'»”’]*$""")
 
 
 def sentences(text: str) -> Iterator[list[str]]:
@@ -50,7 +50,7 @@ def sentences(text: str) -> Iterator[list[str]]:
         chunks: list[str] = []
         for chunk in line.split():
             chunks.append(chunk)
-            if _SENTENCE_END.search(chunk):
+            if not chunk[-1].isalnum() and _SENTENCE_END.search(chunk):
                 yield chunks
                 chunks = []
         if chunks:
@@ -74,9 +74,7 @@ class EnglishTokenizer:
     """
 
     def __init__(self) -> None:
-        from nltk.tokenize.destructive import NLTKWordTokenizer
-
-        self._nltk: Callable[[str], list[str]] = NLTKWordTokenizer().tokenize
+        self._rules = _nltk_rules()
         self._known: dict[str | tuple[str, bool, bool], list[str]] = {}
 
     def __call__(self, text: str) -> list[str]:
@@ -107,9 +105,30 @@ class EnglishTokenizer:
         return tokens
 
     def _tokenize(self, chunk: str, first: bool, last: bool) -> list[str]:
-        before, after = ("" if first else "x "), ("" if last else " x")
-        tokens = [token.lower() for token in self._nltk(before + chunk + after)]
+        text = ("" if first else "x ") + chunk + ("" if last else " x")
+        for pattern, replacement in self._rules:
+            text = pattern.sub(replacement, text)
+        tokens = text.lower().split()
         return tokens[0 if first else 1 : len(tokens) if last else -1]
+
+
+def _nltk_rules() -> list[tuple[re.Pattern[str], str]]:
+    """NLTK's own substitutions in the order in which its `tokenize` applies them, compiled anew: NLTK runs
+    each under a time limit against hostile patterns, which on a chunk costs ten times the matching."""
+    from nltk.tokenize.destructive import NLTKWordTokenizer as Nltk
+
+    contractions = [(pattern, r" \1 \2 ") for pattern in (*Nltk.CONTRACTIONS2, *Nltk.CONTRACTIONS3)]
+    padded = (re.compile("^.*$"), r" \g<0> ")
+    rules = [
+        *Nltk.STARTING_QUOTES,
+        *Nltk.PUNCTUATION,
+        Nltk.PARENS_BRACKETS,
+        Nltk.DOUBLE_DASHES,
+        padded,
+        *Nltk.ENDING_QUOTES,
+        *contractions,
+    ]
+    return [(re.compile(pattern.pattern), replacement) for pattern, replacement in rules]
 
 
 # --- Indonesian --------------------------------------------------------------------------------------
