@@ -1,27 +1,182 @@
-"""`bench table` and the printing of ablations. Reads files only: neither torch nor a GPU is needed."""
+"""`bench table`, `bench export`. Both read files only: neither torch nor a GPU is needed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.common import handled
+from benchmark.cli import common
+from benchmark.cli.common import handled, say
+from benchmark.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from benchmark.records import RunSpec
+    from benchmark.records import RunSpec, StoredRun
+    from benchmark.tables import Table
 
 
 def register(app: typer.Typer) -> None:
     app.command()(table)
+    app.command()(export)
+
+
+From = Annotated[
+    Path | None,
+    typer.Option("--from", metavar="FILE.zip", help="Read what `bench export` wrote instead of a folder."),
+]
+FORMATS = ("md", "latex", "csv", "json")
 
 
 @handled
-def table() -> None:
-    """Print the paper's tables from finished runs."""
+def table(
+    dataset: common.Datasets = None,
+    results: common.Results = common.DEFAULT_RESULTS,
+    source: From = None,
+    statistics: Annotated[bool, typer.Option("--statistics", help="Table 3: the sizes of the data.")] = False,
+    ablation: Annotated[bool, typer.Option("--ablation", help="Table 4: MM-SS without its parts.")] = False,
+    with_paper: Annotated[
+        bool, typer.Option("--with-paper", help="Put the published value beside each cell.")
+    ] = False,
+    sentinels: Annotated[
+        bool,
+        typer.Option("--sentinels", help="Add rows for the trivial scorers (longest review first, ...)."),
+    ] = False,
+    seeds: Annotated[
+        str | None,
+        typer.Option("--seeds", metavar="LIST", help="What makes a cell complete. Default: the seeds found."),
+    ] = None,
+    format_: Annotated[str, typer.Option("--format", help="md, latex, csv or json.")] = "md",
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write to a file.")] = None,
+) -> None:
+    """Print the paper's tables from finished runs: Table 1 for lazada, Table 2 for amazon.
+
+    Runs of different data, protocols, presets, devices or overrides never meet in one table: each such
+    setting gets a table of its own.
+    """
+    from benchmark.data.catalog import DATASETS
+    from benchmark.plan import parse_seeds, pick
+    from benchmark.settings import check_choice
+
+    check_choice("format", format_, FORMATS)
+    if statistics and ablation:
+        raise UsageError("--statistics and --ablation are two tables; ask for one.")
+    chosen = pick("dataset", dataset or (), DATASETS)
+    wanted = parse_seeds(seeds) if seeds else None
+    with _runs(results, source) as runs:
+        runs = [run for run in runs if run.dataset in chosen]
+        if not runs:
+            place = source or results
+            raise UsageError(
+                f"no finished runs of {' or '.join(chosen)} in {place}. Start with: bench run --all-categories"
+            )
+        if statistics:
+            tables = [_statistics(runs, with_paper)]
+        elif ablation:
+            tables = _ablations(runs, with_paper, wanted)
+        else:
+            tables = _results(runs, with_paper, sentinels, wanted)
+        common.write_or_print(render(tables, format_), out)
+
+
+@contextlib.contextmanager
+def _runs(results: Path, source: Path | None) -> Iterator[list[StoredRun]]:
+    from benchmark import export as exporting
+    from benchmark import records
+
+    if source is None:
+        yield records.load_runs(results)
+        return
+    with exporting.opened(source) as folder:
+        yield records.load_runs(folder)
+
+
+def _results(
+    runs: Sequence[StoredRun], with_paper: bool, sentinels: bool, seeds: Sequence[int] | None
+) -> list[Table]:
+    from benchmark.cells import group_settings
+    from benchmark.tables import results_table
+
+    return [
+        results_table(setting, with_paper=with_paper, with_sentinels=sentinels, seeds=seeds)
+        for setting in group_settings(runs)
+        if setting.methods
+    ]
+
+
+def _statistics(runs: Sequence[StoredRun], with_paper: bool) -> Table:
+    from benchmark.tables import manifests, statistics_table
+
+    return statistics_table(manifests(runs), with_paper=with_paper)
+
+
+def _ablations(
+    runs: Sequence[StoredRun],
+    with_paper: bool,
+    seeds: Sequence[int] | None,
+    categories: Sequence[str] = ("clothing",),
+) -> list[Table]:
+    from benchmark.cells import group_settings
+    from benchmark.tables import ablation_table, matching_settings
+
+    settings = [setting for setting in group_settings(runs) if setting.drops]
+    if not settings:
+        raise UsageError("no finished ablation. Start with: bench ablate --drop all")
+    return [
+        ablation_table(group, with_paper=with_paper, seeds=seeds, categories=categories)
+        for group in matching_settings(settings)
+    ]
+
+
+def render(tables: Sequence[Table], format_: str) -> str:
+    """All tables in one format; as JSON one document (a list if there are several)."""
+    import json
+
+    from benchmark.table_formats import FORMATS, to_json_value
+
+    if format_ == "json" and len(tables) > 1:
+        return json.dumps([to_json_value(one) for one in tables], indent=1, ensure_ascii=False)
+    return "\n\n".join(FORMATS[format_](one).rstrip("\n") for one in tables)
 
 
 def print_ablation(specs: Sequence[RunSpec], results: Path, format_: str) -> None:
     """Table 4's rows for these runs."""
+    from benchmark import records
+
+    runs = [records.load_run(spec.folder(results)) for spec in specs if records.is_done(spec, results)]
+    if not runs:
+        raise UsageError("none of the runs is done.")
+    categories = list(dict.fromkeys(spec.category for spec in specs))
+    print(render(_ablations(runs, False, None, categories), format_))
+
+
+@handled
+def export(
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.zip", help="The archive to write.")],
+    results: common.Results = common.DEFAULT_RESULTS,
+    dataset: common.Datasets = None,
+) -> None:
+    """Bundle runs, provenance, values per product and the tables for a supplement.
+
+    `bench table --from FILE.zip` remakes the tables from it anywhere, byte for byte. Weights and review
+    texts are not in it.
+    """
+    from benchmark import export as exporting
+    from benchmark import records
+    from benchmark.data.catalog import DATASETS
+    from benchmark.plan import pick
+
+    chosen = pick("dataset", dataset or (), DATASETS)
+    runs = [run for run in records.load_runs(results) if run.dataset in chosen]
+    tables: dict[str, str] = {}
+    for name in dict.fromkeys(run.dataset for run in runs):
+        made = _results([run for run in runs if run.dataset == name], False, False, None)
+        tables[f"{name}.md"] = render(made, "md")
+    if runs:
+        tables["statistics.md"] = render([_statistics(runs, True)], "md")
+    if any(run.drop for run in runs):
+        tables["ablation.md"] = render(_ablations(runs, False, None), "md")
+    count = exporting.export(runs, tables, out)
+    say(f"wrote {out}: {len(runs)} runs, {len(tables)} tables, {count} files")
