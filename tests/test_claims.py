@@ -151,14 +151,15 @@ def test_settling(changes, settled):
     assert settling_epoch(dict(enumerate(changes, start=1))) == settled
 
 
-def test_labels_that_settle_early_or_never_refute_c7(tmp_path):
-    def log(change):
+def test_labels_that_settle_support_c7_and_restless_ones_refute_it(tmp_path):
+    def log(change, epochs=25):
         return [
             {"epoch": e, "notes": {"pseudo_labels": {"tasks": {"ptrt": {"mean_change": change(e)}}}}}
-            for e in range(1, 26)
+            for e in range(1, epochs + 1)
         ]
 
     write(tmp_path / "early", "mmss", 60, dataset="lazada", log=log(lambda e: 0.1 / e))
     write(tmp_path / "never", "mmss", 60, dataset="lazada", log=log(lambda e: 0.3))
-    assert check(tmp_path / "early")["C7"].verdict == "refuted"
-    assert check(tmp_path / "never")["C7"].verdict == "refuted"
+    write(tmp_path / "short", "mmss", 60, dataset="lazada", log=log(lambda e: 0.3, epochs=12))
+    verdicts = [check(tmp_path / name)["C7"].verdict for name in ("early", "never", "short")]
+    assert verdicts == ["supported", "refuted", "undecided"]

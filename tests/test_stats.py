@@ -16,6 +16,7 @@ from benchmark.stats import (
     paired_t_p_value,
     probability_better,
     robustness,
+    seed_interval,
     seed_permutation,
     seeds_needed,
     sign_flip_p_value,
@@ -218,6 +219,27 @@ def test_holm_keeps_the_family_wise_rate():
     rng = np.random.default_rng(10)
     false_marks = [np.min(holm(rng.random(24))) < 0.05 for _ in range(2000)]
     assert 0.03 < np.mean(false_marks) < 0.065
+
+
+def test_marks_between_equal_methods_appear_at_their_nominal_rate():
+    """200 tables' families of one metric: a method against 8 baselines in 3 categories, all equally good."""
+    rng = np.random.default_rng(17)
+    tables, baselines, categories = 200, 8, 3
+    shape = {"seed_sd": 0.007, "sims": tables * categories}
+    own = draw(rng, 5, 60, **shape)
+    p = np.stack(
+        [decide(components(own, draw(rng, 5, 60, **shape)), (5, 5), 60)[0] for _ in range(baselines)]
+    )
+    families = p.reshape(baselines, tables, categories).transpose(1, 0, 2).reshape(tables, -1)
+    assert 0.015 <= (families < 0.05).mean() <= 0.07
+    assert np.mean([holm(family).min() < 0.05 for family in families]) <= 0.08
+
+
+def test_the_seed_interval_is_students_t():
+    means = [0.61, 0.63, 0.60, 0.64]
+    expected = scipy_stats.t.interval(0.95, 3, loc=np.mean(means), scale=scipy_stats.sem(means))
+    assert seed_interval(means) == pytest.approx(expected)
+    assert seed_interval(means[:2]) is None
 
 
 def test_effect_sizes():
