@@ -300,6 +300,10 @@ class StoredRun:
         """Of every test review: review_id, product_id, label, word_count, time, has_image."""
         return _read_csv(self._data / "test.csv")
 
+    def load(self) -> None:
+        """Read the tables now, for use when the folder may be gone."""
+        _ = (self.per_product, self.scores, self.log, self.manifest, self.test_reviews)
+
     @property
     def _data(self) -> Path:
         return data_folder(self.results, self.dataset, self.category, self.fingerprint)

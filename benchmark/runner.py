@@ -176,7 +176,7 @@ def make_collator(split: Split, *, model: RankingModel, corpus: Corpus, config: 
 
     tokens = None
     if model.tokenizer == "bert":
-        tokens = corpus.encoder_tokens(model.tokenizer_source)
+        tokens = corpus.encoder_tokens(model.tokenizer_source, max_tokens=config.max_tokens)
     return Collator(
         split,
         tokenizer=model.tokenizer,

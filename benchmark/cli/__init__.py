@@ -6,7 +6,7 @@ Results go to standard output, progress and messages to standard error. Exit cod
 
 from __future__ import annotations
 
-from benchmark.cli import checks, data, inspection, multiverse, runs, tables
+from benchmark.cli import checks, data, inspection, judgement, multiverse, runs, tables
 from benchmark.cli.common import app
 
 __all__ = ["app", "main"]
@@ -14,6 +14,7 @@ __all__ = ["app", "main"]
 runs.register(app)
 tables.register(app)
 inspection.register(app)
+judgement.register(app)
 multiverse.register(app)
 checks.register(app)
 data.register(app)

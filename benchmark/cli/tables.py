@@ -65,7 +65,7 @@ def table(
         raise UsageError("--statistics and --ablation are two tables; ask for one.")
     chosen = pick("dataset", dataset or (), DATASETS)
     wanted = parse_seeds(seeds) if seeds else None
-    with _runs(results, source) as runs:
+    with stored_runs(results, source) as runs:
         runs = [run for run in runs if run.dataset in chosen]
         if not runs:
             place = source or results
@@ -82,7 +82,8 @@ def table(
 
 
 @contextlib.contextmanager
-def _runs(results: Path, source: Path | None) -> Iterator[list[StoredRun]]:
+def stored_runs(results: Path, source: Path | None) -> Iterator[list[StoredRun]]:
+    """The finished runs of a folder, or of an export for as long as the context lasts."""
     from benchmark import export as exporting
     from benchmark import records
 

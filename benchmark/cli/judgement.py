@@ -1,0 +1,149 @@
+"""`bench stats`, `bench compare`, `bench claims`: is it real, is it the paper's, does the claim hold? No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from benchmark.cli import common
+from benchmark.cli.common import handled
+from benchmark.cli.tables import From, stored_runs
+from benchmark.core.errors import EXIT_CHECK, UsageError
+
+if TYPE_CHECKING:
+    from benchmark.cells import Setting
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(stats)
+    app.command()(compare)
+    app.command()(claims)
+
+
+Wanted = Annotated[
+    str | None,
+    typer.Option("--seeds", metavar="LIST", help="What makes a cell complete. Default: the seeds found."),
+]
+
+
+@handled
+def stats(
+    dataset: common.Datasets = None,
+    against: Annotated[
+        str,
+        typer.Option("--against", help="Whom to compare MM-SS with: best (in each cell), all, or a method."),
+    ] = "best",
+    robust: Annotated[
+        bool,
+        typer.Option(
+            "--robust", help="Add other tests and the hierarchical bootstrap, each with what it assumes."
+        ),
+    ] = False,
+    power: Annotated[
+        bool, typer.Option("--power", help="Add how many seeds a difference worth having would need.")
+    ] = False,
+    worthwhile: Annotated[
+        float, typer.Option("--worthwhile", metavar="POINTS", help="The smallest difference worth having.")
+    ] = 0.5,
+    seeds: Wanted = None,
+    results: common.Results = common.DEFAULT_RESULTS,
+    source: From = None,
+    json_: common.Json = False,
+) -> None:
+    """Test MM-SS against the baselines: seeds and products crossed, Holm over the family."""
+    from benchmark.plan import parse_seeds
+    from benchmark.stats.report import stats_report
+
+    wanted = parse_seeds(seeds) if seeds else None
+    reports = [
+        stats_report(setting, against, robust=robust, power=power, worthwhile=worthwhile, seeds=wanted)
+        for setting in _settings(dataset, results, source)
+    ]
+    if json_:
+        common.print_json([report.to_json() for report in reports])
+    else:
+        print("\n".join(report.render() for report in reports))
+
+
+@handled
+def compare(
+    dataset: common.Datasets = None,
+    seeds: Wanted = None,
+    results: common.Results = common.DEFAULT_RESULTS,
+    source: From = None,
+    json_: common.Json = False,
+) -> None:
+    """Put every published number beside ours and judge it; exit code 4 if one fails."""
+    from benchmark.compare import compare as judged
+    from benchmark.plan import parse_seeds
+
+    wanted = parse_seeds(seeds) if seeds else None
+    reports = [judged(setting, seeds=wanted) for setting in _settings(dataset, results, source)]
+    if json_:
+        common.print_json([report.to_json() for report in reports])
+    else:
+        print("\n".join(report.render() for report in reports))
+    if any(report.failed for report in reports):
+        raise typer.Exit(EXIT_CHECK)
+
+
+@handled
+def claims(
+    seeds: Wanted = None,
+    results: common.Results = common.DEFAULT_RESULTS,
+    source: From = None,
+    json_: common.Json = False,
+) -> None:
+    """The paper's claims C1 to C7: supported, refuted or undecided, with the numbers and what would decide."""
+    from benchmark.claims import check_claims, render
+    from benchmark.plan import parse_seeds
+    from benchmark.tables import matching_settings
+
+    wanted = parse_seeds(seeds) if seeds else None
+    try:
+        groups = matching_settings(_settings(None, results, source))
+    except UsageError:
+        groups = [[]]  # nothing was run: every claim is undecided, and the report says what would decide it
+    checked = [(group, check_claims(group, seeds=wanted)) for group in groups]
+    if json_:
+        common.print_json(
+            [
+                {"setting": _name(group), "claims": [claim.to_json() for claim in found]}
+                for group, found in checked
+            ]
+        )
+        return
+    for group, found in checked:
+        print(f"## Claims, judged on {_name(group)}\n\n{render(found)}")
+
+
+def _settings(dataset: Sequence[str] | None, results: Path, source: Path | None) -> list[Setting]:
+    """The settings with undiminished runs; UsageError if there is none."""
+    from benchmark.cells import group_settings
+    from benchmark.data.catalog import DATASETS
+    from benchmark.plan import pick
+
+    chosen = pick("dataset", dataset or (), DATASETS)
+    with stored_runs(results, source) as runs:
+        found = [setting for setting in group_settings(runs) if setting.dataset in chosen and setting.methods]
+        for setting in found:  # an archive's files are gone after this block: read what is needed now
+            for run in setting.runs:
+                run.load()
+    if not found:
+        raise UsageError(
+            f"no finished runs of {' or '.join(chosen)} in {source or results}. "
+            "Start with: bench run --all-categories"
+        )
+    return found
+
+
+def _name(settings: Sequence[Setting]) -> str:
+    if not settings:
+        return "no runs"
+    first = settings[0]
+    synthetic = " (synthetic)" if first.synthetic else ""
+    overrides = f", {' '.join(first.overrides)}" if first.overrides else ""
+    return f"{first.corpus}{synthetic}, protocol {first.protocol}, preset {first.preset}, {first.device}{overrides}"
