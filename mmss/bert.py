@@ -10,12 +10,14 @@ N texts, T tokens, H hidden width of the encoder, D = d_t.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import pickle
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,22 @@ def encoder_source(config: Config) -> Path | None:
     if _looks_like_path(config.encoder):
         raise UsageError(f"mmss.encoder: there is no folder {folder}.")
     return _cached(config.encoder) or _fetched(config.encoder)
+
+
+def encoder_files(config: Config) -> dict[str, str]:
+    """`{"encoder": SHA-256 over names and content of its files}`; empty for `scratch`."""
+    folder = encoder_source(config)
+    return {} if folder is None else {"encoder": _content_hash(folder.resolve())}
+
+
+@cache
+def _content_hash(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for pattern in (*WANTED_FILES, "*.bin"):
+        for path in sorted(folder.glob(pattern)):
+            with path.open("rb") as file:
+                digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def tokenizer_source(config: Config) -> Path | None:

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from benchmark.core.errors import UsageError
 from benchmark.core.model import Departure, RankingLoss, RankingModel, Tokenizer
 from benchmark.core.types import Batch, CorpusShape
-from mmss.bert import TextEncoder, tokenizer_source
+from mmss.bert import TextEncoder, encoder_files, tokenizer_source
 from mmss.config import INTERACTIONS, SCRATCH, Config
 from mmss.interactions import Interactions, States
 from mmss.pseudo_labels import PseudoLabels
-from mmss.subtasks import Subtasks
+from mmss.subtasks import Subtasks, subtask_losses
 from mmss.vision import VisualEncoder
 
 
@@ -41,7 +41,7 @@ class MMSS(RankingModel):
         "scratch_width": 32,
         "scratch_feedforward": 64,
         "scratch_heads": 2,
-        "encoder_learning_rate": 1e-3,
+        "encoder_learning_rate": 2e-3,
         "encoder_dropout": 0.0,
         "width": 32,
         "d_g": 32,
@@ -83,10 +83,16 @@ class MMSS(RankingModel):
         self.predict = nn.Linear(config.d_g, 1)
         self.subtasks = Subtasks(config) if config.subtasks else None
         self.pseudo_labels: PseudoLabels | None = None
+        self._parts: list[Tensor] = []
+        """Of each step of this epoch: the target's loss, then every L_s, unbalanced."""
 
     @property
     def tokenizer(self) -> Tokenizer:
         return "joint" if self.config.encoder == SCRATCH else "bert"
+
+    @classmethod
+    def files_read(cls, config: Config) -> dict[str, str]:
+        return encoder_files(config)
 
     @property
     def tokenizer_source(self) -> Path:
@@ -129,16 +135,17 @@ class MMSS(RankingModel):
         """
         features = self.features(batch)
         representation_BG, score_B = self.target(features)
-        loss = ranking_loss(score_B, batch)
+        target_loss = ranking_loss(score_B, batch)
         if self.subtasks is None or self.pseudo_labels is None:
-            return loss
+            return target_loss
         row_N, kept_N = batch.reviews.row_N, first_rows(batch.review_B, len(batch.reviews))
         own_SNG, prediction_SN = self.subtasks({name: f_BD[kept_N] for name, f_BD in features.items()})
         pseudo_SN, label_N = self.pseudo_labels.of(row_N)
-        loss = loss + self.subtasks.balanced_loss(prediction_SN, pseudo_SN, label_N)
+        loss_S = subtask_losses(prediction_SN, pseudo_SN, label_N)
         if self.training:
             self.pseudo_labels.observe(row_N, torch.cat([representation_BG[None, kept_N], own_SNG]))
-        return loss
+            self._parts.append(torch.cat([target_loss.detach()[None].float(), loss_S.detach().float()]))
+        return target_loss + self.subtasks.balanced(loss_S)
 
     def parameter_groups(self, learning_rate: float) -> Iterable[dict[str, Any]]:
         """The encoder at its own learning rate, all others at the given one (A.2)."""
@@ -157,11 +164,19 @@ class MMSS(RankingModel):
             self.pseudo_labels = PseudoLabels(review_label_R, self.config, device)
 
     def end_epoch(self, epoch: int) -> dict[str, Any]:
-        """Move the pseudo labels; returns their trajectory's statistics and the sigmas of Eq. 15."""
+        """Move the pseudo labels; returns their trajectory's statistics, the sigmas of Eq. 15, and the mean
+        losses by part (the total rises at epoch 2, where the subtasks enter it by construction)."""
         if self.subtasks is None or self.pseudo_labels is None:
             return {}
-        sigma = dict(zip(self.config.subtasks, self.subtasks.sigmas().tolist(), strict=True))
-        return {"pseudo_labels": self.pseudo_labels.end_epoch(), "sigma": sigma}
+        report: dict[str, Any] = {}
+        if self._parts:
+            target, *own = torch.stack(self._parts).double().mean(dim=0).tolist()
+            report["target_loss"] = target
+            report["subtask_loss"] = dict(zip(self.config.subtasks, own, strict=True))
+            self._parts.clear()
+        report["sigma"] = dict(zip(self.config.subtasks, self.subtasks.sigmas().tolist(), strict=True))
+        report["pseudo_labels"] = self.pseudo_labels.end_epoch()
+        return report
 
     def training_state(self) -> dict[str, Tensor]:
         """`label` `[R]` and `pseudo_label` `[S, R]` as training left them."""

@@ -48,13 +48,11 @@ class Subtasks(nn.Module):
         outputs = [task(f[name]) for name, task in self.tasks.items()]
         return torch.stack([pair[0] for pair in outputs]), torch.stack([pair[1] for pair in outputs])
 
-    def balanced_loss(self, prediction_SN: Tensor, pseudo_SN: Tensor, label_N: Tensor) -> Tensor:
-        """Eq. 14 and 15 as one scalar; exactly 0 while every L_s is (as in epoch 1)."""
+    def balanced(self, loss_S: Tensor) -> Tensor:
+        """Eq. 15 of the losses L_s as one scalar; exactly 0 while every L_s is (as in epoch 1)."""
         with torch.no_grad():
             self.log_variance_S.clamp_(-LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT)
-        return balance(
-            subtask_losses(prediction_SN, pseudo_SN, label_N), self.log_variance_S, self.regulariser
-        )
+        return balance(loss_S, self.log_variance_S, self.regulariser)
 
     def sigmas(self) -> Tensor:
         """sigma_s, `[S]`, detached."""

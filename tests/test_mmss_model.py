@@ -184,8 +184,14 @@ def test_the_first_epoch_is_the_ranking_loss_alone_and_keeps_sigma(toy: Toy) -> 
     for seed in range(5):
         step(model, toy.pairs(8, seed=seed), optimiser)
     assert model.subtasks.log_variance_S.tolist() == [0.0] * 5
-    assert set(model.end_epoch(1)["sigma"].values()) == {1.0}
+    report = model.end_epoch(1)
+    assert set(report["sigma"].values()) == {1.0}
+    assert set(report["subtask_loss"].values()) == {0.0}
+    before = hinge(model.score(batch), batch).item()
     step(model, batch, optimiser)
+    report = model.end_epoch(2)
+    assert report["target_loss"] == pytest.approx(before, abs=1e-6)
+    assert min(report["subtask_loss"].values()) > 0
     assert all(value != 0 for value in model.subtasks.log_variance_S.tolist())
 
 
