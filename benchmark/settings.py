@@ -38,8 +38,12 @@ class Setting:
     overrides: tuple[str, ...]
     """The overrides that apply to this method, qualified and sorted: `train.epochs=3`, `mmss.d_g=64`."""
 
+    files: Mapping[str, str]
+    """Content hashes of what the configuration reads beside the data, by name."""
+
     def to_json(self) -> dict[str, Any]:
-        return {"training": dataclasses.asdict(self.training), "model": dataclasses.asdict(self.model)}
+        parts = {"training": dataclasses.asdict(self.training), "model": dataclasses.asdict(self.model)}
+        return parts | ({"files": dict(self.files)} if self.files else {})
 
 
 def check_choice(kind: str, given: str, known: Sequence[str]) -> str:
@@ -87,7 +91,8 @@ def resolve(
             continue
         applied.append(f"{key}={text}")
     try:
-        return Setting(TrainingConfig(**training), model_class.config_class(**model), tuple(applied))
+        config = model_class.config_class(**model)
+        return Setting(TrainingConfig(**training), config, tuple(applied), model_class.files_read(config))
     except (ValueError, TypeError) as error:
         raise UsageError(f"{method}: {error}") from error
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from benchmark import settings
@@ -74,3 +76,21 @@ def test_unknown_bundles_are_errors_with_near_misses(kind: str, value: str) -> N
 def test_a_bare_key_reaches_every_selected_method_that_has_it() -> None:
     qualified = settings.qualify_overrides(["drop=ptrt"], ["egcnn", "mmss"])
     assert qualified == {"mmss.drop": "ptrt"}
+
+
+def test_the_content_of_an_encoder_enters_the_configuration_not_only_its_name(tmp_path: Path) -> None:
+    from transformers import BertConfig, BertModel
+
+    from mmss import bert
+
+    BertModel(
+        BertConfig(
+            vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
+        )
+    ).save_pretrained(tmp_path)
+    before = resolve("mmss", f"encoder={tmp_path}").to_json()["files"]
+    (tmp_path / "vocab.txt").write_text("[PAD]\n")
+    bert._content_hash.cache_clear()
+    after = resolve("mmss", f"encoder={tmp_path}").to_json()["files"]
+    assert before["encoder"] != after["encoder"]
+    assert "files" not in resolve("egcnn").to_json()

@@ -79,6 +79,12 @@ class RankingModel(nn.Module, ABC):
         says where a released setting cannot be followed honestly."""
         return {}
 
+    @classmethod
+    def files_read(cls, config: Any) -> Mapping[str, str]:
+        """Name -> content hash of what a configuration reads beside the data (a pre-trained encoder): the
+        files' content enters a run's identity, not only their name."""
+        return {}
+
     @property
     def tokenizer(self) -> Tokenizer:
         """`words`: product and review ids over a vocabulary each; `joint`: ids over one word vocabulary,
