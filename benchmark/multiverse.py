@@ -115,7 +115,7 @@ def render(effects: Sequence[Effect], method: str, caption: str) -> str:
                 where,
                 f"{100 * item.result.difference:+.2f}",
                 f"[{100 * low:+.2f}, {100 * high:+.2f}]" if item.result.interval else "",
-                f"{p_value:.3f}" if p_value is not None else item.result.reason,
+                f"{p_value:.3f}" if p_value is not None else str(item.result.reason),
             ]
         )
     headers = ["variant", "category", f"MAP against the default {method}", "95% interval", "p (uncorrected)"]

@@ -170,6 +170,9 @@ def _spec(
     config = setting.to_json()
     if method == models.PROPOSED:
         config["model"]["drop"] = list(drop)
+    files = models.load(method).files_read(setting.model)
+    if files:
+        config["files"] = dict(files)  # their content, not only their name, enters the identity
     return RunSpec(
         dataset=corpus.dataset,
         category=corpus.category,

@@ -38,12 +38,8 @@ class Setting:
     overrides: tuple[str, ...]
     """The overrides that apply to this method, qualified and sorted: `train.epochs=3`, `mmss.d_g=64`."""
 
-    files: Mapping[str, str]
-    """Content hashes of what the configuration reads beside the data, by name."""
-
     def to_json(self) -> dict[str, Any]:
-        parts = {"training": dataclasses.asdict(self.training), "model": dataclasses.asdict(self.model)}
-        return parts | ({"files": dict(self.files)} if self.files else {})
+        return {"training": dataclasses.asdict(self.training), "model": dataclasses.asdict(self.model)}
 
 
 def check_choice(kind: str, given: str, known: Sequence[str]) -> str:
@@ -91,8 +87,7 @@ def resolve(
             continue
         applied.append(f"{key}={text}")
     try:
-        config = model_class.config_class(**model)
-        return Setting(TrainingConfig(**training), config, tuple(applied), model_class.files_read(config))
+        return Setting(TrainingConfig(**training), model_class.config_class(**model), tuple(applied))
     except (ValueError, TypeError) as error:
         raise UsageError(f"{method}: {error}") from error
 

@@ -206,7 +206,7 @@ def _step(
     optimiser.zero_grad(set_to_none=True)
     with precision:
         loss = model.loss(batch, objective)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     optimiser.step()
     return loss.detach()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import settings
+from benchmark import models, settings
 from benchmark.config import TrainingConfig
 from benchmark.core.errors import UsageError
 
@@ -24,8 +24,6 @@ def test_an_override_wins_over_preset_and_protocol() -> None:
 
 
 def test_fair_gives_every_method_the_same_budget() -> None:
-    from benchmark import models
-
     for preset in settings.PRESETS:
         budgets = {
             settings.resolve(name, "lazada", "home", preset=preset, protocol="fair").training
@@ -78,7 +76,7 @@ def test_a_bare_key_reaches_every_selected_method_that_has_it() -> None:
     assert qualified == {"mmss.drop": "ptrt"}
 
 
-def test_the_content_of_an_encoder_enters_the_configuration_not_only_its_name(tmp_path: Path) -> None:
+def test_the_content_of_an_encoder_counts_not_only_its_name(tmp_path: Path) -> None:
     from transformers import BertConfig, BertModel
 
     from mmss import bert
@@ -88,9 +86,9 @@ def test_the_content_of_an_encoder_enters_the_configuration_not_only_its_name(tm
             vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
         )
     ).save_pretrained(tmp_path)
-    before = resolve("mmss", f"encoder={tmp_path}").to_json()["files"]
+    before = models.load("mmss").files_read(resolve("mmss", f"encoder={tmp_path}").model)
     (tmp_path / "vocab.txt").write_text("[PAD]\n")
     bert._content_hash.cache_clear()
-    after = resolve("mmss", f"encoder={tmp_path}").to_json()["files"]
+    after = models.load("mmss").files_read(resolve("mmss", f"encoder={tmp_path}").model)
     assert before["encoder"] != after["encoder"]
-    assert "files" not in resolve("egcnn").to_json()
+    assert models.load("egcnn").files_read(resolve("egcnn").model) == {}

@@ -28,6 +28,8 @@ def selfcheck(
     json_: common.Json = False,
 ) -> None:
     """Check our implementations against recorded outputs of the released ones; exit code 4 if one differs."""
+    import torch
+
     from benchmark import selfcheck as checker
     from benchmark.plan import resolve_device
     from benchmark.settings import check_choice
@@ -38,7 +40,7 @@ def selfcheck(
         else ["float64", "float32"]
     )
     chosen = resolve_device(device)
-    cases = [case for name in precisions for case in checker.run_selfcheck(goldens, chosen, name)]
+    cases = [case for name in precisions for case in checker.run_selfcheck(goldens, torch.device(chosen), name)]
     if json_:
         common.print_json([case.to_json() for case in cases])
     else:
