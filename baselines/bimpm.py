@@ -13,7 +13,7 @@ Released: everything runs over the padding; element-wise maximum of the weighted
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -319,30 +319,39 @@ def elementwise_maximum(weight_BTS: Tensor, y_BSH: Tensor) -> Tensor:
 
 
 class _ElementwiseMaximum(torch.autograd.Function):
-    """The `[B, T, S, H]` products exist only for a few steps t at a time; the winners are kept."""
+    """The `[T, S, H]` products of a row exist only for a few steps t at a time. They are made again in the
+    backward pass to find the winners, which is faster than to ask `max` for them."""
 
     @staticmethod
     def forward(ctx: Any, weight_BTS: Tensor, y_BSH: Tensor) -> Tensor:
-        B, T, S = weight_BTS.shape
-        H = y_BSH.shape[2]
-        best_BTH = y_BSH.new_empty(B, T, H)
-        winner_BTH = torch.empty(B, T, H, dtype=torch.int64, device=y_BSH.device)
-        for b in range(B):
-            for steps in row_chunks(T, S * H * y_BSH.element_size()):
-                product_TSH = weight_BTS[b, steps, :, None] * y_BSH[b]
-                torch.max(product_TSH, 1, out=(best_BTH[b, steps], winner_BTH[b, steps]))
-        ctx.save_for_backward(weight_BTS, y_BSH, winner_BTH)
+        best_BTH = torch.empty_like(weight_BTS[:, :, :1].expand(-1, -1, y_BSH.shape[2]))
+        for b, steps in _steps(weight_BTS, y_BSH):
+            product_TSH = weight_BTS[b, steps, :, None] * y_BSH[b]
+            torch.amax(product_TSH, 1, out=best_BTH[b, steps])
+        ctx.save_for_backward(weight_BTS, y_BSH, best_BTH)
         return best_BTH
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
-        weight_BTS, y_BSH, winner_BTH = ctx.saved_tensors
+        """The gradient goes to the winner; equal products share it."""
+        weight_BTS, y_BSH, best_BTH = ctx.saved_tensors
         (grad_BTH,) = grads
-        grad_weight = torch.zeros_like(weight_BTS)
-        grad_weight.scatter_add_(2, winner_BTH, grad_BTH * y_BSH.gather(1, winner_BTH))
-        grad_y = torch.zeros_like(y_BSH)
-        grad_y.scatter_add_(1, winner_BTH, grad_BTH * weight_BTS.gather(2, winner_BTH))
+        grad_weight, grad_y = torch.empty_like(weight_BTS), torch.zeros_like(y_BSH)
+        for b, steps in _steps(weight_BTS, y_BSH):
+            weight_TS1 = weight_BTS[b, steps, :, None]
+            winner_TSH = (weight_TS1 * y_BSH[b]).eq_(best_BTH[b, steps, None])  # 1 or 0, in place
+            winner_TSH *= (grad_BTH[b, steps] / winner_TSH.sum(1)).unsqueeze(1)
+            grad_weight[b, steps] = (winner_TSH * y_BSH[b]).sum(2)
+            grad_y[b] += winner_TSH.mul_(weight_TS1).sum(0)
         return grad_weight, grad_y
+
+
+def _steps(weight_BTS: Tensor, y_BSH: Tensor) -> Iterator[tuple[int, slice]]:
+    """A row and some of its steps t at a time."""
+    B, T, S = weight_BTS.shape
+    for b in range(B):
+        for steps in row_chunks(T, S * y_BSH.shape[2] * y_BSH.element_size()):
+            yield b, steps
 
 
 def max_cosine(
@@ -350,75 +359,96 @@ def max_cosine(
 ) -> tuple[Tensor, Tensor]:
     """Max-pooling matching: max over valid s of cos(w_k ∘ p_t, w_k ∘ h_s), `[B, L, P]`, and over valid t,
     `[B, R, P]`. Masks None: every step is valid."""
-    first, second = _MaxCosine.apply(p_BLH, h_BRH, weight_PH, p_mask, h_mask)  # type: ignore[no-untyped-call]
-    return first, second
+    square_PH = weight_PH.square()
+    p_best, h_best = _MaxCosine.apply(p_BLH, h_BRH, square_PH, p_mask, h_mask)  # type: ignore[no-untyped-call]
+    return p_best, h_best
 
 
 class _MaxCosine(torch.autograd.Function):
-    """A few perspectives at a time: their cosines of all pairs of steps are one matrix product per row, of
-    which only the winners are kept. The backward pass makes the unit vectors again."""
+    """With v = w² and n_ts = Σ_d v_d p_td h_sd: cos_ts = n_ts / sqrt(Σ v p_t²) / sqrt(Σ v h_s²).
+
+    The n of a row and all perspectives are one matrix product; only the winners among them are kept. So is
+    the backward pass: dn = G / norms, with G the gradient scattered to the winners, and
+
+        dp = Σ_k v_k ∘ (dn_k h) - p ∘ Σ_k v_k c_k / ‖p‖²_k        (h alike)
+        dv = Σ p ∘ (dn h) - ½ Σ c p² / ‖p‖² - ½ Σ c h² / ‖h‖²
+
+    where c sums G ∘ cos over the other text's steps.
+    """
 
     @staticmethod
     def forward(
         ctx: Any,
         p_BLH: Tensor,
         h_BRH: Tensor,
-        weight_PH: Tensor,
+        square_PH: Tensor,
         p_mask: Tensor | None,
         h_mask: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        B, L, _ = p_BLH.shape
-        P, R = len(weight_PH), h_BRH.shape[1]
-        best_p, best_h = p_BLH.new_empty(P, B, L), p_BLH.new_empty(P, B, R)
-        winner_p = torch.empty(P, B, L, dtype=torch.int64, device=p_BLH.device)
-        winner_h = torch.empty(P, B, R, dtype=torch.int64, device=p_BLH.device)
-        for part in _perspective_chunks(p_BLH, h_BRH, weight_PH):
-            p_unit, _ = _perspective_units(p_BLH, weight_PH[part])
-            h_unit, _ = _perspective_units(h_BRH, weight_PH[part])
-            cosine_PBLR = p_unit @ h_unit.transpose(-1, -2)
-            best_p[part], winner_p[part] = _fill(cosine_PBLR, h_mask, 2).max(-1)
-            best_h[part], winner_h[part] = _fill(cosine_PBLR, p_mask, 1).max(-2)
-        ctx.save_for_backward(p_BLH, h_BRH, weight_PH, winner_p, winner_h)
-        return best_p.permute(1, 2, 0), best_h.permute(1, 2, 0)
+        p_scale_BPL, h_scale_BPR = _inverse_norm(p_BLH, square_PH), _inverse_norm(h_BRH, square_PH)
+        p_best, h_best = torch.empty_like(p_scale_BPL), torch.empty_like(h_scale_BPR)
+        p_winner = torch.empty_like(p_scale_BPL, dtype=torch.int64)
+        h_winner = torch.empty_like(h_scale_BPR, dtype=torch.int64)
+        for rows in _rows(p_BLH, h_BRH, square_PH):
+            dot_BPLR = _weighted_dots(p_BLH[rows], h_BRH[rows], square_PH)
+            # a step's own norm does not change which partner is best, so it is divided out afterwards
+            by_h = dot_BPLR * h_scale_BPR[rows].unsqueeze(2)
+            if h_mask is not None:
+                by_h.masked_fill_(~h_mask[rows, None, None], -torch.inf)
+            torch.max(by_h, 3, out=(p_best[rows], p_winner[rows]))
+            by_p = dot_BPLR.mul_(p_scale_BPL[rows].unsqueeze(3))
+            if p_mask is not None:
+                by_p.masked_fill_(~p_mask[rows, None, :, None], -torch.inf)
+            torch.max(by_p, 2, out=(h_best[rows], h_winner[rows]))
+        p_best *= p_scale_BPL
+        h_best *= h_scale_BPR
+        ctx.save_for_backward(
+            p_BLH, h_BRH, square_PH, p_scale_BPL, h_scale_BPR, p_best, h_best, p_winner, h_winner
+        )
+        return p_best.transpose(1, 2), h_best.transpose(1, 2)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        p_BLH, h_BRH, weight_PH, winner_p, winner_h = ctx.saved_tensors
-        grad_p_PBL, grad_h_PBR = (grad.permute(2, 0, 1) for grad in grads)
-        grad_p, grad_h = torch.zeros_like(p_BLH), torch.zeros_like(h_BRH)
-        grad_weight = torch.zeros_like(weight_PH)
-        for part in _perspective_chunks(p_BLH, h_BRH, weight_PH):
-            weight = weight_PH[part]
-            p_unit, p_norm = _perspective_units(p_BLH, weight)
-            h_unit, h_norm = _perspective_units(h_BRH, weight)
-            grad_PBLR = p_unit.new_zeros(*p_unit.shape[:-1], h_BRH.shape[1])
-            grad_PBLR.scatter_(-1, winner_p[part].unsqueeze(-1), grad_p_PBL[part].unsqueeze(-1))
-            grad_PBLR.scatter_add_(-2, winner_h[part].unsqueeze(-2), grad_h_PBR[part].unsqueeze(-2))
-            for x, unit, norm, grad_unit, grad_x in (
-                (p_BLH, p_unit, p_norm, grad_PBLR @ h_unit, grad_p),
-                (h_BRH, h_unit, h_norm, grad_PBLR.transpose(-1, -2) @ p_unit, grad_h),
-            ):
-                # through v / ‖v‖ with v = w_k ∘ x: (g - v̂ (v̂·g)) / ‖v‖
-                along = (unit * grad_unit).sum(-1, keepdim=True)
-                grad_v = (grad_unit - unit * along) / norm
-                grad_x += torch.einsum("pbth,ph->bth", grad_v, weight)
-                grad_weight[part] += torch.einsum("pbth,bth->ph", grad_v, x)
-        return grad_p, grad_h, grad_weight, None, None
+        p_BLH, h_BRH, square_PH, p_scale, h_scale, p_best, h_best, p_winner, h_winner = ctx.saved_tensors
+        p_grad_BPL, h_grad_BPR = (grad.transpose(1, 2) for grad in grads)
+        grad_p, grad_h, grad_square = (torch.zeros_like(x) for x in (p_BLH, h_BRH, square_PH))
+        for rows in _rows(p_BLH, h_BRH, square_PH):
+            p, h = p_BLH[rows], h_BRH[rows]
+            dn_BPLR = p.new_zeros(*p_scale[rows].shape, h.shape[1])
+            dn_BPLR.scatter_(3, p_winner[rows].unsqueeze(3), p_grad_BPL[rows].unsqueeze(3))
+            dn_BPLR.scatter_add_(2, h_winner[rows].unsqueeze(2), h_grad_BPR[rows].unsqueeze(2))
+            dn_BPLR *= p_scale[rows].unsqueeze(3)
+            dn_BPLR *= h_scale[rows].unsqueeze(2)
+            dn_BXR = dn_BPLR.flatten(1, 2)
+            toward_BPLH = (dn_BXR @ h).view(*p_scale[rows].shape, -1)
+            grad_p[rows] = (toward_BPLH * square_PH.unsqueeze(1)).sum(1)
+            grad_square += toward_BPLH.mul_(p.unsqueeze(1)).sum((0, 2))
+            weighted_BXH = (p.unsqueeze(1) * square_PH.unsqueeze(1)).flatten(1, 2)
+            grad_h[rows] = dn_BXR.transpose(1, 2) @ weighted_BXH
+        p_share, h_share = p_grad_BPL * p_best, h_grad_BPR * h_best
+        c_BPL = p_share.scatter_add(2, h_winner, h_share)
+        c_BPR = h_share.scatter_add(2, p_winner, p_share)
+        for x, scale, c, grad_x in ((p_BLH, p_scale, c_BPL, grad_p), (h_BRH, h_scale, c_BPR, grad_h)):
+            # at its lower bound a norm is a constant
+            ratio_BTP = (c * scale.square() * (scale < 1 / EPSILON)).transpose(1, 2)
+            grad_x -= x * (ratio_BTP @ square_PH)
+            grad_square -= 0.5 * ratio_BTP.flatten(0, 1).T @ x.square().flatten(0, 1)
+        return grad_p, grad_h, grad_square, None, None
 
 
-def _perspective_chunks(p_BLH: Tensor, h_BRH: Tensor, weight_PH: Tensor) -> Any:
-    B, L, H = p_BLH.shape
-    R = h_BRH.shape[1]
-    return row_chunks(len(weight_PH), B * (L * R + (L + R) * H) * p_BLH.element_size())
+def _rows(p_BLH: Tensor, h_BRH: Tensor, square_PH: Tensor) -> Iterator[slice]:
+    _, L, H = p_BLH.shape
+    return row_chunks(len(p_BLH), len(square_PH) * L * (h_BRH.shape[1] + H) * p_BLH.element_size())
 
 
-def _perspective_units(x_BTH: Tensor, weight_PH: Tensor) -> tuple[Tensor, Tensor]:
-    """w_k ∘ x divided by its norm, `[P, B, T, H]`, and the norm (at least 1e-8)."""
-    weighted_PBTH = x_BTH * weight_PH[:, None, None, :]
-    norm_PBT1 = torch.linalg.vector_norm(weighted_PBTH, dim=-1, keepdim=True).clamp(min=EPSILON)
-    return weighted_PBTH / norm_PBT1, norm_PBT1
+def _weighted_dots(p_BLH: Tensor, h_BRH: Tensor, square_PH: Tensor) -> Tensor:
+    """Σ_d v_kd p_td h_sd, `[B, P, L, R]`."""
+    weighted_BPLH = p_BLH.unsqueeze(1) * square_PH.unsqueeze(1)
+    dot_BXR = weighted_BPLH.flatten(1, 2) @ h_BRH.transpose(1, 2)
+    return dot_BXR.view(*weighted_BPLH.shape[:3], -1)
 
 
-def _fill(cosine_PBLR: Tensor, mask_BT: Tensor | None, axis: int) -> Tensor:
-    """Cosines with masked steps below any cosine (`axis` 1: product steps, 2: review steps)."""
-    return cosine_PBLR if mask_BT is None else cosine_PBLR.masked_fill(~mask_BT.unsqueeze(3 - axis), -2.0)
+def _inverse_norm(x_BTH: Tensor, square_PH: Tensor) -> Tensor:
+    """1 / max(sqrt(Σ_d v_kd x_td²), 1e-8), `[B, P, T]`."""
+    norm_BPT = square_PH @ x_BTH.square().transpose(1, 2)
+    return norm_BPT.clamp_(min=EPSILON**2).rsqrt_()
