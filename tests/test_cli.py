@@ -12,41 +12,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
 
 from benchmark import records
-from benchmark.cli import app
-from benchmark.data.mini import MiniSpec, write_corpus
+from tests.command_line import bench
 
 FAST = ["--set", "epochs=2", "--method", "egcnn", "--jobs", "1"]
-
-
-@pytest.fixture(scope="session")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny synthetic release: two data sets, one category each."""
-    root = tmp_path_factory.mktemp("corpus") / "tiny"
-    spec = MiniSpec(
-        train_products=24, dev_products=5, test_products=6, roi_width=16, categories=("home",), seed=7
-    )
-    write_corpus(root, spec)
-    return root
-
-
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture
-def where(corpus: Path, cache: Path, tmp_path: Path) -> list[str]:
-    return ["--data", str(corpus), "--cache", str(cache), "--results", str(tmp_path / "results")]
-
-
-def bench(*words: str, code: int = 0) -> Result:
-    result = CliRunner().invoke(app, list(words))
-    assert result.exit_code == code, (result.stdout, result.stderr, result.exception)
-    return result
 
 
 def test_run_then_again_does_nothing_and_says_so(where: list[str], tmp_path: Path) -> None:
