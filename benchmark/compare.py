@@ -30,6 +30,7 @@ from benchmark.tables import (
     ABLATION_TABLE_NUMBER,
     RESULT_TABLE_NUMBER,
     ablation_label,
+    metric_sentence,
     setting_facts,
     split_count,
     variant_name,
@@ -98,7 +99,7 @@ class ComparisonReport:
         setting = self.setting
         made = (
             f"Corpus {setting.corpus}, protocol {setting.protocol}, preset {setting.preset}, device {setting.device}, "
-            f"overrides: {' '.join(setting.overrides) or 'none'}."
+            f"overrides: {' '.join(setting.overrides) or 'none'}. {metric_sentence(setting)}."
         )
         grid = tabulate(rows, headers, "pipe", disable_numparse=True)
         return f"{head}\n\n{grid}\n\n{counts}. {rule}\n\n{made}\n{notes}\n"

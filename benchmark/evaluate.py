@@ -10,7 +10,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from benchmark.core.metrics import per_product_metrics, random_order_expectation
+from benchmark import records
+from benchmark.core.metrics import PAPER_METRICS, per_product_metrics
 from benchmark.core.model import RankingModel
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 SCORE_ROWS = 256
 """Reviews scored at once. Bounds memory; has no influence on the scores of a batch-invariant model."""
 
-METRICS = ("map", "ndcg@3", "ndcg@5")
+METRICS = PAPER_METRICS
 
 
 def score_split(
@@ -80,22 +81,9 @@ def _row_chunks(split: Split, collator: Collator, rows: int, bucket: bool) -> It
 
 
 def per_product_table(split: Split, score_R: NDArray[np.float32], threshold: int) -> pd.DataFrame:
-    """One row per product: counts, the metrics (0..1; ties: expected value) and the expected value of a
-    random order."""
-    counted = (split.label_R, split.product_R, split.n_products)
-    relevant_P = np.bincount(split.product_R[split.label_R > threshold], minlength=split.n_products)
-    values = per_product_metrics(
-        split.label_R, score_R.astype(np.float64), split.product_R, split.n_products, threshold=threshold
-    )
-    chance = random_order_expectation(*counted, threshold=threshold)
-    return pd.DataFrame(
-        {
-            "product_id": split.product_ids,
-            "n_reviews": np.bincount(split.product_R, minlength=split.n_products),
-            "n_relevant": relevant_P,
-            **{name: values[name] for name in (*METRICS, "mrr")},
-            **{f"random_{name}": chance[name] for name in METRICS},
-        }
+    """One row per product of the split; ties count with their expected value (`records.per_product_table`)."""
+    return records.per_product_table(
+        split.product_ids, split.product_R, split.label_R, score_R.astype(np.float64), threshold
     )
 
 

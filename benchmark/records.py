@@ -19,16 +19,18 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 
 from benchmark.core.errors import DataError
+from benchmark.core.metrics import METRICS, PAPER_METRICS, Ties, per_product_metrics, random_order_expectation
 
 NUMERICS_VERSION = 1
 """Part of every run's identity: raised when a change of ours changes the numbers that a run gives."""
@@ -212,6 +214,10 @@ class StoredRun:
     folder: Path
     spec: RunSpec
     provenance: Mapping[str, Any] = field(repr=False)
+    threshold: int | None = None
+    """In place of the run's own relevance threshold; see `rescored`."""
+    ties: Ties = "expected"
+    """How tied scores are resolved in `per_product`."""
 
     @property
     def id(self) -> str:
@@ -273,11 +279,32 @@ class StoredRun:
     def results(self) -> Path:
         return self.folder.parents[4]
 
+    @property
+    def own_threshold(self) -> int:
+        """t of the run itself: what selected its epoch on dev, and what `per_product.csv` was made with."""
+        return int(self.config["training"]["relevance_threshold"])
+
+    @property
+    def relevance_threshold(self) -> int:
+        """t of `per_product`: a review is relevant if its label is above it."""
+        return self.own_threshold if self.threshold is None else self.threshold
+
     @cached_property
     def per_product(self) -> pd.DataFrame:
         """One row per test product, in the data's order: product_id, n_reviews, n_relevant, map, ndcg@3,
         ndcg@5, mrr (0..1) and the random order's expectations random_map, random_ndcg@3, random_ndcg@5."""
-        return _read_csv(self.folder / "per_product.csv")
+        stored = _read_csv(self.folder / "per_product.csv")
+        if self.threshold is None and self.ties == "expected":
+            return stored
+        number = {product: row for row, product in enumerate(stored["product_id"])}
+        return per_product_table(
+            list(number),
+            self.scores["product_id"].map(number).to_numpy(dtype=np.int64),
+            self.scores["label"],
+            self.scores["score"],
+            self.relevance_threshold,
+            self.ties,
+        )
 
     @cached_property
     def scores(self) -> pd.DataFrame:
@@ -307,6 +334,41 @@ class StoredRun:
     @property
     def _data(self) -> Path:
         return data_folder(self.results, self.dataset, self.category, self.fingerprint)
+
+
+def rescored(
+    runs: Iterable[StoredRun], threshold: int | None = None, ties: Ties = "expected"
+) -> list[StoredRun]:
+    """The same runs, their values per product taken from the stored scores at another relevance threshold or
+    by another tie policy. None and `expected` are the runs' own."""
+    return [replace(run, threshold=threshold, ties=ties) for run in runs]
+
+
+def per_product_table(
+    product_ids: Sequence[str],
+    product_R: NDArray[np.int64],
+    label_R: ArrayLike,
+    score_R: ArrayLike,
+    threshold: int,
+    ties: Ties = "expected",
+) -> pd.DataFrame:
+    """One row per product: counts, the metrics (0..1) and the expected value of a random order.
+
+    `product_R` is each review's row in `product_ids`.
+    """
+    n = len(product_ids)
+    relevant_R = np.asarray(label_R) > threshold
+    values = per_product_metrics(label_R, score_R, product_R, n, threshold=threshold, ties=ties)
+    chance = random_order_expectation(label_R, product_R, n, threshold=threshold)
+    return pd.DataFrame(
+        {
+            "product_id": product_ids,
+            "n_reviews": np.bincount(product_R, minlength=n),
+            "n_relevant": np.bincount(product_R[relevant_R], minlength=n),
+            **{name: values[name] for name in METRICS},
+            **{f"random_{name}": chance[name] for name in PAPER_METRICS},
+        }
+    )
 
 
 def _read_csv(file: Path) -> pd.DataFrame:

@@ -44,17 +44,18 @@ class TieReport:
     """Metric -> what `file-order` would add to the `expected` value."""
 
 
-def sentinels(reviews: pd.DataFrame, threshold: float = 0) -> list[Sentinel]:
+def sentinels(reviews: pd.DataFrame, threshold: float = 0, ties: Ties = "expected") -> list[Sentinel]:
     """All sentinels of one test split.
 
     Args:
+        ties: how scorers with tied scores are judged; `file-order` and the random order are what they say.
         reviews: one row per review in file order: product_id, label, word_count, time (NaN where unknown),
             has_image (0 or 1).
     """
     label_R = reviews["label"].to_numpy()
     product_R, n = _product_numbers(reviews["product_id"])
 
-    def means(score_R: NDArray[Any], ties: Ties = "expected") -> dict[str, float]:
+    def means(score_R: NDArray[Any], ties: Ties = ties) -> dict[str, float]:
         values = per_product_metrics(label_R, score_R, product_R, n, threshold=threshold, ties=ties)
         return {metric: float(values[metric].mean()) for metric in PAPER_METRICS}
 
@@ -91,7 +92,7 @@ def tie_report(cell: Cell) -> TieReport | None:
     shares, gains = [], []
     for run in cell.runs:
         scores = run.scores
-        threshold = run.config["training"]["relevance_threshold"]
+        threshold = run.relevance_threshold
         product_R, n = _product_numbers(scores["product_id"])
         label_R, score_R = scores["label"].to_numpy(), scores["score"].to_numpy(dtype=np.float64)
         expected = per_product_metrics(label_R, score_R, product_R, n, threshold=threshold)

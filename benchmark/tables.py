@@ -24,7 +24,7 @@ from benchmark.published import (
     published_values,
 )
 from benchmark.records import StoredRun
-from benchmark.sentinels import sentinels
+from benchmark.sentinels import Sentinel, sentinels
 
 RESULT_TABLE_NUMBER = {"lazada": 1, "amazon": 2}
 STATISTICS_TABLE_NUMBER = 3
@@ -150,7 +150,7 @@ def results_table(
         f"{DATASET_LABELS[setting.dataset]}, test split, in percent: mean over seeds "
         f"{_list(seeds)} ± standard deviation over seeds (n-1). {_RANKING_SENTENCE}",
         *_setting_sentences(setting),
-        f"{_metric_sentence(setting)}, hence the row '{CEILING_ROW}'.",
+        f"{metric_sentence(setting)}, hence the row '{CEILING_ROW}'.",
         *_test_sentences(families, proposed, seeds, any_cell),
         *_paper_sentence(with_paper, number),
         _provenance_sentence(run for name in names for cell in cells[name].values() for run in cell.runs),
@@ -223,7 +223,7 @@ def _reference_rows(columns: Sequence[Column], any_cell: Mapping[str, Cell | Non
 def _sentinel_rows(columns: Sequence[Column], any_cell: Mapping[str, Cell | None]) -> list[Row]:
     """The trivial scorers; `oracle` and `random` are reference rows already."""
     by_category = {
-        category: {one.name: one for one in sentinels(cell.runs[0].test_reviews, _threshold(cell.runs[0]))}
+        category: {one.name: one for one in _sentinels(cell.runs[0])}
         for category, cell in any_cell.items()
         if cell is not None
     }
@@ -239,6 +239,10 @@ def _sentinel_rows(columns: Sequence[Column], any_cell: Mapping[str, Cell | None
         for name, label in names.items()
         if name not in ("oracle", "random")
     ]
+
+
+def _sentinels(run: StoredRun) -> list[Sentinel]:
+    return sentinels(run.test_reviews, run.relevance_threshold, run.ties)
 
 
 # Table 3 ----------------------------------------------------------------------------------------------------
@@ -400,7 +404,7 @@ def ablation_table(
             *dict.fromkeys(
                 sentence for setting in ordered for sentence in _setting_sentences(setting, categories)
             ),
-            f"{_metric_sentence(ordered[0])}.",
+            f"{metric_sentence(ordered[0])}.",
             *_reference_sentence(columns, lambda column: cell(column, ())),
             "Differences: crossed test over seeds and products (two-way random effects), two-sided, unit: seeds x "
             "products; Holm over the parts of one data set and metric; * p < 0.05, ** p < 0.01.",
@@ -522,7 +526,7 @@ def setting_facts(setting: Setting) -> dict[str, Any]:
         "overrides": list(setting.overrides),
         "shuffle_labels": setting.shuffle_labels,
         "relevance_threshold": relevance_thresholds(setting.runs),
-        "ties": "expected",
+        "ties": " and ".join(sorted({run.ties for run in setting.runs})),
         "commits": commits_of(setting.runs),
     }
 
@@ -549,12 +553,8 @@ def comparison_facts(one: Comparison, **more: Any) -> dict[str, Any]:
 
 
 def relevance_thresholds(runs: Iterable[StoredRun]) -> list[int]:
-    """Distinct thresholds t of the runs: a review is relevant if its label is above t."""
-    return sorted({_threshold(run) for run in runs})
-
-
-def _threshold(run: StoredRun) -> int:
-    return int(run.config["training"]["relevance_threshold"])
+    """Distinct thresholds t behind the values: a review is relevant if its label is above t."""
+    return sorted({run.relevance_threshold for run in runs})
 
 
 def _synthetic_title(setting: Setting) -> str:
@@ -583,10 +583,24 @@ def _setting_sentences(setting: Setting, categories: Sequence[str] = CATEGORIES)
     return sentences
 
 
-def _metric_sentence(setting: Setting) -> str:
+_TIE_WORDS = {
+    "expected": "expected value over their orders",
+    "file-order": "in file order, as the released code resolves them (a constant score then gets the files' order)",
+}
+
+
+def metric_sentence(setting: Setting) -> str:
+    """What counts as relevant, what becomes of ties and of products with nothing relevant; no full stop."""
     thresholds = " and ".join(f"label > {t}" for t in relevance_thresholds(setting.runs))
+    own = sorted({run.own_threshold for run in setting.runs})
+    selected = (
+        ""
+        if own == relevance_thresholds(setting.runs)
+        else f" (recomputed from the scores; epochs were selected with label > {' and '.join(map(str, own))})"
+    )
+    ties = " and ".join(_TIE_WORDS[policy] for policy in sorted({run.ties for run in setting.runs}))
     return (
-        f"Relevant: {thresholds}; tied scores: expected value over their orders; a product with nothing relevant "
+        f"Relevant: {thresholds}{selected}; tied scores: {ties}; a product with nothing relevant "
         "scores 0 and stays in the mean"
     )
 

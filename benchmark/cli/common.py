@@ -141,3 +141,15 @@ FromVotes = Annotated[
         "--labels-from-votes", help="`upvotes` holds raw votes: map them to 0..4, drop unvoted reviews."
     ),
 ]
+Threshold = Annotated[
+    int | None,
+    typer.Option(
+        "--threshold",
+        metavar="T",
+        help="Recompute the metrics with label > T as relevant. Default: as the runs were evaluated.",
+    ),
+]
+Ties = Annotated[
+    str,
+    typer.Option("--ties", help="Tied scores: expected (mean over their orders) or file-order."),
+]

@@ -12,6 +12,7 @@ from benchmark.cli import common
 from benchmark.cli.common import handled
 from benchmark.cli.tables import From, stored_runs
 from benchmark.core.errors import EXIT_CHECK, UsageError
+from benchmark.data.catalog import DATASETS
 
 if TYPE_CHECKING:
     from benchmark.cells import Setting
@@ -51,6 +52,8 @@ def stats(
     seeds: Wanted = None,
     results: common.Results = common.DEFAULT_RESULTS,
     source: From = None,
+    threshold: common.Threshold = None,
+    ties: common.Ties = "expected",
     json_: common.Json = False,
 ) -> None:
     """Test MM-SS against the baselines: seeds and products crossed, Holm over the family."""
@@ -60,7 +63,7 @@ def stats(
     wanted = parse_seeds(seeds) if seeds else None
     reports = [
         stats_report(setting, against, robust=robust, power=power, worthwhile=worthwhile, seeds=wanted)
-        for setting in _settings(dataset, results, source)
+        for setting in _settings(dataset, results, source, threshold, ties)
     ]
     if json_:
         common.print_json([report.to_json() for report in reports])
@@ -74,6 +77,8 @@ def compare(
     seeds: Wanted = None,
     results: common.Results = common.DEFAULT_RESULTS,
     source: From = None,
+    threshold: common.Threshold = None,
+    ties: common.Ties = "expected",
     json_: common.Json = False,
 ) -> None:
     """Put every published number beside ours and judge it; exit code 4 if one fails."""
@@ -81,7 +86,8 @@ def compare(
     from benchmark.plan import parse_seeds
 
     wanted = parse_seeds(seeds) if seeds else None
-    reports = [judged(setting, seeds=wanted) for setting in _settings(dataset, results, source)]
+    settings = _settings(dataset, results, source, threshold, ties)
+    reports = [judged(setting, seeds=wanted) for setting in settings]
     if json_:
         common.print_json([report.to_json() for report in reports])
     else:
@@ -95,6 +101,8 @@ def claims(
     seeds: Wanted = None,
     results: common.Results = common.DEFAULT_RESULTS,
     source: From = None,
+    threshold: common.Threshold = None,
+    ties: common.Ties = "expected",
     json_: common.Json = False,
 ) -> None:
     """The paper's claims C1 to C7: supported, refuted or undecided, with the numbers and what would decide."""
@@ -103,9 +111,8 @@ def claims(
     from benchmark.tables import matching_settings
 
     wanted = parse_seeds(seeds) if seeds else None
-    try:
-        groups = matching_settings(_settings(None, results, source))
-    except UsageError:
+    groups = matching_settings(_found(None, results, source, threshold, ties))
+    if not groups:
         groups = [[]]  # nothing was run: every claim is undecided, and the report says what would decide it
     checked = [(group, check_claims(group, seeds=wanted)) for group in groups]
     if json_:
@@ -120,30 +127,45 @@ def claims(
         print(f"## Claims, judged on {_name(group)}\n\n{render(found)}")
 
 
-def _settings(dataset: Sequence[str] | None, results: Path, source: Path | None) -> list[Setting]:
+def _settings(
+    dataset: Sequence[str] | None, results: Path, source: Path | None, threshold: int | None, ties: str
+) -> list[Setting]:
     """The settings with undiminished runs; UsageError if there is none."""
+    found = _found(dataset, results, source, threshold, ties)
+    if not found:
+        raise UsageError(
+            f"no finished runs of {' or '.join(dataset or DATASETS)} in {source or results}. "
+            "Start with: bench run --all-categories"
+        )
+    return found
+
+
+def _found(
+    dataset: Sequence[str] | None, results: Path, source: Path | None, threshold: int | None, ties: str
+) -> list[Setting]:
+    """The settings with undiminished runs, if there are any."""
     from benchmark.cells import group_settings
-    from benchmark.data.catalog import DATASETS
     from benchmark.plan import pick
 
     chosen = pick("dataset", dataset or (), DATASETS)
-    with stored_runs(results, source) as runs:
+    with stored_runs(results, source, threshold, ties) as runs:
         found = [setting for setting in group_settings(runs) if setting.dataset in chosen and setting.methods]
         for setting in found:  # an archive's files are gone after this block: read what is needed now
             for run in setting.runs:
                 run.load()
-    if not found:
-        raise UsageError(
-            f"no finished runs of {' or '.join(chosen)} in {source or results}. "
-            "Start with: bench run --all-categories"
-        )
     return found
 
 
 def _name(settings: Sequence[Setting]) -> str:
     if not settings:
         return "no runs"
+    from benchmark.tables import relevance_thresholds
+
     first = settings[0]
     synthetic = " (synthetic)" if first.synthetic else ""
     overrides = f", {' '.join(first.overrides)}" if first.overrides else ""
-    return f"{first.corpus}{synthetic}, protocol {first.protocol}, preset {first.preset}, {first.device}{overrides}"
+    relevant = " and ".join(f"label > {t}" for t in relevance_thresholds(first.runs))
+    return (
+        f"{first.corpus}{synthetic}, protocol {first.protocol}, preset {first.preset}, {first.device}{overrides}; "
+        f"relevant: {relevant}, ties: {' and '.join(sorted({run.ties for run in first.runs}))}"
+    )

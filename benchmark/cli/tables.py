@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
@@ -27,7 +27,6 @@ From = Annotated[
     Path | None,
     typer.Option("--from", metavar="FILE.zip", help="Read what `bench export` wrote instead of a folder."),
 ]
-FORMATS = ("md", "latex", "csv", "json")
 
 
 @handled
@@ -48,6 +47,8 @@ def table(
         str | None,
         typer.Option("--seeds", metavar="LIST", help="What makes a cell complete. Default: the seeds found."),
     ] = None,
+    threshold: common.Threshold = None,
+    ties: common.Ties = "expected",
     format_: Annotated[str, typer.Option("--format", help="md, latex, csv or json.")] = "md",
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write to a file.")] = None,
 ) -> None:
@@ -59,13 +60,14 @@ def table(
     from benchmark.data.catalog import DATASETS
     from benchmark.plan import parse_seeds, pick
     from benchmark.settings import check_choice
+    from benchmark.table_formats import FORMATS, render_all
 
-    check_choice("format", format_, FORMATS)
+    check_choice("format", format_, tuple(FORMATS))
     if statistics and ablation:
         raise UsageError("--statistics and --ablation are two tables; ask for one.")
     chosen = pick("dataset", dataset or (), DATASETS)
     wanted = parse_seeds(seeds) if seeds else None
-    with stored_runs(results, source) as runs:
+    with stored_runs(results, source, threshold, ties) as runs:
         runs = [run for run in runs if run.dataset in chosen]
         if not runs:
             place = source or results
@@ -78,20 +80,27 @@ def table(
             tables = _ablations(runs, with_paper, wanted)
         else:
             tables = _results(runs, with_paper, sentinels, wanted)
-        common.write_or_print(render(tables, format_), out)
+        common.write_or_print(render_all(tables, format_).rstrip("\n"), out)
 
 
 @contextlib.contextmanager
-def stored_runs(results: Path, source: Path | None) -> Iterator[list[StoredRun]]:
-    """The finished runs of a folder, or of an export for as long as the context lasts."""
+def stored_runs(
+    results: Path, source: Path | None, threshold: int | None = None, ties: str = "expected"
+) -> Iterator[list[StoredRun]]:
+    """The finished runs of a folder, or of an export for as long as the context lasts.
+
+    Their values per product are recomputed where `threshold` or `ties` asks for it.
+    """
     from benchmark import export as exporting
     from benchmark import records
+    from benchmark.core.metrics import Ties
+    from benchmark.settings import check_choice
 
-    if source is None:
-        yield records.load_runs(results)
-        return
-    with exporting.opened(source) as folder:
-        yield records.load_runs(folder)
+    policy = cast(Ties, check_choice("tie policy", ties, get_args(Ties)))
+    if threshold is not None and not 0 <= threshold <= 3:
+        raise UsageError(f"--threshold {threshold}: labels are 0..4, so T is 0, 1, 2 or 3.")
+    with contextlib.nullcontext(results) if source is None else exporting.opened(source) as folder:
+        yield records.rescored(records.load_runs(folder), threshold, policy)
 
 
 def _results(
@@ -117,40 +126,34 @@ def _ablations(
     runs: Sequence[StoredRun],
     with_paper: bool,
     seeds: Sequence[int] | None,
-    categories: Sequence[str] = ("clothing",),
+    categories: Sequence[str] = (),
 ) -> list[Table]:
+    """Table 4 of every setting with ablations: for the given categories, else for those that were ablated."""
     from benchmark.cells import group_settings
+    from benchmark.data.catalog import CATEGORIES
     from benchmark.tables import ablation_table, matching_settings
 
     settings = [setting for setting in group_settings(runs) if setting.drops]
     if not settings:
         raise UsageError("no finished ablation. Start with: bench ablate --drop all")
+    ablated = {run.category for run in runs if run.drop}
+    shown = categories or [category for category in CATEGORIES if category in ablated]
     return [
-        ablation_table(group, with_paper=with_paper, seeds=seeds, categories=categories)
+        ablation_table(group, with_paper=with_paper, seeds=seeds, categories=shown)
         for group in matching_settings(settings)
     ]
-
-
-def render(tables: Sequence[Table], format_: str) -> str:
-    """All tables in one format; as JSON one document (a list if there are several)."""
-    import json
-
-    from benchmark.table_formats import FORMATS, to_json_value
-
-    if format_ == "json" and len(tables) > 1:
-        return json.dumps([to_json_value(one) for one in tables], indent=1, ensure_ascii=False)
-    return "\n\n".join(FORMATS[format_](one).rstrip("\n") for one in tables)
 
 
 def print_ablation(specs: Sequence[RunSpec], results: Path, format_: str) -> None:
     """Table 4's rows for these runs."""
     from benchmark import records
+    from benchmark.table_formats import render_all
 
     runs = [records.load_run(spec.folder(results)) for spec in specs if records.is_done(spec, results)]
     if not runs:
         raise UsageError("none of the runs is done.")
     categories = list(dict.fromkeys(spec.category for spec in specs))
-    print(render(_ablations(runs, False, None, categories), format_))
+    print(render_all(_ablations(runs, False, None, categories), format_).rstrip("\n"))
 
 
 @handled
@@ -168,16 +171,17 @@ def export(
     from benchmark import records
     from benchmark.data.catalog import DATASETS
     from benchmark.plan import pick
+    from benchmark.table_formats import render_all
 
     chosen = pick("dataset", dataset or (), DATASETS)
     runs = [run for run in records.load_runs(results) if run.dataset in chosen]
     tables: dict[str, str] = {}
     for name in dict.fromkeys(run.dataset for run in runs):
         made = _results([run for run in runs if run.dataset == name], False, False, None)
-        tables[f"{name}.md"] = render(made, "md")
+        tables[f"{name}.md"] = render_all(made, "md")
     if runs:
-        tables["statistics.md"] = render([_statistics(runs, True)], "md")
+        tables["statistics.md"] = render_all([_statistics(runs, True)], "md")
     if any(run.drop for run in runs):
-        tables["ablation.md"] = render(_ablations(runs, False, None), "md")
+        tables["ablation.md"] = render_all(_ablations(runs, False, None), "md")
     count = exporting.export(runs, tables, out)
     say(f"wrote {out}: {len(runs)} runs, {len(tables)} tables, {count} files")

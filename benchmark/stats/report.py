@@ -173,7 +173,7 @@ def _finding(one: Comparison, setting: Setting, robust: bool, power: bool, worth
 
 def _sentinels(setting: Setting, category: str) -> list[Sentinel]:
     run = next(run for run in setting.runs if run.category == category)
-    return sentinels(run.test_reviews, run.config["training"]["relevance_threshold"])
+    return sentinels(run.test_reviews, run.relevance_threshold, run.ties)
 
 
 def _ties(setting: Setting, category: str, seeds: Sequence[int] | None) -> list[TieReport]:
@@ -212,6 +212,8 @@ def _variance_facts(one: Comparison) -> dict[str, float]:
 
 
 def _blocks(report: Report) -> list[str]:
+    from benchmark.tables import metric_sentence
+
     setting = report.setting
     synthetic = " (synthetic)" if setting.synthetic else ""
     overrides = f", overrides {' '.join(setting.overrides)}" if setting.overrides else ""
@@ -219,7 +221,7 @@ def _blocks(report: Report) -> list[str]:
         f"## {DATASET_LABELS[setting.dataset]}: {models.get(report.proposed).title} against "
         f"{_against(report.against)}\n\n"
         f"Corpus {setting.corpus}{synthetic}, protocol {setting.protocol}, preset {setting.preset}, device "
-        f"{setting.device}{overrides}.",
+        f"{setting.device}{overrides}. {metric_sentence(setting)}.",
         *(f"**{note}**" for note in report.notes),
         _comparison_block(report),
         _robust_block(report),
@@ -374,7 +376,7 @@ def _tie_block(report: Report) -> str:
     return (
         f"### Ties\n\n{_grid(rows, ['', *heads])}\n\n"
         "Tied pairs: share of a product's pairs of reviews with equal scores. File order: what resolving ties by "
-        "file order (the released code) would add to MAP, in points; the tables use the expected value."
+        "file order (the released code) would add to MAP over the expected value, in points."
     )
 
 
