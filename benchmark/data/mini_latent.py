@@ -50,7 +50,7 @@ CALIBRATION_DRAWS = 200_000
 class MiniSpec:
     """Everything that decides the content of a synthetic corpus. The defaults are `mini`."""
 
-    train_products: int = 56
+    train_products: int = 72
     """Products of the train split, per category."""
     dev_products: int = 24
     test_products: int = 40
@@ -77,9 +77,9 @@ class MiniSpec:
     """Clauses of a review that name an aspect or talk of the shop."""
     detail_slots: int = 2
     """Clauses of a review that measure something or say nothing."""
-    filler_share: float = 0.75
+    filler_share: float = 0.85
     """Of the detail slots without a measurement: the share that holds a phrase; the others stay empty."""
-    off_topic_share: float = 0.5
+    off_topic_share: float = 0.65
     """Of the mention slots that miss: the share that needs no product to be recognised."""
     clutter_share: float = 0.65
     """Of the RoIs that show nothing named in the text: the share that shows clutter."""
@@ -91,12 +91,12 @@ class MiniSpec:
     """Different looks; a product has one."""
     roi_noise: float = 0.4
     """Standard deviation of a RoI value around its prototype: +-1 for the subject plus +-1 for the look."""
-    weight_text: float = 0.6
+    weight_text: float = 0.65
     """Weight of the part `text` in the latent helpfulness; likewise below."""
-    weight_detail: float = 0.5
-    weight_image_text: float = 1.2
-    weight_image_image: float = 1.2
-    noise: float = 0.35
+    weight_detail: float = 0.65
+    weight_image_text: float = 1.25
+    weight_image_image: float = 1.25
+    noise: float = 0.3
     """Standard deviation of what nothing explains, on the scale of the weights."""
     label_shares: tuple[float, ...] = (0.54, 0.20, 0.12, 0.09, 0.05)
     """Expected shares of the labels 0..4: skewed, like real votes."""
