@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib.resources import files
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -120,6 +121,6 @@ def test_ranking_loss_reads_the_configuration(config, expected):
 
 def test_ranking_loss_refuses_unknown_names_and_lists():
     with pytest.raises(UsageError, match="hinge label-gap point"):
-        ranking_loss(TrainingConfig(loss="hinges"))
+        ranking_loss(SimpleNamespace(loss="hinges", margin=1.0, point_threshold=0))
     with pytest.raises(UsageError, match="listwise"):
         ranking_loss(TrainingConfig())(torch.zeros(2), one_group(None))

@@ -29,7 +29,7 @@ class Departure:
     what: str
     why: str
     defects: tuple[str, ...] = ()
-    """Numbers of protocol.md's list, e.g. ("P17",)."""
+    """Numbers of the protocol's list of defects, e.g. ("P17",)."""
 
 
 class RankingModel(nn.Module, ABC):

@@ -14,7 +14,7 @@ def derive_seed(*parts: int | str) -> int:
     """A 63-bit seed from numbers and words, e.g. `derive_seed(run_seed, "pairs", epoch)`.
 
     SHA-256 over the parts, so neighbouring seeds or epochs give unrelated streams (the released code
-    seeds row i of epoch e like row i+1 of epoch e-1, protocol.md section 3).
+    seeds row i of epoch e like row i+1 of epoch e-1).
     """
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1

@@ -96,7 +96,7 @@ class Batch:
 @dataclass(frozen=True)
 class Padding:
     """How a model wants its batches padded. The defaults pad to the longest item and mask; the released
-    forms need the fixed or minimum lengths that their results depend on (goldens, protocol.md P16, P17)."""
+    forms need the fixed or minimum lengths that their results depend on (defects P16, P17)."""
 
     min_tokens: int = 1
     fixed_tokens: int | None = None
