@@ -14,7 +14,7 @@ import torch
 from benchmark import runner
 from benchmark.core.losses import ranking_loss
 from benchmark.prefetch import prefetched
-from benchmark.train import _step, autocast, collate, epoch_plan, seed_everything
+from benchmark.train import _step, autocast, collate, epoch_plan, make_optimiser, seed_everything
 
 if TYPE_CHECKING:
     from benchmark.data.corpus import Corpus
@@ -44,9 +44,7 @@ def measure(spec: RunSpec, corpus: Corpus, *, steps: int, warmup: int = 1) -> Th
     seed_everything(spec.seed)
     model = runner.build_model(spec, corpus).to(device).train()
     collator = runner.make_collator(corpus.train, model=model, corpus=corpus, config=config)
-    optimiser = torch.optim.Adam(
-        list(model.parameter_groups(config.learning_rate)), lr=config.learning_rate, fused=True
-    )
+    optimiser = make_optimiser(model, config)
     objective = ranking_loss(config)
     model.start_training(torch.from_numpy(np.asarray(corpus.train.label_R, dtype=np.float32)))
 

@@ -85,8 +85,7 @@ def fit(
     """
     train_collator, dev_collator = collators
     model.to(device).train()
-    groups = model.parameter_groups(config.learning_rate)
-    optimiser = torch.optim.Adam(list(groups), lr=config.learning_rate, fused=True)
+    optimiser = make_optimiser(model, config)
     schedule = _plateau(optimiser) if config.plateau else None
     objective = ranking_loss(config)
     model.start_training(torch.from_numpy(np.asarray(train.label_R, dtype=np.float32)))
@@ -145,6 +144,12 @@ def fit(
             break
     model.load_state_dict(best_state)
     return fitted
+
+
+def make_optimiser(model: RankingModel, config: TrainingConfig) -> torch.optim.Optimizer:
+    """Adam over the model's parameter groups, its arithmetic fused: one pass over each parameter."""
+    groups = list(model.parameter_groups(config.learning_rate))
+    return torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
 
 
 def epoch_plan(model: RankingModel, train: Split, config: TrainingConfig, seed: int, epoch: int) -> list[Any]:
