@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,9 +23,13 @@ from benchmark.plan import Source
 from benchmark.records import RunSpec, RunWriter
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from benchmark.config import TrainingConfig
     from benchmark.core.model import RankingModel
     from benchmark.data.corpus import Corpus, Split
+    from benchmark.train import Fitted, Progress
 
 HEARTBEAT_SECONDS = 0.5
 
@@ -83,15 +87,36 @@ def _failed(spec: RunSpec, results: Path, reason: str, started: float) -> Outcom
     return Outcome(spec, time.perf_counter() - started, reason)
 
 
-def _run(spec: RunSpec, source: Source, writer: RunWriter, keep_weights: bool) -> None:
+@dataclass(frozen=True)
+class Trained:
+    """What one run's training left."""
+
+    model: RankingModel
+    """With the weights of the selected epoch."""
+    fitted: Fitted
+    score_R: NDArray[np.float32]
+    """Of every test review, in the data's order."""
+    test_seconds: float
+
+
+def train_and_score(
+    spec: RunSpec,
+    corpus: Corpus,
+    *,
+    on_model: Callable[[RankingModel], None] = lambda model: None,
+    on_epoch: Callable[[dict[str, Any]], None] = lambda entry: None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Trained:
+    """Build the model, fit it, score the test split once: all of a run that makes numbers.
+
+    Raises:
+        BenchError: the corpus is not the one that the spec names.
+    """
     import torch
-    from safetensors.torch import save_file
 
-    from benchmark.evaluate import per_product_table, score_split
-    from benchmark.train import Fitted, autocast, fit, seed_everything
+    from benchmark.evaluate import score_split
+    from benchmark.train import autocast, fit, seed_everything
 
-    started = time.perf_counter()
-    corpus = _open(source, spec.dataset, spec.category)
     if corpus.fingerprint != spec.fingerprint:
         raise BenchError("the data changed between planning and this run; start the command again")
     config = training_config(spec)
@@ -99,10 +124,10 @@ def _run(spec: RunSpec, source: Source, writer: RunWriter, keep_weights: bool) -
     prepare_process(config)
     seed_everything(spec.seed)
     model = build_model(spec, corpus)
+    on_model(model)
     collator = functools.partial(make_collator, model=model, corpus=corpus, config=config)
     train = shuffled_labels(corpus.train, spec.seed) if spec.shuffle_labels else corpus.train
-    heartbeat = _Heartbeat(writer.folder / "progress.json")
-    fitted: Fitted = fit(
+    fitted = fit(
         model,
         train,
         corpus.dev,
@@ -110,13 +135,26 @@ def _run(spec: RunSpec, source: Source, writer: RunWriter, keep_weights: bool) -
         config,
         seed=spec.seed,
         device=device,
-        on_epoch=writer.log,
-        on_progress=heartbeat,
+        on_epoch=on_epoch,
+        on_progress=on_progress,
     )
     testing = time.perf_counter()
     with autocast(config, device):
         score_R = score_split(model, corpus.test, collator(corpus.test), device)  # once, after selection
-    tested = time.perf_counter()
+    return Trained(model, fitted, score_R, time.perf_counter() - testing)
+
+
+def _run(spec: RunSpec, source: Source, writer: RunWriter, keep_weights: bool) -> None:
+    from safetensors.torch import save_file
+
+    from benchmark.evaluate import per_product_table
+
+    started, cpu = time.perf_counter(), time.process_time()
+    corpus = open_once(source, spec.dataset, spec.category)
+    config = training_config(spec)
+    heartbeat = _Heartbeat(writer.folder / "progress.json")
+    trained = train_and_score(spec, corpus, on_epoch=writer.log, on_progress=heartbeat)
+    model, fitted, score_R = trained.model, trained.fitted, trained.score_R
 
     writer.write_table("per_product.csv", per_product_table(corpus.test, score_R, config.relevance_threshold))
     writer.write_table("scores.csv", _scores_table(corpus.test, score_R))
@@ -144,9 +182,10 @@ def _run(spec: RunSpec, source: Source, writer: RunWriter, keep_weights: bool) -
             "data": {"label": corpus.label, "fingerprint": corpus.fingerprint, "synthetic": corpus.synthetic},
             "seconds": {
                 "total": round(time.perf_counter() - started, 3),
+                "cpu": round(time.process_time() - cpu, 3),
                 "train": round(fitted.step_seconds, 3),
                 "data_wait": round(fitted.data_seconds, 3),
-                "test": round(tested - testing, 3),
+                "test": round(trained.test_seconds, 3),
             },
         },
     )
@@ -189,7 +228,8 @@ def make_collator(split: Split, *, model: RankingModel, corpus: Corpus, config: 
 
 
 @functools.lru_cache(maxsize=8)
-def _open(source: Source, dataset: str, category: str) -> Corpus:
+def open_once(source: Source, dataset: str, category: str) -> Corpus:
+    """The category, opened once per process."""
     return source.open(dataset, category)
 
 

@@ -47,7 +47,16 @@ from benchmark.data.mini_latent import (
 from benchmark.data.mini_render import Detector, Writer
 from benchmark.data.mini_words import WORDS
 
-__all__ = ["GENERATOR_VERSION", "PARTS", "SUBSETS", "MiniSpec", "ceilings", "mini_root", "write_corpus"]
+__all__ = [
+    "GENERATOR_VERSION",
+    "PARTS",
+    "SUBSETS",
+    "MiniSpec",
+    "cached_corpus",
+    "ceilings",
+    "mini_root",
+    "write_corpus",
+]
 
 GENERATOR_VERSION = 1
 """To be raised by whoever changes what a spec generates: it is part of the cached corpus's name."""
@@ -78,11 +87,15 @@ Progress = Callable[[int, int, str], None]
 
 
 def mini_root(cache: Path, progress: Progress | None = None) -> Path:
-    """Folder of `mini`, written below `cache` the first time.
+    """Folder of `mini`, written below `cache` the first time."""
+    return cached_corpus(cache, MiniSpec(), progress)
+
+
+def cached_corpus(cache: Path, spec: MiniSpec, progress: Progress | None = None) -> Path:
+    """Folder of the corpus that a spec describes, written below `cache` the first time.
 
     It appears under its final name only when complete; of two processes that write at once, one wins and
     both use its folder."""
-    spec = MiniSpec()
     root = cache / f"mini-{spec_hash(spec)}"
     if root.is_dir():
         return root
