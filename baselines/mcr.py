@@ -254,10 +254,10 @@ class MCR(RankingModel):
 
     def match(self, product_BKLH: Tensor, review_BKRH: Tensor, product: Item, review: Item) -> Tensor:
         """Features of rows: pooled text maps (n-gram x n-gram), pooled image map, f1..f5."""
-        text_map_BCLR = cosine_maps(product_BKLH, review_BKRH)
-        image_map_B1VV = cosine_maps(product.image_NVD.unsqueeze(1), review.image_NVD.unsqueeze(1))
-        text = self.text_pooling(text_map_BCLR, self._cells(product.text_mask_NT, review.text_mask_NT))
-        image = self.image_pooling(image_map_B1VV, self._cells(product.image_mask_NV, review.image_mask_NV))
+        text_map_BKKLR = cosine_maps(product_BKLH, review_BKRH)
+        image_map_B11VV = cosine_maps(product.image_NVD.unsqueeze(1), review.image_NVD.unsqueeze(1))
+        text = self.text_pooling(text_map_BKKLR, self._cells(product.text_mask_NT, review.text_mask_NT))
+        image = self.image_pooling(image_map_B11VV, self._cells(product.image_mask_NV, review.image_mask_NV))
         return torch.cat([text, image, self.context(product, review)], 1)
 
     def _cells(self, product_mask_BL: Tensor, review_mask_BR: Tensor) -> Tensor | None:

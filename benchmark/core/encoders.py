@@ -9,6 +9,7 @@ An item is encoded once, however many rows of a batch point at it.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.core.layers import MASKED, Dropout, word_embedding
@@ -67,15 +68,28 @@ class RoiEncoderLayer(nn.Module):
 
     def attend(self, x_NVD: Tensor, mask_NV: Tensor) -> Tensor:
         """Scaled dot-product self-attention; heads are consecutive blocks of channels."""
-        split = (*x_NVD.shape[:2], self.heads, -1)
-        query_NHVd = self.query(x_NVD).view(split).transpose(1, 2)
-        key_NHVd = self.key(x_NVD).view(split).transpose(1, 2)
-        value_NHVd = self.value(x_NVD).view(split).transpose(1, 2)
-        logit_NHVV = (query_NHVd * query_NHVd.shape[-1] ** -0.5) @ key_NHVd.transpose(2, 3)
-        logit_NHVV = logit_NHVV.masked_fill(~mask_NV[:, None, None, :], MASKED)
-        weight_NHVV = self.attention_dropout(logit_NHVV.softmax(-1))
-        result: Tensor = self.output((weight_NHVV @ value_NHVd).transpose(1, 2).flatten(2))
+        N, V, D = x_NVD.shape
+        maps = self.query, self.key, self.value
+        weight, bias = torch.cat([m.weight for m in maps]), torch.cat([m.bias for m in maps])
+        state = F.linear(x_NVD, weight, bias).view(N, V, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        offset_NV = torch.zeros_like(mask_NV, dtype=x_NVD.dtype).masked_fill(~mask_NV, MASKED)
+        if torch.is_grad_enabled():
+            attended = self._attend_by_hand(state, offset_NV)
+        else:
+            query, key, value = state.unbind()
+            attended = F.scaled_dot_product_attention(query, key, value, offset_NV[:, None, None, :])
+        result: Tensor = self.output(attended.transpose(1, 2).reshape(N, V, D))
         return result
+
+    def _attend_by_hand(self, state: Tensor, offset_NV: Tensor) -> Tensor:
+        """`[N, H, V, d]` from queries, keys and values `[3, N, H, V, d]`: with dropout on the weights, which
+        the fused kernel of a CPU does not have, and the same order of sums on every device."""
+        query_XVd, key_XVd, value_XVd = state.flatten(1, 2).unbind()  # X: items x heads
+        offset_X1V = offset_NV.repeat_interleave(self.heads, 0).unsqueeze(1)
+        scale = query_XVd.shape[-1] ** -0.5
+        logit_XVV = torch.baddbmm(offset_X1V, query_XVd, key_XVd.transpose(1, 2), alpha=scale)
+        attended_XVd = self.attention_dropout(logit_XVV.softmax(-1)) @ value_XVd
+        return torch.unflatten(attended_XVd, 0, state.shape[1:3])
 
 
 class RoiEncoder(nn.Module):

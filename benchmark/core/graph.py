@@ -53,8 +53,8 @@ def _fitting(buffer: Tensor, own: Tensor, n_nodes: int) -> Tensor:
     return buffer if buffer.shape == shape else own.new_empty(shape)
 
 
-class _PairLogits(torch.autograd.Function):
-    """e_ij = Σ_h w_h relu(a_ih + b_jh), with recomputation in the backward pass.
+class _PairAttention(torch.autograd.Function):
+    """softmax_j of e_ij = Σ_h w_h relu(a_ih + b_jh) + offset_j, with recomputation in the backward pass.
 
     Forward: relu(a + b) = max(a, -b) + b spares one pass over the block. Backward, with g = ∂L/∂e:
     G^a_ih = Σ_j g_ij [a_ih + b_jh > 0] and G^b_jh likewise give ∂L/∂a = w G^a, ∂L/∂b = w G^b and, since
@@ -62,57 +62,62 @@ class _PairLogits(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, a_NTH: Tensor, b_NTH: Tensor, w_H: Tensor) -> Tensor:
-        ctx.save_for_backward(a_NTH, b_NTH, w_H)
+    def forward(ctx: Any, a_NTH: Tensor, b_NTH: Tensor, w_H: Tensor, offset_NT: Tensor) -> Tensor:
         negative_NTH = -b_NTH
-        logit_NTT = a_NTH.new_empty(*a_NTH.shape[:2], a_NTH.shape[1])
+        key_NT = b_NTH @ w_H + offset_NT
+        weight_NTT = a_NTH.new_empty(*a_NTH.shape[:2], a_NTH.shape[1])
         buffer = a_NTH.new_empty(0)
         for n, i in _blocks(a_NTH):
             own = a_NTH[n, i].unsqueeze(2)
             buffer = _fitting(buffer, own, a_NTH.shape[1])
             torch.maximum(own, negative_NTH[n].unsqueeze(1), out=buffer)
-            logit_NTT[n, i] = buffer @ w_H
-        return logit_NTT.add_((b_NTH @ w_H).unsqueeze(1))
+            weight_NTT[n, i] = (buffer @ w_H).add_(key_NT[n].unsqueeze(1)).softmax(-1)
+        ctx.save_for_backward(a_NTH, b_NTH, w_H, weight_NTT)
+        return weight_NTT
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient_NTT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        a_NTH, b_NTH, w_H = ctx.saved_tensors
-        own_NTH = _gated_sum(a_NTH, b_NTH, gradient_NTT)
-        other_NTH = _gated_sum(b_NTH, a_NTH, gradient_NTT.transpose(1, 2).contiguous())
+    def backward(ctx: Any, gradient_NTT: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        a_NTH, b_NTH, w_H, weight_NTT = ctx.saved_tensors
+        product_NTT = gradient_NTT * weight_NTT
+        logit_NTT = product_NTT.addcmul_(product_NTT.sum(-1, keepdim=True), weight_NTT, value=-1)
+        own_NTH = _gated_sum(a_NTH, b_NTH, logit_NTT)
+        other_NTH = _gated_sum(b_NTH, a_NTH, logit_NTT.transpose(1, 2).contiguous())
         w_gradient_H = (a_NTH * own_NTH + b_NTH * other_NTH).sum((0, 1))
-        return own_NTH * w_H, other_NTH * w_H, w_gradient_H
+        return own_NTH * w_H, other_NTH * w_H, w_gradient_H, None
 
 
-def pair_logits(a_NTH: Tensor, b_NTH: Tensor, w_H: Tensor) -> Tensor:
-    """Σ_h w_h relu(a_ih + b_jh) for all node pairs, `[N, T, T]`, in memory that does not grow with H.
+def pair_attention(a_NTH: Tensor, b_NTH: Tensor, w_H: Tensor, mask_NT: Tensor) -> Tensor:
+    """Attention weights `[N, T, T]`: for each node i, softmax over valid nodes j of Σ_h w_h relu(a_ih + b_jh);
+    in memory that does not grow with H.
 
     Not twice differentiable. Half precisions are computed in float32: the sum has H signed terms.
     """
     if a_NTH.dtype in (torch.bfloat16, torch.float16):
         a_NTH, b_NTH = a_NTH.float(), b_NTH.float()
+    offset_NT = torch.zeros_like(mask_NT, dtype=a_NTH.dtype).masked_fill(~mask_NT, MASKED)
     with torch.autocast(a_NTH.device.type, enabled=False):
-        arguments = a_NTH.contiguous(), b_NTH.contiguous(), w_H.to(a_NTH.dtype)
-        result: Tensor = _PairLogits.apply(*arguments)  # type: ignore[no-untyped-call]
+        arguments = a_NTH.contiguous(), b_NTH.contiguous(), w_H.to(a_NTH.dtype), offset_NT
+        result: Tensor = _PairAttention.apply(*arguments)  # type: ignore[no-untyped-call]
     return result
 
 
 class GraphReasoning(nn.Module):
-    """One round of message passing, x_i ← Σ_j softmax_j(e_ij) x_j over valid nodes j, without a residual."""
+    """One round of message passing, x_i ← Σ_j softmax_j(e_ij) x_j over valid nodes j, without a residual.
+    b₂ is the same for every j, so the softmax takes it out again: it is kept for checkpoints, not used."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.first = nn.Linear(2 * width, hidden)
         self.second = nn.Linear(hidden, 1)
+        self.second.bias.requires_grad_(False)
 
     def forward(self, node_NTC: Tensor, mask_NT: Tensor) -> Tensor:
         """`[N, T, C]`; padded nodes i are computed like any others, padded nodes j are never read."""
         own_HC, other_HC = self.first.weight.chunk(2, dim=1)
         a_NTH = nn.functional.linear(node_NTC, own_HC, self.first.bias)
         b_NTH = nn.functional.linear(node_NTC, other_HC)
-        logit_NTT = pair_logits(a_NTH, b_NTH, self.second.weight.squeeze(0))
-        offset_NT = self.second.bias.to(logit_NTT.dtype).masked_fill(~mask_NT, MASKED)
-        weight_NTT = (logit_NTT + offset_NT.unsqueeze(1)).softmax(-1)
+        weight_NTT = pair_attention(a_NTH, b_NTH, self.second.weight.squeeze(0), mask_NT)
         return weight_NTT.to(node_NTC.dtype) @ node_NTC
 
 

@@ -123,11 +123,11 @@ class ProductAwareAttention(nn.Module):
 
 
 def cosine_maps(left_BALF: Tensor, right_BCRF: Tensor) -> Tensor:
-    """Cosines of all positions, `[B, A*C, L, R]`, one channel for each of the A left and C right
-    representations (channel = left index * C + right index). A zero vector has cosine 0."""
+    """Cosines of all positions, `[B, A, C, L, R]`, one map for each of the A left and C right
+    representations. A zero vector has cosine 0."""
     left_BALF = F.normalize(left_BALF, dim=-1)
     right_BCRF = F.normalize(right_BCRF, dim=-1)
-    return torch.einsum("balf,bcrf->baclr", left_BALF, right_BCRF).flatten(1, 2)
+    return torch.einsum("balf,bcrf->baclr", left_BALF, right_BCRF)
 
 
 class KernelMaxPooling(nn.Module):
@@ -151,11 +151,14 @@ class KernelMaxPooling(nn.Module):
     def width(self) -> int:
         return self.sizes * self.keep * self.filters
 
-    def forward(self, map_BCLR: Tensor, mask_BLR: Tensor | None = None) -> Tensor:
-        """`[B, width]`. With a mask (cells outside it must be zero) only its cells can win, and a slot for
-        which there is no cell is 0; without, padded cells compete too, as in the released code."""
-        n_columns = map_BCLR.shape[3]
-        padded_BCLR = F.pad(map_BCLR, (0, self.sizes - 1, 0, self.sizes - 1))
+    def forward(self, map_BxLR: Tensor, mask_BLR: Tensor | None = None) -> Tensor:
+        """`[B, width]`; axes between the first and the last two are channels.
+
+        With a mask (cells outside it must be zero) only its cells can win, and a slot for which there is no
+        cell is 0; without, padded cells compete too, as in the released code.
+        """
+        n_columns = map_BxLR.shape[-1]
+        padded_BCLR = F.pad(map_BxLR, (0, self.sizes - 1, 0, self.sizes - 1)).flatten(1, -3)
         weight_SCP, bias_S = self._stacked()
         with torch.no_grad():
             cell_BSK, found_BSK = self._winners(padded_BCLR.detach(), mask_BLR, weight_SCP)
@@ -163,7 +166,7 @@ class KernelMaxPooling(nn.Module):
         tap = torch.arange(self.sizes, device=cell_BSK.device)
         row_BSKPP, column_BSKPP = row[..., None, None] + tap[:, None], column[..., None, None] + tap
         index_BX = (row_BSKPP * (n_columns + self.sizes - 1) + column_BSKPP).flatten(1)
-        index_BCX = index_BX.unsqueeze(1).expand(-1, map_BCLR.shape[1], -1)
+        index_BCX = index_BX.unsqueeze(1).expand(-1, padded_BCLR.shape[1], -1)
         patch_BCX = padded_BCLR.flatten(2).gather(2, index_BCX)
         patch_BCSKP = torch.unflatten(patch_BCX, 2, (*cell_BSK.shape[1:], -1))
         value_BSK = torch.einsum("bcskp,scp->bsk", patch_BCSKP, weight_SCP) + bias_S[:, None]

@@ -27,10 +27,11 @@ def context_names(ours: str) -> dict[str, str]:
         "txt_linear.": f"{ours}text_common.",
         "img_linear.": f"{ours}image_common.",
     }
-    graph = "item_fusion.attentions.*.attentions.project"
+    for side in ("prd", "rvw"):
+        graph = f"coherentor.{side}_coherent.item_fusion.attentions.*.attentions.project."
+        layers = f"{ours}coherence.{'product' if side == 'prd' else 'review'}_layers.*."
+        names |= {f"{graph}0.": f"{layers}first.", f"{graph}2.": f"{layers}second."}
     for layer, part in (("0", "first"), ("2", "second")):
-        names[f"coherentor.prd_coherent.{graph}.{layer}."] = f"{ours}coherence.product_layers.*.{part}."
-        names[f"coherentor.rvw_coherent.{graph}.{layer}."] = f"{ours}coherence.review_layers.*.{part}."
         names[f"coherentor.rvw_coherent.item_fusion.aggregate.project.{layer}."] = f"{ours}coherence.{part}."
     return names
 
