@@ -223,6 +223,17 @@ def test_dropout_is_off_in_evaluation_and_seeded_in_training():
     assert Dropout(0.0)(x) is x
 
 
+def test_relu_with_dropout_is_relu_then_dropout():
+    dropout, x = Dropout(0.4), torch.randn(1000, dtype=torch.float64, requires_grad=True)
+    results = []
+    for function in (dropout.relu, lambda value: dropout(torch.relu(value))):
+        torch.manual_seed(5)
+        y = function(x)
+        results += [y, *torch.autograd.grad(y.square().sum(), x)]
+    torch.testing.assert_close(results[:2], results[2:])
+    assert torch.equal(dropout.eval().relu(x), torch.relu(x))
+
+
 def test_roi_encoder_layer_is_a_pre_norm_transformer_layer():
     torch.manual_seed(0)
     ours = RoiEncoderLayer(8, 2, 16, 0.0, 0.0, 0.0).double()

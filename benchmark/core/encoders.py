@@ -62,7 +62,7 @@ class RoiEncoderLayer(nn.Module):
 
     def forward(self, x_NVD: Tensor, mask_NV: Tensor) -> Tensor:
         x_NVD = x_NVD + self.dropout(self.attend(self.norms[0](x_NVD), mask_NV))
-        hidden = self.relu_dropout(torch.relu(self.fc1(self.norms[1](x_NVD))))
+        hidden = self.relu_dropout.relu(self.fc1(self.norms[1](x_NVD)))
         result: Tensor = x_NVD + self.dropout(self.fc2(hidden))
         return result
 

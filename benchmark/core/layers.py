@@ -68,10 +68,20 @@ class Dropout(nn.Module):
             return x
         if x.device.type != "cpu":
             return F.dropout(x, self.rate)
+        return x * self._keep(x).to(x.dtype).div_(1 - self.rate)
+
+    def relu(self, x: Tensor) -> Tensor:
+        """relu, then dropout; with one mask for both, so that each pass over `x` is made once."""
+        if not self.training or self.rate == 0 or x.device.type != "cpu":
+            return self(torch.relu(x))
+        keep = self._keep(x).logical_and_(x > 0)
+        return x * keep.to(x.dtype).div_(1 - self.rate)
+
+    def _keep(self, x: Tensor) -> Tensor:
+        """bool, True with probability 1 - rate."""
         bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
         draw = bits.view(torch.int16)[: x.numel()].view(x.shape)  # uniform on -32768 .. 32767
-        keep = (draw >= round(self.rate * 65536) - 32768).to(x.dtype)
-        return x * keep.div_(1 - self.rate)
+        return draw >= round(self.rate * 65536) - 32768
 
 
 def word_embedding(corpus: CorpusShape, field: str, width: int) -> nn.Embedding:
