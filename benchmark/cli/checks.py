@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from benchmark.cli import common
 from benchmark.cli.common import handled, say
-from benchmark.core.errors import EXIT_CHECK
+from benchmark.core.errors import EXIT_CHECK, UsageError
 
 
 def register(app: typer.Typer) -> None:
@@ -23,11 +24,37 @@ def selfcheck(
         Path | None,
         typer.Option("--goldens", metavar="DIR", help="Goldens to check against. Default: those shipped."),
     ] = None,
-    device: common.Device = "cpu",
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device", help="auto, cpu or cuda. Default: cpu; with --determinism every device that there is."
+        ),
+    ] = None,
     precision: Annotated[str, typer.Option("--precision", help="float32 or float64. Default: both.")] = "",
+    determinism: Annotated[
+        bool,
+        typer.Option(
+            "--determinism",
+            help="Instead: train short runs in fresh processes, compare losses, weights and scores bit for bit.",
+        ),
+    ] = False,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method", metavar="M", help="With --determinism: only these. Default: the paper's nine."
+        ),
+    ] = None,
+    cache: common.Cache = None,
     json_: common.Json = False,
 ) -> None:
     """Check our implementations against recorded outputs of the released ones; exit code 4 if one differs."""
+    if determinism:
+        if goldens is not None or precision:
+            raise UsageError("--determinism reads no goldens: leave out --goldens and --precision.")
+        _check_determinism(method, device, cache, json_)
+        return
+    if method:
+        raise UsageError("--method goes with --determinism; of goldens every file is checked.")
     import torch
 
     from benchmark import selfcheck as checker
@@ -39,13 +66,35 @@ def selfcheck(
         if precision
         else ["float64", "float32"]
     )
-    chosen = resolve_device(device)
-    cases = [case for name in precisions for case in checker.run_selfcheck(goldens, torch.device(chosen), name)]
+    chosen = resolve_device(device or "cpu")
+    cases = [
+        case for name in precisions for case in checker.run_selfcheck(goldens, torch.device(chosen), name)
+    ]
     if json_:
         common.print_json([case.to_json() for case in cases])
     else:
         print(checker.render(cases))
     if not all(case.ok for case in cases):
+        raise typer.Exit(EXIT_CHECK)
+
+
+def _check_determinism(
+    method: Sequence[str] | None, device: str | None, cache: Path | None, json_: bool
+) -> None:
+    from benchmark import determinism, models
+    from benchmark.data.store import cache_root
+    from benchmark.plan import pick, resolve_device
+
+    methods = pick("method", method, tuple(models.METHODS)) if method else models.DEFAULT_METHODS
+    devices = [resolve_device(device)] if device else dict.fromkeys(["cpu", resolve_device("auto")])
+    verdicts = determinism.check(
+        methods, list(devices), cache_root(cache), on_progress=(lambda text: None) if json_ else say
+    )
+    if json_:
+        common.print_json([verdict.to_json() for verdict in verdicts])
+    else:
+        print(determinism.render(verdicts))
+    if not all(verdict.ok for verdict in verdicts):
         raise typer.Exit(EXIT_CHECK)
 
 
