@@ -81,7 +81,8 @@ class Dropout(nn.Module):
         """bool, True with probability 1 - rate."""
         bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
         draw = bits.view(torch.int16)[: x.numel()].view(x.shape)  # uniform on -32768 .. 32767
-        return draw >= round(self.rate * 65536) - 32768
+        keep: Tensor = draw >= round(self.rate * 65536) - 32768
+        return keep
 
 
 def word_embedding(corpus: CorpusShape, field: str, width: int) -> nn.Embedding:
