@@ -40,9 +40,3 @@ class DataError(BenchError):
 
 class TrainingError(BenchError):
     """A run that cannot go on, for example a loss that is not finite. Names epoch and step."""
-
-
-class CheckFailed(BenchError):
-    """A comparison or a self-check that did not hold."""
-
-    exit_code = EXIT_CHECK
