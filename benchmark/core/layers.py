@@ -73,7 +73,7 @@ class Dropout(nn.Module):
     def relu(self, x: Tensor) -> Tensor:
         """relu, then dropout; with one mask for both, so that each pass over `x` is made once."""
         if not self.training or self.rate == 0 or x.device.type != "cpu":
-            return self(torch.relu(x))
+            return self.forward(torch.relu(x))
         keep = self._keep(x).logical_and_(x > 0)
         return x * keep.to(x.dtype).div_(1 - self.rate)
 
