@@ -297,7 +297,7 @@ def prepare_process(config: TrainingConfig) -> None:
     )  # read when CUDA starts; needed for determinism
     torch.use_deterministic_algorithms(True)
     # that would also write NaN into every fresh tensor, a twentieth of a step, to show reads before writes
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     torch.set_float32_matmul_precision("high" if config.precision == "tf32" else "highest")
     keep_freed_memory()
