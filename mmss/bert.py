@@ -165,15 +165,26 @@ def _read_weights(folder: Path, encoder: Any) -> tuple[PreTrainedModel, list[str
             output_loading_info=True,
             local_files_only=True,
         )
-    except pickle.UnpicklingError as error:  # torch's own message advises to read it without protection
-        blocked = re.search(r"GLOBAL (\S+)", str(error))
-        held = f"it holds {blocked[1]}, which could execute code" if blocked else "it is no file of tensors"
-        raise DataError(
-            f"mmss.encoder: the weights in {folder} are refused: {held}. Place a model.safetensors there."
-        ) from error
-    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
-        raise DataError(f"mmss.encoder: the weights in {folder} cannot be read: {error}") from error
+    except (pickle.UnpicklingError, SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
+        raise _unreadable(folder, error) from error
     return model, sorted(info["missing_keys"])
+
+
+def _unreadable(folder: Path, error: BaseException) -> DataError:
+    """What to say of weights that cannot be read. Some versions of transformers wrap torch's refusal (whose
+    own message advises to read the file without protection), so the chain of causes is searched for it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, pickle.UnpicklingError):
+            blocked = re.search(r"GLOBAL (\S+)", str(cause))
+            held = (
+                f"it holds {blocked[1]}, which could execute code" if blocked else "it is no file of tensors"
+            )
+            return DataError(
+                f"mmss.encoder: the weights in {folder} are refused: {held}. Place a model.safetensors there."
+            )
+        cause = cause.__cause__ or cause.__context__
+    return DataError(f"mmss.encoder: the weights in {folder} cannot be read: {error}")
 
 
 def _looks_like_path(name: str) -> bool:
