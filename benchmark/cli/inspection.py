@@ -162,8 +162,10 @@ def field_docs(config_class: type[Any]) -> dict[str, str]:
 
 def _about(model_class: type[RankingModel]) -> str:
     import inspect
+    import sys
 
-    return inspect.cleandoc(model_class.__doc__ or "")
+    # the file's own account of the method, equations and all
+    return inspect.cleandoc(sys.modules[model_class.__module__].__doc__ or "")
 
 
 def _render(description: dict[str, Any]) -> str:
@@ -178,7 +180,11 @@ def _render(description: dict[str, Any]) -> str:
         f"configuration, {description['preset']} preset, {description['protocol']} protocol (--set KEY=VALUE):",
     ]
     rows = [[row["key"], row["value"], row["help"]] for row in description["fields"]]
-    lines.append(tabulate(rows, ["key", "value", "meaning"], tablefmt="github", maxcolwidths=[None, 24, 70]))
+    columns = ["key", "value", "meaning"]
+    lines.append(tabulate(rows, columns, tablefmt="github", maxcolwidths=[None, 24, 70]))
+    rows = [[row["key"], row["value"], row["help"]] for row in description["training"]]
+    lines += ["", "training, the same for every method under the fair protocol:"]
+    lines.append(tabulate(rows, columns, tablefmt="github", maxcolwidths=[None, 24, 70]))
     lines.append("")
     if description["departures"]:
         lines.append("where the fair form departs from the released code, and why:")
