@@ -6,7 +6,7 @@ Results go to standard output, progress and messages to standard error. Exit cod
 
 from __future__ import annotations
 
-from benchmark.cli import checks, data, inspection, judgement, multiverse, runs, tables
+from benchmark.cli import checks, data, inspection, judgement, multiverse, runs, speed, tables
 from benchmark.cli.common import app
 
 __all__ = ["app", "main"]
@@ -17,6 +17,7 @@ inspection.register(app)
 judgement.register(app)
 multiverse.register(app)
 checks.register(app)
+speed.register(app)
 data.register(app)
 
 

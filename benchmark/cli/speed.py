@@ -1,0 +1,81 @@
+"""`bench speed`: rates, memory and the time of the whole grid on this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from benchmark import models
+from benchmark.cli import common
+from benchmark.cli.common import handled, say
+from benchmark.core.errors import EXIT_RUN_FAILED
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(speed)
+
+
+@handled
+def speed(
+    method: common.Methods = None,
+    preset: Annotated[
+        str, typer.Option("--preset", help="paper (full size) or quick (small, for a CPU).")
+    ] = "paper",
+    protocol: common.Protocol = "fair",
+    device: common.Device = "auto",
+    precision: Annotated[str, typer.Option("--precision", help="float32, tf32 or bf16.")] = "float32",
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", min=1, metavar="N", help="CPU threads. Default: all cores."),
+    ] = None,
+    steps: Annotated[
+        int, typer.Option("--steps", min=1, metavar="N", help="Training steps to time, after two to warm up.")
+    ] = 5,
+    products: Annotated[
+        int,
+        typer.Option(
+            "--products", min=1, metavar="N", help="Products of the generated corpus, 16 reviews each."
+        ),
+    ] = 24,
+    set_: common.Set = None,
+    cache: common.Cache = None,
+    json_: common.Json = False,
+) -> None:
+    """Measure training, scoring and memory of each method on a generated corpus of full-sized items.
+
+    Each method runs alone, in a process of its own and, unlike a run, on all cores. From its rates follows
+    what the paper's whole grid would take on this machine.
+    """
+    from benchmark.plan import default_jobs, pick
+    from benchmark.settings import check_choice
+    from benchmark.speed_report import Measured, Request, describe, measure_all, render, speed_corpus
+
+    check_choice("precision", precision, ("float32", "tf32", "bf16"))
+    request = Request(
+        methods=pick("method", method, tuple(models.METHODS)) if method else models.DEFAULT_METHODS,
+        preset=preset,
+        protocol=protocol,
+        device=device,
+        precision=precision,
+        threads=threads or default_jobs(threads=1),
+        steps=steps,
+        products=products,
+        overrides=tuple(set_ or ()),
+        cache=cache,
+    )
+    note = (lambda text: None) if json_ else say
+    note("generating the corpus, unless it is in the cache ...")
+    source = speed_corpus(products, cache)
+    about = describe(request, source)
+    note(about)
+    results: list[Measured] = []
+    for result in measure_all(request, source):
+        results.append(result)
+        note(f"{len(results)}/{len(request.methods)} {result.spec.method}: {result.reason or 'measured'}")
+    if json_:
+        common.print_json([result.to_json(request) for result in results])
+    else:
+        print(f"{render(results, request)}\n\n{about}.")
+    if any(result.reason for result in results):
+        raise typer.Exit(EXIT_RUN_FAILED)
