@@ -16,7 +16,6 @@ import argparse
 import dataclasses
 import json
 import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -138,6 +137,7 @@ def _measure(case: Case, seconds: float) -> dict[str, float]:
     from benchmark import runner
     from benchmark.config import TrainingConfig
     from benchmark.core.losses import ranking_loss
+    from benchmark.speed import peak_host_bytes
     from benchmark.train import _step, autocast, make_optimiser
 
     config = TrainingConfig(threads=THREADS, batch_size=GROUPS, negatives=GROUP_SIZE - 1)
@@ -153,12 +153,17 @@ def _measure(case: Case, seconds: float) -> dict[str, float]:
         _step(model, batches[step % len(batches)], objective, optimiser, autocast(config, device))
 
     training = GROUPS * GROUP_SIZE / _median_seconds(train, seconds)
-    peak = _peak_bytes()
+    peak = peak_host_bytes()
     model.eval()
     scored = _batch(model, SCORED_PRODUCTS, 3)
     with torch.inference_mode():
         scoring = len(scored) / _median_seconds(lambda step: model.score(scored), seconds)
-    return {"training": training, "scoring": scoring, "memory": peak / GB, "with_scoring": _peak_bytes() / GB}
+    return {
+        "training": training,
+        "scoring": scoring,
+        "memory": peak / GB,
+        "with_scoring": peak_host_bytes() / GB,
+    }
 
 
 def _model(case: Case) -> Any:
@@ -203,11 +208,6 @@ def _median_seconds(function: Callable[[int], object], seconds: float) -> float:
         function(len(taken))
         taken.append(time.perf_counter() - started)
     return statistics.median(taken)
-
-
-def _peak_bytes() -> int:
-    """The largest resident set of this process so far (Linux counts in KiB)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _pairs() -> dict[str, Any]:
