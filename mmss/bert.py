@@ -19,17 +19,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, BertConfig, BertModel, PreTrainedModel
-from transformers.utils import logging as transformers_logging
 
 from benchmark.core.errors import DataError, UsageError
 from benchmark.core.types import CorpusShape, Items
 from mmss.config import SCRATCH, Config
+
+if TYPE_CHECKING:
+    # Imported where it is used: planning runs must not wait seconds for it.
+    from transformers import PreTrainedModel
 
 WANTED_FILES = ("*.json", "*.safetensors", "vocab.txt", "*.model")
 """What is fetched of a hub repository: configuration, weights, tokenizer."""
@@ -98,6 +100,8 @@ class TextEncoder(nn.Module):
 
 def scratch_encoder(config: Config, corpus: CorpusShape) -> PreTrainedModel:
     """A small BERT with new weights over the joint word vocabulary (0 padding, 1 unknown, 2 [CLS])."""
+    from transformers import BertConfig, BertModel
+
     return BertModel(
         BertConfig(
             vocab_size=corpus.joint_vocabulary,
@@ -137,6 +141,8 @@ def _pretrained(config: Config) -> PreTrainedModel:
 
 def _read_config(folder: Path, dropout: float) -> Any:
     """The encoder's configuration; one without a `model_type` is a BERT from before there were others."""
+    from transformers import AutoConfig, BertConfig
+
     path = folder / "config.json"
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
@@ -156,6 +162,8 @@ def _read_weights(folder: Path, encoder: Any) -> tuple[PreTrainedModel, list[str
         raise DataError(
             f"mmss.encoder: no weights in {folder}; looked for *.safetensors, then pytorch_model.bin."
         )
+    from transformers import AutoModel
+
     try:
         model, info = AutoModel.from_pretrained(
             folder,
@@ -229,6 +237,8 @@ def _fetched(name: str) -> Path:
 @contextmanager
 def _silent_transformers() -> Iterator[None]:
     """No reports and bars of transformers on standard error; what matters of them is checked here."""
+    from transformers.utils import logging as transformers_logging
+
     verbosity = transformers_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity(logging.ERROR)
