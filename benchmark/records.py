@@ -60,7 +60,7 @@ class RunSpec:
     device: str = "cpu"
     """`cpu` or `cuda`: the order of a sum differs between them."""
     shuffle_labels: bool = False
-    """Negative control: labels permuted within each product, in train only."""
+    """Negative control: labels permuted within each product, in all that training sees (train and dev)."""
     overrides: tuple[str, ...] = ()
     """The `--set` values behind `config`, for naming; not part of the identity."""
     corpus: str = ""

@@ -126,12 +126,14 @@ def train_and_score(
     model = build_model(spec, corpus)
     on_model(model)
     collator = functools.partial(make_collator, model=model, corpus=corpus, config=config)
-    train = shuffled_labels(corpus.train, spec.seed) if spec.shuffle_labels else corpus.train
+    train, dev = corpus.train, corpus.dev
+    if spec.shuffle_labels:  # dev too: its labels choose the epoch, and would let the truth in again
+        train, dev = shuffled_labels(train, spec.seed), shuffled_labels(dev, spec.seed)
     fitted = fit(
         model,
         train,
-        corpus.dev,
-        (collator(train), collator(corpus.dev)),
+        dev,
+        (collator(train), collator(dev)),
         config,
         seed=spec.seed,
         device=device,
@@ -234,12 +236,12 @@ def open_once(source: Source, dataset: str, category: str) -> Corpus:
 
 
 def shuffled_labels(split: Split, seed: int) -> Split:
-    """The negative control: the split with its labels permuted within each product."""
+    """The negative control: the split with its labels permuted within each product, for each seed anew."""
     import numpy as np
 
     from benchmark.core.seeding import generator
 
-    rng = generator(seed, "shuffled labels")
+    rng = generator(seed, "shuffled labels", split.name)
     # Sorting by (product, random) lists each product's rows in a random order.
     order = np.lexsort((rng.random(split.n_reviews), split.product_R))
     stable = np.argsort(split.product_R, kind="stable")

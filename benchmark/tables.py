@@ -579,7 +579,7 @@ def _setting_sentences(setting: Setting, categories: Sequence[str] = CATEGORIES)
         *vector_sentences(seen),
     ]
     if setting.shuffle_labels:
-        sentences.append("NEGATIVE CONTROL: training labels were shuffled within each product.")
+        sentences.append("NEGATIVE CONTROL: labels of train and dev were shuffled within each product.")
     return sentences
 
 

@@ -59,7 +59,8 @@ def run(
     shuffle_labels: Annotated[
         bool,
         typer.Option(
-            "--shuffle-labels", help="Negative control: permute the labels of each product in train."
+            "--shuffle-labels",
+            help="Negative control: permute the labels of each product in train and dev (which selects the epoch).",
         ),
     ] = False,
     dry_run: DryRun = False,
