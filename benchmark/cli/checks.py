@@ -1,20 +1,26 @@
-"""`bench selfcheck`, `bench import-weights`."""
+"""`bench selfcheck`, `bench controls`, `bench import-weights`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from benchmark.cli import common
 from benchmark.cli.common import handled, say
-from benchmark.core.errors import EXIT_CHECK, UsageError
+from benchmark.core.errors import EXIT_CHECK, EXIT_RUN_FAILED, UsageError
+
+if TYPE_CHECKING:
+    from benchmark.cli.runs import Job
 
 
 def register(app: typer.Typer) -> None:
     app.command()(selfcheck)
+    app.command()(controls)
+    app.command()(controls)
     app.command(name="import-weights")(import_weights)
 
 
@@ -96,6 +102,91 @@ def _check_determinism(
         print(determinism.render(verdicts))
     if not all(verdict.ok for verdict in verdicts):
         raise typer.Exit(EXIT_CHECK)
+
+
+QUICK_METHODS = ("egcnn", "prhnet", "ssecross", "drnet")
+CONTROL_RESULTS = Path("results/controls")
+"""Apart from the main results: their tables should not show shuffled labels."""
+
+
+@handled
+def controls(
+    results: common.Results = CONTROL_RESULTS,
+    dataset: common.Datasets = None,
+    category: common.Categories = None,
+    method: common.Methods = None,
+    seeds: common.Seeds = "0,1,2,3,4",
+    data: common.DataRoot = None,
+    jobs: common.Jobs = None,
+    device: common.Device = "auto",
+    cache: common.Cache = None,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="Two text-only and two multimodal methods on amazon/home, if not told."),
+    ] = False,
+    json_: common.Json = False,
+) -> None:
+    """Negative and positive controls on `mini` (home of both data sets unless told); exit code 4 if one fails.
+
+    Negative: shuffled labels leave every method at a random order; equal methods get marks at the nominal
+    rate. Positive: without images the multimodal methods fall, the text-only ones do not move; a scorer that
+    sees the truth reaches the known ceiling. Finished runs are kept and skipped next time.
+    """
+    from benchmark import controls as judge
+    from benchmark import models, records
+    from benchmark.cli.runs import Job, JobOptions
+    from benchmark.data.catalog import CATEGORIES, DATASETS
+    from benchmark.plan import Choices, parse_seeds, pick
+
+    if len(parse_seeds(seeds)) < 3:
+        raise UsageError(f"--seeds {seeds}: a control is a test, and a test needs at least 3 seeds.")
+    names = tuple(method or (QUICK_METHODS if quick else models.DEFAULT_METHODS))
+    chosen = pick("method", names, tuple(models.METHODS))
+    multimodal = tuple(name for name in chosen if models.METHODS[name].modality == "multimodal")
+    text_only = tuple(name for name in chosen if name not in multimodal)
+    plain = Choices(
+        datasets=pick("dataset", dataset or (("amazon",) if quick else ()), DATASETS),
+        categories=pick("category", category or ("home",), CATEGORIES),
+        methods=chosen,
+        seeds=parse_seeds(seeds),
+        device=device,
+    )
+    unmoved = replace(plain, methods=text_only, seeds=plain.seeds[:1])
+    choices = [
+        replace(plain, shuffle_labels=True),
+        replace(plain, methods=multimodal),
+        replace(plain, methods=multimodal, overrides=(judge.WITHOUT_IMAGES,)),
+        unmoved,
+        replace(unmoved, overrides=(judge.WITHOUT_IMAGES,)),
+    ]
+    job = Job(choices, JobOptions(data, results, jobs, cache, json=json_))
+    if job.carry_out(summary=False):
+        say("some runs failed, so no control can be judged; `bench status` shows why.")
+        raise typer.Exit(EXIT_RUN_FAILED)
+    shuffled, seen, blind, text_seen, text_blind = (
+        judge.places([records.load_run(spec.folder(results)) for spec in specs]) for specs in job.specs_of
+    )
+    found = [
+        *judge.shuffled_labels(shuffled),
+        judge.marks_control(judge.simulate_marks()),
+        *judge.images_taken_away(seen, blind, job.source.root),
+        *judge.text_only_unmoved(text_seen, text_blind),
+        *judge.truth_reaches_the_ceiling([run for place in shuffled for run in place.runs], job.source.root),
+    ]
+    if json_:
+        common.print_json([one.to_json() for one in found])
+    else:
+        print(judge.render(found, _controls_caption(job, len(plain.seeds))))
+    if not all(one.ok for one in found):
+        raise typer.Exit(EXIT_CHECK)
+
+
+def _controls_caption(job: Job, n_seeds: int) -> str:
+    corpora = sorted({f"{spec.corpus} {spec.fingerprint[:12]}" for spec in job.specs})
+    return (
+        f"Corpus {', '.join(corpora)}; preset quick, protocol fair, {n_seeds} seeds. MAP; differences in points with "
+        "95% intervals, crossed test over seeds and products, Holm over the methods and categories of one control."
+    )
 
 
 @handled
