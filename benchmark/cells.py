@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from benchmark import models
 from benchmark.core.errors import DataError
-from benchmark.data.catalog import CATEGORIES
+from benchmark.data.catalog import CATEGORIES, DATASETS
 from benchmark.records import StoredRun
 from benchmark.stats.correction import holm
 from benchmark.stats.crossed import CrossedResult, crossed_test
@@ -202,7 +202,7 @@ def best_baseline(comparisons: Iterable[Comparison], category: str) -> Compariso
 def group_settings(
     runs: Iterable[StoredRun], *, overrides: Sequence[str] | None = None, dataset: str | None = None
 ) -> list[Setting]:
-    """Settings in a fixed order: real corpora first, then by name; without overrides before with.
+    """Settings in a fixed order: by data set, real corpora first, by name; without overrides before with.
 
     A run carries only the overrides that apply to its method. So a setting with overrides O takes, of each
     method, the runs whose overrides are exactly those of O that apply to it (`train.*` or `<method>.*`): with
@@ -291,7 +291,7 @@ def applicable(overrides: Iterable[str], method: str) -> tuple[str, ...]:
 
 def _order(setting: Setting) -> tuple[object, ...]:
     return (
-        setting.dataset,
+        DATASETS.index(setting.dataset),
         setting.synthetic,
         setting.corpus,
         setting.shuffle_labels,

@@ -114,7 +114,11 @@ def results_table(
     """
     seeds = setting.seeds if seeds is None else tuple(seeds)
     columns = [
-        Column(CATEGORY_LABELS[category], METRIC_LABELS[metric], {"category": category, "metric": metric})
+        Column(
+            CATEGORY_LABELS[category],
+            METRIC_LABELS[metric],
+            {"dataset": setting.dataset, "category": category, "metric": metric},
+        )
         for category in categories
         for metric in PAPER_METRICS
     ]
