@@ -10,7 +10,7 @@ import typer
 from benchmark import models
 from benchmark.cli import common
 from benchmark.cli.common import handled, say
-from benchmark.core.errors import EXIT_RUN_FAILED, UsageError
+from benchmark.core.errors import EXIT_RUN_FAILED, BenchError, UsageError
 
 if TYPE_CHECKING:
     from benchmark.cli.runs import Job
@@ -68,6 +68,10 @@ def multiverse(
         raise UsageError("say what to vary: --vary D-OFFSET,D-NEG, or --all-single for every decision.")
     models.get(method)
     varied = variants(wanted, method, all_single)
+    absent = {} if wanted else _absent_files(method, varied)
+    for name, why in absent.items():
+        say(f"left out: {name}: {why}")
+    varied = [variant for variant in varied if variant.name not in absent]
     choices = [
         Choices(
             datasets=pick("dataset", dataset or (), DATASETS),
@@ -97,6 +101,25 @@ def multiverse(
         say(f"wrote {plot}")
     if failed:
         raise typer.Exit(EXIT_RUN_FAILED)
+
+
+def _absent_files(method: str, varied: list[Variant]) -> dict[str, str]:
+    """Variants that read a file which is not here (a pre-trained encoder), and why: of all decisions, those
+    are left out; one that was asked for by name is an error."""
+    from benchmark import settings
+    from benchmark.data.catalog import CATEGORIES, DATASETS
+
+    absent = {}
+    for variant in varied:
+        overrides = settings.qualify_overrides(variant.overrides, (method,))
+        setting = settings.resolve(
+            method, DATASETS[0], CATEGORIES[0], preset="quick", protocol="fair", overrides=overrides
+        )
+        try:
+            models.load(method).files_read(setting.model)
+        except BenchError as error:
+            absent[variant.name] = str(error)
+    return absent
 
 
 def _effects(job: Job, varied: list[Variant]) -> list[Effect]:
