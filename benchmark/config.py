@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from benchmark.core.decisions import decided, validate
+from benchmark.core.errors import UsageError
+
+PRECISIONS = ("float32", "tf32", "bf16")
+LEAST = {
+    "epochs": 1,
+    "patience": 0,
+    "batch_size": 1,
+    "negatives": 1,
+    "label_gap": 0,
+    "max_tokens": 1,
+    "max_rois": 0,
+    "threads": 1,
+    "lists_per_batch": 1,
+    "list_size": 2,
+}
+"""The smallest value of a field that can be trained with; no RoIs at all means no images."""
 
 
 @dataclass(frozen=True)
@@ -55,4 +72,13 @@ class TrainingConfig:
     """Reviews drawn of a product for a listwise step."""
 
     def __post_init__(self) -> None:
+        """UsageError for a value that cannot be trained with, before any run starts."""
         validate(self)
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"train.precision is {' or '.join(PRECISIONS)}, not {self.precision!r}.")
+        for name, least in LEAST.items():
+            value = getattr(self, name)
+            if not value >= least:
+                raise UsageError(f"train.{name} must be at least {least}, not {value}.")
+        if not 0 < self.learning_rate < math.inf:
+            raise UsageError(f"train.learning_rate must be positive and finite, not {self.learning_rate}.")

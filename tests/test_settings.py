@@ -92,3 +92,20 @@ def test_the_content_of_an_encoder_counts_not_only_its_name(tmp_path: Path) -> N
     after = models.load("mmss").files_read(resolve("mmss", f"encoder={tmp_path}").model)
     assert before["encoder"] != after["encoder"]
     assert models.load("egcnn").files_read(resolve("egcnn").model) == {}
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("precision=bf17", "float32 or tf32 or bf16"),
+        ("epochs=0", "at least 1"),
+        ("patience=-1", "from 0"),
+        ("learning_rate=0", "positive"),
+        ("learning_rate=1e999", "finite"),
+        ("batch_unit=rows", "pairs"),
+        ("loss=hing", "hinge"),
+    ],
+)
+def test_values_that_cannot_be_trained_with_are_refused_before_any_run(assignment: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        resolve("egcnn", assignment)

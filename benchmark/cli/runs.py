@@ -52,6 +52,9 @@ def run(
     set_: common.Set = None,
     jobs: common.Jobs = None,
     device: common.Device = "auto",
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="float32, tf32 or bf16. Default: float32.")
+    ] = None,
     vectors: common.Vectors = None,
     labels_from_votes: common.FromVotes = False,
     cache: common.Cache = None,
@@ -90,7 +93,7 @@ def run(
         seeds=parse_seeds(seeds),
         preset=preset or "quick",
         protocol=protocol,
-        overrides=tuple(set_ or ()),
+        overrides=(*(set_ or ()), *([f"train.precision={precision}"] if precision else [])),
         device=device,
         shuffle_labels=shuffle_labels,
     )
