@@ -12,6 +12,7 @@ The paper's final tanh, monotone in the score, is left out in both.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from benchmark.core.layers import Dropout, check_choice, row_chunks, word_embedd
 from benchmark.core.model import Departure, RankingModel
 from benchmark.core.types import Batch, CorpusShape, Items, Padding
 
+WIDE = 0.5
+"""Width from which a kernel's values at all cosines are of about one size."""
 OUT_OF_REACH = 1e4
 """A "cosine" so far from every kernel that it adds exactly 0 to each sum: how padding is masked."""
 
@@ -189,40 +192,64 @@ class _KernelSums(torch.autograd.Function):
         ctx.kernels = kernels
         sum_KBXA = value_BXAR.new_empty(len(kernels), *value_BXAR.shape[:3])
         sum_KNA = sum_KBXA.flatten(1, 2)
-        for rows, value, offset, bell in _blocks(value_BXAR):
-            for k, (centre, width) in enumerate(kernels):
-                _bell(value, centre, width, offset, bell)
+        for rows, value, bell, spare in _blocks(value_BXAR):
+            for k, scale in enumerate(_bells(value, kernels, bell, spare)):
                 torch.sum(bell, -1, out=sum_KNA[k, rows])
+                if scale != 1:
+                    sum_KNA[k, rows] *= scale
         return sum_KBXA.permute(1, 2, 3, 0)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        """dM = Σ_k g_k exp(-(M - μ_k)² / 2σ_k²) (μ_k - M) / σ_k²."""
+        """dM = Σ_k g_k exp(-(M - μ_k)² / 2σ_k²) (μ_k - M) / σ_k²: a sum with μ_k minus M times one without."""
         (value_BXAR,) = ctx.saved_tensors
         grad_NAK = grads[0].flatten(0, 1)
         grad_BXAR = torch.zeros_like(value_BXAR)
         grad_NAR = grad_BXAR.flatten(0, 1)
-        for rows, value, offset, bell in _blocks(value_BXAR):
-            for k, (centre, width) in enumerate(ctx.kernels):
-                _bell(value, centre, width, offset, bell)
-                grad_NAR[rows].addcmul_(bell.mul_(offset), grad_NAK[rows, :, k, None], value=-(width**-2))
+        for rows, value, bell, spare in _blocks(value_BXAR):
+            result, times_value = grad_NAR[rows], torch.zeros_like(value)
+            for k, scale in enumerate(_bells(value, ctx.kernels, bell, spare)):
+                centre, width = ctx.kernels[k]
+                pull = grad_NAK[rows, :, k, None] * (scale * width**-2)
+                result.addcmul_(bell, pull, value=centre)
+                times_value.addcmul_(bell, pull)
+            result.addcmul_(times_value, value, value=-1)
         return grad_BXAR, None
 
 
 def _blocks(value_BXAR: Tensor) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
     """Blocks of rows of the flattened `[B * X, A, R]`, each with two buffers of its shape."""
     value_NAR = value_BXAR.flatten(0, 1)
-    offset = bell = value_NAR[:0]
+    bell = spare = value_NAR[:0]
     for rows in row_chunks(len(value_NAR), value_NAR[0].numel() * value_NAR.element_size()):
         value = value_NAR[rows]
-        if len(offset) != len(value):
-            offset, bell = torch.empty_like(value), torch.empty_like(value)
-        yield rows, value, offset, bell
+        if len(bell) != len(value):
+            bell, spare = torch.empty_like(value), torch.empty_like(value)
+        yield rows, value, bell, spare
 
 
-def _bell(value: Tensor, centre: float, width: float, offset: Tensor, bell: Tensor) -> None:
-    """M - μ into `offset` and exp(-(M - μ)² / 2σ²) into `bell`. As a power of two: `exp` is many times slower
-    where its result underflows, which is nearly everywhere at the paper's widths, and `exp2` is not."""
-    torch.sub(value, centre, out=offset)
-    torch.mul(offset, offset, out=bell)
-    bell.mul_(-0.5 * math.log2(math.e) * width**-2).exp2_()
+def _bells(value: Tensor, kernels: list[tuple[float, float]], bell: Tensor, spare: Tensor) -> Iterator[float]:
+    """For each kernel, puts e into `bell` and yields s, with s e = exp(-(M - μ)² / 2σ²).
+
+    Kernels of one width, as wide as the range of cosines, differ by exp(M (μ' - μ) / σ²) and a number, so
+    that equally spaced ones cost one product each. For narrow ones that would lose all digits.
+    """
+    step, scale = math.nan, 1.0
+    for (before, width_before), (centre, width) in itertools.pairwise([(0.0, math.nan), *kernels]):
+        if width == width_before and width >= WIDE:
+            if not math.isclose(centre - before, step, rel_tol=1e-9):
+                step = centre - before
+                torch.mul(value, step * math.log2(math.e) * width**-2, out=spare).exp2_()
+            bell.mul_(spare)
+            scale *= math.exp((before**2 - centre**2) / (2 * width**2))
+        else:
+            step, scale = math.nan, 1.0
+            _bell(value, centre, width, bell)
+        yield scale
+
+
+def _bell(value: Tensor, centre: float, width: float, bell: Tensor) -> None:
+    """exp(-(M - μ)² / 2σ²) as a power of two: `exp` is many times slower where its result underflows, which
+    is nearly everywhere at the paper's widths, and `exp2` is not."""
+    torch.sub(value, centre, out=bell)
+    bell.square_().mul_(-0.5 * math.log2(math.e) * width**-2).exp2_()

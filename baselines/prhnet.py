@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from baselines.common import FORMS, text_released_training
-from benchmark.core.layers import Dropout, ProductAwareAttention, check_choice, masked_mean, word_embedding
+from benchmark.core.layers import Dropout, ProductAwareAttention, check_choice, word_embedding
 from benchmark.core.model import Departure, RankingModel
 from benchmark.core.recurrent import BiLSTM, reference_lstm_names
 from benchmark.core.types import Batch, CorpusShape, Items
@@ -109,14 +109,15 @@ class PRHNet(RankingModel):
         """The product-aware review vector, `[B, F]`."""
         product_NLF = self._encode(batch.products, self.product_embedding, self.product_lstm)
         review_NRF = self._encode(batch.reviews, self.review_embedding, self.review_lstm)
-        review_mask_BR = batch.reviews.token_mask_NT[batch.review_B]
-        aware_BRF = self.attention(
+        query_NLF = self.attention.query(product_NLF)
+        aware_BF = self.attention.summed(
             product_NLF[batch.product_B],
             batch.products.token_mask_NT[batch.product_B],
             review_NRF[batch.review_B],
-            review_mask_BR,
+            batch.reviews.token_mask_NT[batch.review_B],
+            query_NLF[batch.product_B],
         )
-        return masked_mean(aware_BRF, review_mask_BR)
+        return aware_BF / batch.reviews.token_count_N[batch.review_B, None]
 
     def score(self, batch: Batch) -> Tensor:
         score_B1: Tensor = self.scorer(self.scorer_input(batch))

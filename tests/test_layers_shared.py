@@ -184,6 +184,10 @@ def test_product_aware_attention_by_hand():
         weight = np.exp(np.maximum(p @ w + b, 0) @ v)
         expected = (v + weight / weight.sum() @ p) * bool(review_mask[n, r])
         np.testing.assert_allclose(ours[n, r], expected, atol=1e-12)
+    query = attention.query(product)
+    for known in (None, query):
+        summed = attention.summed(product, product_mask, review, review_mask, known).detach().numpy()
+        np.testing.assert_allclose(summed, ours.sum(1), atol=1e-12)
 
 
 @settings(max_examples=40, deadline=None)

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import torch
 
-from baselines import bimpm, convknrm, egcnn, mcl, mcr, prhnet, sancl
+from baselines import bimpm, convknrm, egcnn, mcl, mcr, sancl
 from benchmark import selfcheck
 from benchmark.core import encoders, graph, layers, matching, pairs, recurrent
 from benchmark.core.errors import DataError
@@ -161,15 +161,20 @@ class Mutation:
     replacement: Any
 
 
-def attention(*, mask=True, transposed=False, axis=-1):
-    """Product-aware attention with a detail off."""
+def attention(*, mask=True, transposed=False, axis=-1, summed=True, by_padded_length=False):
+    """Product-aware attention with a detail off; `summed` over the review, as all but SANCL take it."""
 
-    def forward(self, product, product_mask, review, review_mask):
+    def forward(self, product, product_mask, review, review_mask, query=None):
         weight = self.w.T if transposed else self.w
         logit = review @ torch.relu(product @ weight + self.b).transpose(1, 2)
         if mask:
             logit = logit.masked_fill(~product_mask.unsqueeze(1), layers.MASKED)
-        return (review + logit.softmax(axis) @ product) * review_mask.unsqueeze(-1)
+        aware = (review + logit.softmax(axis) @ product) * review_mask.unsqueeze(-1)
+        if not summed:
+            return aware
+        # who divides this sum by the number of valid positions divides by the padded length
+        share = review_mask.float().mean(1, keepdim=True) if by_padded_length else 1
+        return aware.sum(1) * share
 
     return forward
 
@@ -245,14 +250,12 @@ def simple(original, change):
 
 PAA = layers.ProductAwareAttention
 MUTATIONS = {
-    "product mask dropped": Mutation("prhnet", PAA, "forward", attention(mask=False)),
-    "product mask dropped in MCR": Mutation("mcr", PAA, "forward", attention(mask=False)),
-    "transposed weight": Mutation("prhnet", PAA, "forward", attention(transposed=True)),
-    "transposed weight in SANCL": Mutation("sancl", PAA, "forward", attention(transposed=True)),
-    "softmax over the review": Mutation("prhnet", PAA, "forward", attention(axis=1)),
-    "mean by padded length": Mutation(
-        "prhnet", prhnet, "masked_mean", lambda x, mask: (x * mask.unsqueeze(-1)).mean(1)
-    ),
+    "product mask dropped": Mutation("prhnet", PAA, "summed", attention(mask=False)),
+    "product mask dropped in MCR": Mutation("mcr", PAA, "summed", attention(mask=False)),
+    "transposed weight": Mutation("prhnet", PAA, "summed", attention(transposed=True)),
+    "transposed weight in SANCL": Mutation("sancl", PAA, "forward", attention(transposed=True, summed=False)),
+    "softmax over the review": Mutation("prhnet", PAA, "summed", attention(axis=1)),
+    "mean by padded length": Mutation("prhnet", PAA, "summed", attention(by_padded_length=True)),
     "LSTM over padding": Mutation(
         "prhnet", recurrent.BiLSTM, "forward", lstm(lambda run, x, count: run(x, None))
     ),
@@ -309,7 +312,12 @@ MUTATIONS = {
         "mcl", selfcheck, "build", with_the_products_encoder_for_review_images
     ),
     "means by valid length": Mutation(
-        "mcr", matching.ContextFeatures, "_mean", lambda self, x, mask: layers.masked_mean(x, mask)
+        "mcr",
+        matching.ContextFeatures,
+        "_mean",
+        lambda self, attention, product, review, mask: (
+            attention.summed(*product, review, mask) / mask.sum(1, keepdim=True).clamp(min=1)
+        ),
     ),
     "padded nodes not in the claim": Mutation(
         "mcr",

@@ -230,8 +230,16 @@ def same_with_gradients(ours, plain, inputs):
         torch.testing.assert_close(a, b, atol=1e-10, rtol=1e-10)
 
 
-def test_kernel_sums(blocks):
-    kernels = [(-0.5, 0.3), (0.5, 1.0), (1.0, 0.05)]
+@pytest.mark.parametrize(
+    "kernels",
+    [
+        [(-0.5, 0.3), (0.5, 1.0), (1.0, 0.05)],
+        # wide ones of one width: equally spaced, then not, then another width
+        [(-0.75, 1.0), (-0.25, 1.0), (0.25, 1.0), (0.75, 1.0), (1.0, 1.0), (0.0, 0.7), (0.5, 0.7)],
+    ],
+    ids=["mixed", "wide"],
+)
+def test_kernel_sums(blocks, kernels):
     value = torch.rand(3, 4, 2, 5, dtype=torch.float64) * 2 - 1
 
     def plain(x):

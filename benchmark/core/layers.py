@@ -127,10 +127,34 @@ class ProductAwareAttention(nn.Module):
     ) -> Tensor:
         """`[B, R, F]`. A product without any valid position adds nothing, provided that its padded positions
         are zero."""
-        query_BLF = torch.relu(product_BLF @ self.w + self.b)
-        logit_BRL = review_BRF @ query_BLF.transpose(1, 2)
-        weight_BRL = logit_BRL.masked_fill(~product_mask_BL.unsqueeze(1), MASKED).softmax(-1)
+        weight_BRL = self._weights(self.query(product_BLF), product_mask_BL, review_BRF)
         return (review_BRF + weight_BRL @ product_BLF) * review_mask_BR.unsqueeze(-1)
+
+    def summed(
+        self,
+        product_BLF: Tensor,
+        product_mask_BL: Tensor,
+        review_BRF: Tensor,
+        review_mask_BR: Tensor,
+        query_BLF: Tensor | None = None,
+    ) -> Tensor:
+        """The sum of `forward`'s result over the review's positions, `[B, F]`: Σ_r V_r + (Σ_r Sᵀ_r) P, half the
+        work. `query_BLF` is `query(product_BLF)`, where it is known already."""
+        if query_BLF is None:
+            query_BLF = self.query(product_BLF)
+        weight_BRL = self._weights(query_BLF, product_mask_BL, review_BRF)
+        mask_B1R = review_mask_BR.to(review_BRF.dtype).unsqueeze(1)
+        return (mask_B1R @ review_BRF + (mask_B1R @ weight_BRL) @ product_BLF).squeeze(1)
+
+    def query(self, product_NLF: Tensor) -> Tensor:
+        """relu(P w + b), which the review's positions are compared with."""
+        return torch.relu(product_NLF @ self.w + self.b)
+
+    @staticmethod
+    def _weights(query_BLF: Tensor, product_mask_BL: Tensor, review_BRF: Tensor) -> Tensor:
+        """Sᵀ: what each review position takes of each product position, `[B, R, L]`."""
+        logit_BRL = review_BRF @ query_BLF.transpose(1, 2)
+        return logit_BRL.masked_fill(~product_mask_BL.unsqueeze(1), MASKED).softmax(-1)
 
 
 def cosine_maps(left_BALF: Tensor, right_BCRF: Tensor) -> Tensor:

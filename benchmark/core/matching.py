@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.core.graph import Coherence
-from benchmark.core.layers import ProductAwareAttention, masked_mean, mlp
+from benchmark.core.layers import ProductAwareAttention, mlp
 
 ROWS_AT_ONCE = 64
 """Rows that are matched together: a product with thousands of reviews is scored in bounded memory."""
@@ -100,22 +100,26 @@ class ContextFeatures(nn.Module):
 
     def forward(self, p: Item, r: Item) -> Tensor:
         """`[B, H + D + 3 C]` of row-wise products and reviews."""
-        text = self.text_attention(p.text_NTH, p.text_mask_NT, r.text_NTH, r.text_mask_NT)
-        image = self.image_attention(p.image_NVD, p.image_mask_NV, r.image_NVD, r.image_mask_NV)
-        image_text = self.image_to_text(
-            p.common_image_NVC, p.image_mask_NV, r.common_text_NTC, r.text_mask_NT
-        )
-        text_image = self.text_to_image(
-            p.common_text_NTC, p.text_mask_NT, r.common_image_NVC, r.image_mask_NV
-        )
+        text, image = (p.text_NTH, p.text_mask_NT), (p.image_NVD, p.image_mask_NV)
+        common_text, common_image = (p.common_text_NTC, p.text_mask_NT), (p.common_image_NVC, p.image_mask_NV)
         features = [
-            self._mean(text, r.text_mask_NT),
-            self._mean(image, r.image_mask_NV),
-            self._mean(image_text, r.text_mask_NT),
-            self._mean(text_image, r.image_mask_NV),
+            self._mean(self.text_attention, text, r.text_NTH, r.text_mask_NT),
+            self._mean(self.image_attention, image, r.image_NVD, r.image_mask_NV),
+            self._mean(self.image_to_text, common_image, r.common_text_NTC, r.text_mask_NT),
+            self._mean(self.text_to_image, common_text, r.common_image_NVC, r.image_mask_NV),
             self.coherence.pool(p.graph, r.graph, r.node_mask),
         ]
         return torch.cat(features, 1)
 
-    def _mean(self, x_NTF: Tensor, mask_NT: Tensor) -> Tensor:
-        return x_NTF.mean(1) if self.released else masked_mean(x_NTF, mask_NT)
+    def _mean(
+        self,
+        attention: ProductAwareAttention,
+        product: tuple[Tensor, Tensor],
+        review_BTF: Tensor,
+        mask_BT: Tensor,
+    ) -> Tensor:
+        """Mean over the review's positions of what the attention makes of them."""
+        total_BF = attention.summed(*product, review_BTF, mask_BT)
+        if self.released:
+            return total_BF / mask_BT.shape[1]
+        return total_BF / mask_BT.sum(1, keepdim=True).clamp(min=1)
