@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from benchmark.cli import common
 from benchmark.cli.common import handled, say
 from benchmark.core.errors import EXIT_DATA
+
+if TYPE_CHECKING:
+    from benchmark.data.corpus import Corpus
 
 
 def register(app: typer.Typer) -> None:
@@ -52,20 +55,9 @@ def stats(
     json_: common.Json = False,
 ) -> None:
     """Counts, labels, text lengths, image coverage and vocabulary of each category."""
-    from benchmark.cli.runs import open_data
-    from benchmark.data.catalog import CATEGORIES, DATASETS
     from benchmark.data.statistics import render, summarise
-    from benchmark.plan import pick
 
-    _, corpora = open_data(
-        pick("dataset", dataset or (), DATASETS),
-        pick("category", category or (), CATEGORIES),
-        data,
-        cache,
-        vectors,
-        labels_from_votes,
-        quiet=json_,
-    )
+    corpora = _packed(dataset, category, data, cache, vectors, labels_from_votes, json_)
     summaries = [summarise(corpus) for corpus in corpora]
     if json_:
         common.print_json(summaries)
@@ -84,25 +76,34 @@ def pack(
     json_: common.Json = False,
 ) -> None:
     """Read, validate and pack categories into the cache, so that runs start at once."""
-    from benchmark.cli.runs import open_data
-    from benchmark.data.catalog import CATEGORIES, DATASETS
-    from benchmark.plan import pick
-
-    _, corpora = open_data(
-        pick("dataset", dataset or (), DATASETS),
-        pick("category", category or (), CATEGORIES),
-        data,
-        cache,
-        vectors,
-        labels_from_votes,
-        quiet=json_,
-    )
+    corpora = _packed(dataset, category, data, cache, vectors, labels_from_votes, json_)
     if json_:
         common.print_json([corpus.manifest for corpus in corpora])
         return
     for corpus in corpora:
         name = f"{corpus.dataset}/{corpus.category}"
         print(f"{name}: {corpus.fingerprint[:16]} ({corpus.train.n_reviews:,} training reviews)")
+
+
+def _packed(
+    dataset: list[str] | None,
+    category: list[str] | None,
+    data: Path | None,
+    cache: Path | None,
+    vectors: Path | None,
+    labels_from_votes: bool,
+    quiet: bool,
+) -> list[Corpus]:
+    """The chosen categories, opened (packed first, where that was not done yet)."""
+    from benchmark.cli.runs import open_data
+    from benchmark.data.catalog import CATEGORIES, DATASETS
+    from benchmark.plan import pick
+
+    datasets, categories = (
+        pick("dataset", dataset or (), DATASETS),
+        pick("category", category or (), CATEGORIES),
+    )
+    return open_data(datasets, categories, data, cache, vectors, labels_from_votes, quiet)[1]
 
 
 @handled
