@@ -9,12 +9,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from benchmark import records
 from tests.command_line import bench
+from tests.fixtures_release import write_release
+from tests.test_data_release import BAD_INPUT
 
 FAST = ["--set", "epochs=2", "--method", "egcnn", "--jobs", "1"]
 
@@ -235,3 +238,18 @@ def test_models_lists_every_method_and_shows_one_in_full() -> None:
     shown = bench("models", "--method", "mcr").stdout
     assert "P15" in shown
     assert "mcr." in shown
+
+
+@pytest.mark.parametrize("damage", BAD_INPUT, ids=lambda damage: damage.__name__)
+def test_bad_input_stops_a_run_with_3_naming_file_and_record(tmp_path: Path, damage: Any) -> None:
+    """And leaves neither runs nor half a cache; `bench data check` says the same."""
+    root = write_release(tmp_path / "release")
+    damage(root)
+    place = ["--cache", str(tmp_path / "cache"), "--results", str(tmp_path / "results")]
+    words = ["--dataset", "amazon", "--category", "electronics", "--method", "egcnn", "--seeds", "0"]
+    refused = bench("run", "--data", str(root), *words, *place, code=3)
+    assert BAD_INPUT[damage] in refused.stderr
+    assert refused.stdout == ""
+    assert records.load_runs(tmp_path / "results") == []
+    assert not (root / "victim").exists()
+    assert BAD_INPUT[damage] in bench("data", "check", "--data", str(root), code=3).stdout
