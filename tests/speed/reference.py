@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import random
 import statistics
 import subprocess
@@ -124,7 +125,9 @@ def _repeated(cases: Sequence[Case], repeats: int, seconds: float) -> dict[str, 
     measured: dict[str, list[dict[str, float]]] = {case.name: [] for case in cases}
     for i, name in enumerate(order):
         command = [sys.executable, __file__, "--child", name, "--seconds", str(seconds)]
-        finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        # a thread that waits sleeps: else one other busy process makes two threads slower than one
+        quiet = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
+        finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=quiet)
         measured[name].append(json.loads(finished.stdout))
         print(f"{i + 1}/{len(order)} {name} {measured[name][-1]}", file=sys.stderr, flush=True)
     return measured
