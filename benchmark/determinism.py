@@ -169,8 +169,8 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes every tensor operation's result while it is active, and where it happened.
 
     Collating, forward and backward pass, optimiser and evaluation all go through the dispatcher; what NumPy
-    computes shows in the first operation that uses it. Uninitialised memory is not noise here, since
-    deterministic algorithms fill it.
+    computes shows in the first operation that uses it. Fresh memory and views are left out: what stands in
+    fresh memory is noise until it is written, and a view holds what its base holds.
     """
 
     def __init__(self) -> None:
@@ -187,6 +187,8 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
+        if _is_fresh_or_view(func):
+            return result
         for value in result if isinstance(result, tuple | list) else (result,):
             if isinstance(value, Tensor):
                 self.note(str(func), value)
@@ -214,6 +216,9 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.note("weight", parameter, name)
             self.phase = "evaluation"
 
+        # Buffers that are written piece by piece would show what was there before: fill them while watched.
+        filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+        torch.utils.deterministic.fill_uninitialized_memory = True  # type: ignore[attr-defined]
         handles: list[Any] = [
             register_optimizer_step_pre_hook(before_step),
             register_optimizer_step_post_hook(after_step),
@@ -227,6 +232,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         try:
             yield
         finally:
+            torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
             for handle in handles:
                 handle.remove()
 
@@ -238,6 +244,15 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return tensor
 
         batch.map(seen)
+
+
+def _is_fresh_or_view(operation: Any) -> bool:
+    """True for `empty` and its kin, and for what only looks at its argument's memory."""
+    name = str(operation).partition(".")[2]
+    aliases = [value.alias_info for value in operation._schema.returns if value.alias_info is not None]
+    return name.startswith(("empty", "new_empty")) or (
+        bool(aliases) and not any(alias.is_write for alias in aliases)
+    )
 
 
 def _gradient(parameter: Tensor) -> Tensor:
