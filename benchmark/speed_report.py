@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -141,9 +140,6 @@ def _full_size_encoder(given: Sequence[str], preset: str) -> list[str]:
 
 
 def _measured(spec: RunSpec, source: Source, steps: int, n_train_reviews: int) -> Measured:
-    # Read when the fresh process starts: a thread that waits sleeps. Else a second busy process on the machine
-    # makes several threads slower than one.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
         try:
             profile = fresh.submit(_profile, spec, source, steps).result()

@@ -8,6 +8,8 @@ float32, 32 rows a step (4 groups of 1 + 7), every text 128 tokens long, vocabul
 vectors of 300, hidden size 128, and, where images are read, 128 RoIs of 2048 for every item. Batches are in
 memory, as in the reference measurement. A step is forward, backward and optimiser. Each measurement is a
 fresh process, for the peak of memory is one per process; their order is random and the median is reported.
+The machine must be idle but for this: two threads wait for one another at every operation, so that one other
+busy process slows them down many times.
 """
 
 from __future__ import annotations
@@ -15,7 +17,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import random
 import statistics
 import subprocess
@@ -125,9 +126,7 @@ def _repeated(cases: Sequence[Case], repeats: int, seconds: float) -> dict[str, 
     measured: dict[str, list[dict[str, float]]] = {case.name: [] for case in cases}
     for i, name in enumerate(order):
         command = [sys.executable, __file__, "--child", name, "--seconds", str(seconds)]
-        # a thread that waits sleeps: else one other busy process makes two threads slower than one
-        quiet = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
-        finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=quiet)
+        finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         measured[name].append(json.loads(finished.stdout))
         print(f"{i + 1}/{len(order)} {name} {measured[name][-1]}", file=sys.stderr, flush=True)
     return measured
