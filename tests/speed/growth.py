@@ -1,6 +1,6 @@
 """Twice the reviews: how much more time and memory? Called by `reference.py --growth`.
 
-A corpus and one of twice its products are generated, packed, trained on for one epoch and scored, each in a
+A corpus and one of twice its products are generated, packed, trained on for some epochs and scored, each in a
 fresh process with one thread, in turn and several times; medians are compared.
 """
 
@@ -19,6 +19,7 @@ from pathlib import Path
 
 PRODUCTS = 500
 REPEATS = 3
+EPOCHS = 5
 METHODS = ("egcnn", "mcr")
 STAGES = ("pack", "first step", "train", "score")
 PLACE = ("amazon", "home")
@@ -84,7 +85,7 @@ def measure(method: str, root: Path, cache: Path) -> dict[str, float]:
         choices = Choices(PLACE[:1], PLACE[1:], (method,), (0,), overrides=("max_tokens=64",), device="cpu")
         (spec,) = expand(choices, [corpus])
         trainer = _Trainer(spec, corpus)
-        batches = trainer.batches(len(trainer.plan))
+        batches = trainer.batches(EPOCHS * len(trainer.plan))
         trainer.step(next(batches))
     with stage("train"):
         for batch in batches:
