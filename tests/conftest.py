@@ -6,7 +6,13 @@ Fixtures for tests that go through the command line: a tiny corpus, its cache, w
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# The suite gives the same verdict every time; `--hypothesis-profile explore` draws new examples.
+hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("explore", max_examples=2000, deadline=None)
+hypothesis.settings.load_profile("fixed")
 
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[variable] = "1"

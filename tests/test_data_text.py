@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from nltk.tokenize.destructive import NLTKWordTokenizer
 
@@ -34,6 +34,8 @@ def nltk_tokens(text: str) -> list[str]:
 
 @settings(max_examples=400, deadline=None)
 @given(english_texts)
+@example("¹'tis")  # a superscript is a word character to `re`, none to `regex`
+@example("cannot\U00018d80")  # and so is a letter newer than Python's tables
 def test_english_tokens_are_nltks(text: str) -> None:
     assert t.EnglishTokenizer()(text) == nltk_tokens(text)
 

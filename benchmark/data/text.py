@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -112,13 +113,14 @@ class EnglishTokenizer:
         return tokens[0 if first else 1 : len(tokens) if last else -1]
 
 
-def _nltk_rules() -> list[tuple[re.Pattern[str], str]]:
+def _nltk_rules() -> list[tuple[Any, str]]:
     """NLTK's own substitutions in the order in which its `tokenize` applies them, compiled anew: NLTK runs
-    each under a time limit against hostile patterns, which on a chunk costs ten times the matching."""
+    each under a time limit against hostile patterns, which on a chunk costs ten times the matching. Each by
+    the engine that NLTK uses for it: `re` and `regex` disagree on what some characters are, superscripts say."""
     from nltk.tokenize.destructive import NLTKWordTokenizer as Nltk
 
     contractions = [(pattern, r" \1 \2 ") for pattern in (*Nltk.CONTRACTIONS2, *Nltk.CONTRACTIONS3)]
-    padded = (re.compile("^.*$"), r" \g<0> ")
+    padded = (regex.compile("^.*$"), r" \g<0> ")
     rules = [
         *Nltk.STARTING_QUOTES,
         *Nltk.PUNCTUATION,
@@ -128,7 +130,11 @@ def _nltk_rules() -> list[tuple[re.Pattern[str], str]]:
         *Nltk.ENDING_QUOTES,
         *contractions,
     ]
-    return [(re.compile(pattern.pattern), replacement) for pattern, replacement in rules]
+    engines = [re if isinstance(pattern, re.Pattern) else regex for pattern, _ in rules]
+    return [
+        (engine.compile(pattern.pattern), replacement)
+        for engine, (pattern, replacement) in zip(engines, rules, strict=True)
+    ]
 
 
 # --- Indonesian --------------------------------------------------------------------------------------
