@@ -40,8 +40,9 @@ def score_split(
             if model.sampling == "lists":
                 for products in _product_chunks(split, rows):
                     batch = collator.products(products)
-                    scored = np.concatenate([_reviews_of(split, product) for product in products])
-                    score_R[scored] = model.score(batch.to(device)).float().cpu().numpy()
+                    score_R[collator.product_reviews(products)] = (
+                        model.score(batch.to(device)).float().cpu().numpy()
+                    )
             else:
                 for chunk in _row_chunks(split, collator, rows, model.batch_invariant):
                     batch = collator.pairs(chunk, None)
@@ -49,10 +50,6 @@ def score_split(
     finally:
         model.train(was_training)
     return score_R
-
-
-def _reviews_of(split: Split, product: int) -> NDArray[np.int64]:
-    return np.flatnonzero(split.product_R == product)
 
 
 def _product_chunks(split: Split, rows: int) -> Iterator[NDArray[np.int64]]:

@@ -19,7 +19,7 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -442,8 +442,3 @@ def write_data(results: Path, corpus: Any) -> None:
     )
     write_atomically(folder / "test.csv", table.to_csv(index=False, lineterminator="\n"))
     write_atomically(folder / "manifest.json", json.dumps(corpus.manifest, indent=1, sort_keys=True) + "\n")
-
-
-def distinct(values: Iterable[str]) -> Iterator[str]:
-    """The values, each once, in order of appearance."""
-    return iter(dict.fromkeys(values))
