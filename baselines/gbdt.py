@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchmark.core.layers import Dropout, KernelMaxPooling, check_choice, cosine_maps, word_embedding
+from benchmark.core.layers import Dropout, KernelMaxPooling, check_choice, unit_vectors, word_embedding
 from benchmark.core.matching import ROWS_AT_ONCE, ContextFeatures
 from benchmark.core.model import Departure, RankingLoss, RankingModel
 from benchmark.core.transformer import PostNormAttention, PostNormFeedForward, PostNormLayer
@@ -290,15 +290,17 @@ class GBDT(RankingModel):
             self.context.product(p_text, masks[0], p_image, masks[2]),
             self.context.review(r_text, masks[1], r_image, masks[3]),
         )
+        row_B = torch.arange(len(p_text), device=p_text.device)
         pooled = [
-            self.text_pooling(_map(product[0], review[0]), masks[0].unsqueeze(2) & masks[1].unsqueeze(1)),
-            self.image_pooling(_map(p_image, r_image), masks[2].unsqueeze(2) & masks[3].unsqueeze(1)),
+            pooling.cosines(
+                unit_vectors(left).unsqueeze(1), unit_vectors(right).unsqueeze(1), (row_B, row_B), cells
+            )
+            for pooling, left, right, cells in (
+                (self.text_pooling, product[0], review[0], (masks[0], masks[1])),
+                (self.image_pooling, p_image, r_image, (masks[2], masks[3])),
+            )
         ]
         return torch.cat([*pooled, context], 1)
-
-
-def _map(left_BLH: Tensor, right_BRH: Tensor) -> Tensor:
-    return cosine_maps(left_BLH.unsqueeze(1), right_BRH.unsqueeze(1))
 
 
 def list_slots(product_B: Tensor, n_products: int) -> tuple[Tensor, Tensor]:

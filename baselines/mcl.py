@@ -407,7 +407,7 @@ class MCL(RankingModel):
         if self.is_released:
             return pooling(x_BTH.unsqueeze(1))  # type: ignore[no-any-return]
         x_BTH = x_BTH * mask_BT.unsqueeze(-1)
-        return pooling(x_BTH.unsqueeze(1), mask_BT.unsqueeze(-1).expand_as(x_BTH))  # type: ignore[no-any-return]
+        return pooling(x_BTH.unsqueeze(1), mask_BT)  # type: ignore[no-any-return]
 
     def _max(self, parts: list[Tensor], masks: list[Tensor]) -> Tensor:
         """Max-pooled sequences `[4, B, H]`; as released, over padded positions too (P19)."""

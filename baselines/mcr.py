@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmark.core.encoders import RoiEncoder, TextConvEncoder
-from benchmark.core.layers import KernelMaxPooling, check_choice, cosine_maps, mlp
+from benchmark.core.layers import KernelMaxPooling, check_choice, mlp, unit_vectors
 from benchmark.core.matching import ROWS_AT_ONCE, ContextFeatures, Item
 from benchmark.core.model import Departure, RankingModel
 from benchmark.core.reference_names import context_names, pooling_names, roi_encoder_names
@@ -74,6 +74,15 @@ class Config:
 
     def __post_init__(self) -> None:
         check_choice("form", self.form, ("fair", "released"))
+
+
+@dataclass(frozen=True)
+class Directions:
+    """Unit vectors of distinct items, whose products are the matching maps."""
+
+    gram_NKTH: Tensor
+    """Of the n-grams of each size."""
+    image_N1VD: Tensor
 
 
 class MCR(RankingModel):
@@ -230,19 +239,25 @@ class MCR(RankingModel):
 
     def scorer_input(self, batch: Batch) -> Tensor:
         """`[B, features]`, what the final scorer sees."""
-        product_grams, product = self.encode(batch.products, is_product=True)
-        review_grams, review = self.encode(batch.reviews, is_product=False)
+        product_maps, product = self.encode(batch.products, is_product=True)
+        review_maps, review = self.encode(batch.reviews, is_product=False)
         features = []
         for start in range(0, len(batch), ROWS_AT_ONCE):
-            p_B = batch.product_B[start : start + ROWS_AT_ONCE]
-            r_B = batch.review_B[start : start + ROWS_AT_ONCE]
-            features.append(
-                self.match(product_grams[p_B], review_grams[r_B], product.at(p_B), review.at(r_B))
+            part = slice(start, start + ROWS_AT_ONCE)
+            rows = batch.product_B[part], batch.review_B[part]
+            p, r = product.at(rows[0]), review.at(rows[1])
+            # as released, padded cells compete (P17)
+            text_masks = (None, None) if self.is_released else (p.text_mask_NT, r.text_mask_NT)
+            image_masks = (None, None) if self.is_released else (p.image_mask_NV, r.image_mask_NV)
+            text = self.text_pooling.cosines(product_maps.gram_NKTH, review_maps.gram_NKTH, rows, text_masks)
+            image = self.image_pooling.cosines(
+                product_maps.image_N1VD, review_maps.image_N1VD, rows, image_masks
             )
+            features.append(torch.cat([text, image, self.context(p, r)], 1))
         return torch.cat(features)
 
-    def encode(self, items: Items, is_product: bool) -> tuple[Tensor, Item]:
-        """n-gram states `[N, K, T, H]` and the item; once for each distinct product or review."""
+    def encode(self, items: Items, is_product: bool) -> tuple[Directions, Item]:
+        """What the matching maps and the context features see of distinct products or reviews."""
         assert items.roi_NVF is not None
         text_mask_NT, image_mask_NV = items.token_mask_NT, items.roi_mask_NV
         text_encoder = self.product_text if is_product else self.review_text
@@ -250,18 +265,5 @@ class MCR(RankingModel):
         gram_NKTH = text_encoder(items.token_NT, text_mask_NT)
         image_NVD = image_encoder(items.roi_NVF, image_mask_NV)
         item = self.context.product if is_product else self.context.review
-        return gram_NKTH, item(gram_NKTH.sum(1), text_mask_NT, image_NVD, image_mask_NV)
-
-    def match(self, product_BKLH: Tensor, review_BKRH: Tensor, product: Item, review: Item) -> Tensor:
-        """Features of rows: pooled text maps (n-gram x n-gram), pooled image map, f1..f5."""
-        text_map_BKKLR = cosine_maps(product_BKLH, review_BKRH)
-        image_map_B11VV = cosine_maps(product.image_NVD.unsqueeze(1), review.image_NVD.unsqueeze(1))
-        text = self.text_pooling(text_map_BKKLR, self._cells(product.text_mask_NT, review.text_mask_NT))
-        image = self.image_pooling(image_map_B11VV, self._cells(product.image_mask_NV, review.image_mask_NV))
-        return torch.cat([text, image, self.context(product, review)], 1)
-
-    def _cells(self, product_mask_BL: Tensor, review_mask_BR: Tensor) -> Tensor | None:
-        """Valid cells of a map; None as released, where padded cells compete (P17)."""
-        if self.is_released:
-            return None
-        return product_mask_BL.unsqueeze(2) & review_mask_BR.unsqueeze(1)
+        directions = Directions(unit_vectors(gram_NKTH), unit_vectors(image_NVD).unsqueeze(1))
+        return directions, item(gram_NKTH.sum(1), text_mask_NT, image_NVD, image_mask_NV)

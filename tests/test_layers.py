@@ -17,7 +17,10 @@ PACKAGES = ("benchmark", "baselines", "mmss")
 NEEDS_TORCH = {
     *(f"benchmark.{name}" for name in ("determinism", "evaluate", "import_weights", "prefetch", "selfcheck")),
     *("benchmark.speed", "benchmark.train", "benchmark.data.collate"),
-    *(f"benchmark.core.{name}" for name in ("encoders", "graph", "layers", "losses", "matching", "model")),
+    *(
+        f"benchmark.core.{name}"
+        for name in ("encoders", "graph", "kernels", "layers", "losses", "matching", "model")
+    ),
     *(f"benchmark.core.{name}" for name in ("recurrent", "transformer", "types")),
 }
 """Modules of the harness that may import torch when they are imported; all others must do without."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -18,9 +20,9 @@ from benchmark.core.layers import (
     Dropout,
     KernelMaxPooling,
     ProductAwareAttention,
-    cosine_maps,
     masked_max,
     masked_mean,
+    unit_vectors,
 )
 from benchmark.core.transformer import PostNormFeedForward, PostNormLayer
 from benchmark.core.types import CorpusShape, length_mask
@@ -111,7 +113,9 @@ def test_claim_of_the_released_form_counts_padded_nodes():
     torch.testing.assert_close(slip.claim(node, mask), states.sum(1) / 3)
 
 
-def plain_pooling(pooling: KernelMaxPooling, map_BCLR: torch.Tensor, mask_BLR=None) -> torch.Tensor:
+def plain_pooling(
+    pooling: KernelMaxPooling, map_BCLR: torch.Tensor, mask_BLR: torch.Tensor | None = None
+) -> torch.Tensor:
     """Convolve, tanh, sort: the definition."""
     values = []
     for size, conv in enumerate(pooling.convs):
@@ -130,13 +134,12 @@ def test_kernel_max_pooling_and_its_gradient(monkeypatch, chunk_bytes, masked):
     monkeypatch.setattr(layers, "CHUNK_BYTES", chunk_bytes)
     torch.manual_seed(1)
     pooling = KernelMaxPooling(channels=2, sizes=3, filters=4, keep=5).double()
-    mask = length_mask(torch.tensor([6, 2, 0]), 6).unsqueeze(2) & length_mask(
-        torch.tensor([7, 2, 4]), 7
-    ).unsqueeze(1)
+    masks = length_mask(torch.tensor([6, 2, 0]), 6), length_mask(torch.tensor([7, 2, 4]), 7)
+    mask = masks[0].unsqueeze(2) & masks[1].unsqueeze(1)
     map_BCLR = torch.randn(3, 2, 6, 7, dtype=torch.float64)
     map_BCLR = (map_BCLR * mask.unsqueeze(1)).requires_grad_()
-    given = mask if masked else None
-    ours, expected = pooling(map_BCLR, given), plain_pooling(pooling, map_BCLR, given)
+    ours = pooling(map_BCLR, *masks) if masked else pooling(map_BCLR)
+    expected = plain_pooling(pooling, map_BCLR, mask if masked else None)
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-10)
     weight = torch.randn_like(ours)
     parameters = [map_BCLR, *pooling.parameters()]
@@ -156,19 +159,49 @@ def test_masked_pooling_does_not_see_padding(n_rows, n_columns, more_rows, more_
     pooling = KernelMaxPooling(channels=1, sizes=2, filters=2, keep=3).double()
     small = torch.randn(1, 1, n_rows, n_columns, dtype=torch.float64)
     large = F.pad(small, (0, more_columns, 0, more_rows))
-    mask = F.pad(torch.ones(1, n_rows, n_columns, dtype=torch.bool), (0, more_columns, 0, more_rows))
-    torch.testing.assert_close(
-        pooling(large, mask), pooling(small, torch.ones_like(small[0], dtype=torch.bool)), rtol=0, atol=1e-9
+    masks = (
+        length_mask(torch.tensor([n]), n + more)
+        for n, more in ((n_rows, more_rows), (n_columns, more_columns))
     )
+    torch.testing.assert_close(pooling(large, *masks), pooling(small), rtol=0, atol=1e-9)
 
 
-def test_cosine_maps():
-    left, right = torch.randn(2, 2, 3, 5).double(), torch.randn(2, 3, 4, 5).double()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_unit_vectors_and_their_gradient(dtype):
+    torch.manual_seed(0)
+    x = torch.randn(70, 3, 37, dtype=dtype)
+    x[0, 0] = 0
+    x[1, 1] = 1e-14
+    x.requires_grad_()
+    ours, expected = unit_vectors(x), F.normalize(x.detach().double(), dim=-1)
+    torch.testing.assert_close(ours.double(), expected, rtol=1e-6, atol=1e-7)
+    weight = torch.randn_like(x)
+    (gradient,) = torch.autograd.grad((ours * weight).sum(), x)
+    exact = x.detach().double().requires_grad_()
+    (wanted,) = torch.autograd.grad((F.normalize(exact, dim=-1) * weight.double()).sum(), exact)
+    wanted[1, 1] = weight.double()[1, 1] / 1e-12  # there y = x / least, whose slope the library rounds off
+    torch.testing.assert_close(gradient.double()[0], wanted[0], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(gradient.double()[2:], wanted[2:], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("masked", [False, True])
+def test_pooled_cosines_are_pooled_maps_of_cosines(dtype, masked):
+    """Rows share items on both sides; the expected maps come from scikit-learn."""
+    torch.manual_seed(2)
+    pooling = KernelMaxPooling(channels=6, sizes=3, filters=5, keep=4).to(dtype)
+    left, right = torch.randn(3, 2, 6, 20, dtype=dtype), torch.randn(4, 3, 9, 20, dtype=dtype)
     left[0, 0, 1] = 0
-    maps = cosine_maps(left, right)
-    for b, a, c in np.ndindex(2, 2, 3):
-        expected = cosine_similarity(left[b, a].numpy(), right[b, c].numpy())
-        np.testing.assert_allclose(maps[b, a, c].numpy(), expected, atol=1e-12)
+    rows = torch.tensor([0, 0, 2, 1, 2]), torch.tensor([3, 1, 1, 0, 2])
+    masks = length_mask(torch.tensor([6, 4, 1, 0, 6]), 6), length_mask(torch.tensor([9, 1, 5, 9, 2]), 9)
+    maps = np.zeros((5, 2, 3, 6, 9))
+    for b, a, c in np.ndindex(5, 2, 3):
+        maps[b, a, c] = cosine_similarity(left[rows[0][b], a].numpy(), right[rows[1][b], c].numpy())
+    cells = masks[0].unsqueeze(2) & masks[1].unsqueeze(1)
+    ours = pooling.cosines(unit_vectors(left), unit_vectors(right), rows, masks if masked else (None, None))
+    exact = copy.deepcopy(pooling).double()
+    expected = plain_pooling(exact, torch.from_numpy(maps).flatten(1, 2), cells if masked else None)
+    torch.testing.assert_close(ours.double(), expected, rtol=0, atol=1e-4 if dtype == torch.float32 else 1e-9)
 
 
 def test_product_aware_attention_by_hand():

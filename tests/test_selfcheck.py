@@ -326,9 +326,7 @@ MUTATIONS = {
         property(lambda self: False, lambda self, value: None),
     ),
     "padded images attended to": Mutation("mcr", encoders.RoiEncoderLayer, "attend", unmasked_keys),
-    "maps not normalised": Mutation(
-        "mcr", mcr, "cosine_maps", lambda a, b: torch.einsum("balf,bcrf->baclr", a, b).flatten(1, 2)
-    ),
+    "maps not normalised": Mutation("mcr", mcr, "unit_vectors", lambda x: x),
     "positive not in its denominator": Mutation(
         "mcl", mcl, "adaptive_contrast", contrast_without_the_positive
     ),

@@ -383,7 +383,7 @@ def test_learns_to_rank_a_toy_product_list(name, form):
     model = model_class(model_class.config_class(**sizes), toy.SHAPE)
     optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
     losses = []
-    for _ in range(100):
+    for _ in range(200):
         batch = draw()
         loss = hinge_loss(model.score(batch), batch.label_B, 2, 1.0)
         optimiser.zero_grad()

@@ -4,7 +4,8 @@ N graphs, B rows (product, review), T nodes (words first, then RoIs), C node wid
 pair network. Node pairs are scored by a two-layer network, e_ij = w₂ᵀ relu(W₁ [x_i ; x_j] + b₁) + b₂.
 Written out, that is a T x T x 2C input and a T x T x H hidden state for every graph. Here W₁ is split into
 the halves that meet x_i and x_j, and what is left, the sum over H of a T x T x H array, is computed block
-by block and again in the backward pass, so that it never leaves the cache.
+by block and again in the backward pass, so that it never leaves the cache; in compiled code where there is
+some (`kernels`), tile by tile in registers.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from benchmark.core import kernels
 from benchmark.core.layers import MASKED, masked_mean
 
 BLOCK_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 26}
@@ -63,6 +65,11 @@ class _PairAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, a_NTH: Tensor, b_NTH: Tensor, w_H: Tensor, offset_NT: Tensor) -> Tensor:
+        ctx.compiled = kernels.usable(a_NTH, b_NTH, w_H)
+        if ctx.compiled:
+            weight_NTT = kernels.pair_scores(a_NTH, b_NTH, w_H, offset_NT).softmax(-1)
+            ctx.save_for_backward(a_NTH, b_NTH, w_H, weight_NTT)
+            return weight_NTT
         negative_NTH = -b_NTH
         key_NT = b_NTH @ w_H + offset_NT
         weight_NTT = a_NTH.new_empty(*a_NTH.shape[:2], a_NTH.shape[1])
@@ -79,10 +86,13 @@ class _PairAttention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient_NTT: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         a_NTH, b_NTH, w_H, weight_NTT = ctx.saved_tensors
-        product_NTT = gradient_NTT * weight_NTT
-        logit_NTT = product_NTT.addcmul_(product_NTT.sum(-1, keepdim=True), weight_NTT, value=-1)
-        own_NTH = _gated_sum(a_NTH, b_NTH, logit_NTT)
-        other_NTH = _gated_sum(b_NTH, a_NTH, logit_NTT.transpose(1, 2).contiguous())
+        if ctx.compiled:
+            own_NTH, other_NTH = kernels.pair_scores_backward(a_NTH, b_NTH, weight_NTT, gradient_NTT)
+        else:
+            product_NTT = gradient_NTT * weight_NTT
+            logit_NTT = product_NTT.addcmul_(product_NTT.sum(-1, keepdim=True), weight_NTT, value=-1)
+            own_NTH = _gated_sum(a_NTH, b_NTH, logit_NTT)
+            other_NTH = _gated_sum(b_NTH, a_NTH, logit_NTT.transpose(1, 2).contiguous())
         w_gradient_H = (a_NTH * own_NTH + b_NTH * other_NTH).sum((0, 1))
         return own_NTH * w_H, other_NTH * w_H, w_gradient_H, None
 

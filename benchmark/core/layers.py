@@ -15,10 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmark.core import kernels
 from benchmark.core.types import CorpusShape
 
 MASKED = -1e23
 """Logit of a masked position; finite, so that a fully masked row stays finite too."""
+
+LEAST_LENGTH = 1e-12
+"""Length that a vector is divided by at least."""
 
 CHUNK_BYTES = 1 << 22
 """Size of the temporary of one step of a loop over rows: it should stay in the cache."""
@@ -56,8 +60,8 @@ def masked_softmax(logit: Tensor, mask: Tensor) -> Tensor:
 
 
 class Dropout(nn.Module):
-    """Inverted dropout. On a CPU one 64-bit draw serves four elements, which is five times as fast as
-    `nn.Dropout` there (drawing was a quarter of a training step); the rate is exact to 1 / 65536."""
+    """Inverted dropout. On a CPU one draw serves several elements (drawing with `nn.Dropout` was a quarter of a
+    training step there); the rate is exact to 1 / 65536."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -68,14 +72,24 @@ class Dropout(nn.Module):
             return x
         if x.device.type != "cpu":
             return F.dropout(x, self.rate)
+        if kernels.usable(x):
+            return kernels.dropout(x, self.rate)
         return x * self._keep(x).to(x.dtype).div_(1 - self.rate)
 
     def relu(self, x: Tensor) -> Tensor:
-        """relu, then dropout; with one mask for both, so that each pass over `x` is made once."""
+        """dropout(relu(x)), with one mask for both, so that each pass over `x` is made once."""
         if not self.training or self.rate == 0 or x.device.type != "cpu":
             return self.forward(torch.relu(x))
+        if kernels.usable(x):
+            return kernels.dropout(x, self.rate, relu=True)
         keep = self._keep(x).logical_and_(x > 0)
         return x * keep.to(x.dtype).div_(1 - self.rate)
+
+    def add(self, base: Tensor, x: Tensor) -> Tensor:
+        """base + dropout(x), of one shape."""
+        if self.training and self.rate > 0 and kernels.usable(base, x):
+            return kernels.dropout(x, self.rate, base=base)
+        return base + self.forward(x)
 
     def _keep(self, x: Tensor) -> Tensor:
         """bool, True with probability 1 - rate."""
@@ -157,12 +171,11 @@ class ProductAwareAttention(nn.Module):
         return logit_BRL.masked_fill(~product_mask_BL.unsqueeze(1), MASKED).softmax(-1)
 
 
-def cosine_maps(left_BALF: Tensor, right_BCRF: Tensor) -> Tensor:
-    """Cosines of all positions, `[B, A, C, L, R]`, one map for each of the A left and C right
-    representations. A zero vector has cosine 0."""
-    left_BALF = F.normalize(left_BALF, dim=-1)
-    right_BCRF = F.normalize(right_BCRF, dim=-1)
-    return torch.einsum("balf,bcrf->baclr", left_BALF, right_BCRF)
+def unit_vectors(x: Tensor) -> Tensor:
+    """x / |x| along the last axis; a zero vector stays zero."""
+    if kernels.usable(x):
+        return kernels.unit_vectors(x, LEAST_LENGTH)
+    return F.normalize(x, dim=-1, eps=LEAST_LENGTH)
 
 
 class KernelMaxPooling(nn.Module):
@@ -172,8 +185,11 @@ class KernelMaxPooling(nn.Module):
     `filters` kernels of size x size, tanh, keep the `keep` largest values of each filter in descending
     order. Layer norm over all [n, keep, filters] values together; flattened in that order.
 
-    Only the winners carry a gradient, so they are found without one (one matrix product for all sizes) and
-    just their cells are computed again: the filtered maps are never kept, nor differentiated.
+    Only the winners carry a gradient, so they are found without one and just their cells are computed again:
+    the filtered maps are never kept, nor differentiated.
+
+    With masks (cells outside them must be zero) only cells of valid rows and columns can win, and a slot for
+    which there is no cell is 0; without, padded cells compete too, as in the released code.
     """
 
     def __init__(self, channels: int, sizes: int, filters: int, keep: int) -> None:
@@ -186,17 +202,35 @@ class KernelMaxPooling(nn.Module):
     def width(self) -> int:
         return self.sizes * self.keep * self.filters
 
-    def forward(self, map_BxLR: Tensor, mask_BLR: Tensor | None = None) -> Tensor:
-        """`[B, width]`; axes between the first and the last two are channels.
+    def cosines(
+        self,
+        left_NALF: Tensor,
+        right_MCRF: Tensor,
+        rows: tuple[Tensor, Tensor],
+        masks: tuple[Tensor | None, Tensor | None] = (None, None),
+    ) -> Tensor:
+        """`[B, width]` for maps of cosines, one channel for each of the A left and C right representations of
+        items, which are unit vectors. Rows point at items by indices `[B]` each; masks are those of rows,
+        `[B, L]` and `[B, R]`."""
+        if not kernels.usable(left_NALF, right_MCRF):
+            left_B, right_B = rows
+            map_BACLR = torch.einsum("balf,bcrf->baclr", left_NALF[left_B], right_MCRF[right_B])
+            return self.forward(map_BACLR.flatten(1, 2), *masks)
+        weight = torch.cat([conv.weight.flatten() for conv in self.convs])  # type: ignore[operator]
+        value_BSK = kernels.strongest_cosines(
+            left_NALF, right_MCRF, weight, rows, masks, self.sizes, self.keep
+        )
+        return self._normed(value_BSK + self._bias().unsqueeze(1), value_BSK > -torch.inf)
 
-        With a mask (cells outside it must be zero) only its cells can win, and a slot for which there is no
-        cell is 0; without, padded cells compete too, as in the released code.
-        """
-        n_columns = map_BxLR.shape[-1]
-        padded_BCLR = F.pad(map_BxLR, (0, self.sizes - 1, 0, self.sizes - 1)).flatten(1, -3)
-        weight_SCP, bias_S = self._stacked()
+    def forward(
+        self, map_BCLR: Tensor, row_mask_BL: Tensor | None = None, column_mask_BR: Tensor | None = None
+    ) -> Tensor:
+        """`[B, width]`."""
+        n_columns = map_BCLR.shape[-1]
+        weight_SCP = self._stacked()
         with torch.no_grad():
-            cell_BSK, found_BSK = self._winners(padded_BCLR.detach(), mask_BLR, weight_SCP)
+            cell_BSK, found_BSK = self._winners(map_BCLR.detach(), row_mask_BL, column_mask_BR)
+        padded_BCLR = F.pad(map_BCLR, (0, self.sizes - 1, 0, self.sizes - 1))
         row, column = cell_BSK // n_columns, cell_BSK % n_columns
         tap = torch.arange(self.sizes, device=cell_BSK.device)
         row_BSKPP, column_BSKPP = row[..., None, None] + tap[:, None], column[..., None, None] + tap
@@ -204,41 +238,63 @@ class KernelMaxPooling(nn.Module):
         index_BCX = index_BX.unsqueeze(1).expand(-1, padded_BCLR.shape[1], -1)
         patch_BCX = padded_BCLR.flatten(2).gather(2, index_BCX)
         patch_BCSKP = torch.unflatten(patch_BCX, 2, (*cell_BSK.shape[1:], -1))
-        value_BSK = torch.einsum("bcskp,scp->bsk", patch_BCSKP, weight_SCP) + bias_S[:, None]
+        value_BSK = torch.einsum("bcskp,scp->bsk", patch_BCSKP, weight_SCP) + self._bias().unsqueeze(1)
+        return self._normed(value_BSK, found_BSK)
+
+    def _normed(self, value_BSK: Tensor, found_BSK: Tensor) -> Tensor:
+        """tanh, order and layer norm of the winners' values."""
         value_BSK = torch.tanh(value_BSK).masked_fill(~found_BSK, 0)
         value = torch.unflatten(value_BSK, 1, (self.sizes, self.filters)).transpose(2, 3)
         normed: Tensor = self.norm(value)
         return normed.flatten(1)
 
-    def _stacked(self) -> tuple[Tensor, Tensor]:
-        """All kernels as one, zero-padded to the largest size: weight `[S, C, P]` and bias `[S]`."""
-        kernels = [F.pad(conv.weight, (0, self.sizes - 1 - i) * 2) for i, conv in enumerate(self.convs)]  # type: ignore[arg-type]
-        biases = [conv.bias for conv in self.convs]
-        return torch.cat(kernels).flatten(2), torch.cat(biases)  # type: ignore[arg-type]
+    def _bias(self) -> Tensor:
+        """`[S]`."""
+        return torch.cat([conv.bias for conv in self.convs])  # type: ignore[misc]
+
+    def _stacked(self) -> Tensor:
+        """All kernels as one, zero-padded to the largest size: `[S, C, P]`."""
+        weights = [F.pad(conv.weight, (0, self.sizes - 1 - i) * 2) for i, conv in enumerate(self.convs)]  # type: ignore[arg-type]
+        return torch.cat(weights).flatten(2)
 
     def _winners(
-        self, padded_BCLR: Tensor, mask_BLR: Tensor | None, weight_SCP: Tensor
+        self, map_BCLR: Tensor, row_mask_BL: Tensor | None, column_mask_BR: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Cells (row * columns + column) of the `keep` largest answers of each filter, `[B, S, K]`, and
         whether there was such a cell. tanh and the bias do not change an order."""
+        if kernels.usable(map_BCLR):
+            weight = torch.cat([conv.weight.flatten() for conv in self.convs])  # type: ignore[operator]
+            masks = row_mask_BL, column_mask_BR
+            _, cell_BSK = kernels.strongest(
+                map_BCLR.unsqueeze(1).transpose(2, 3), weight, self.sizes, self.keep, *masks
+            )
+            return cell_BSK.clamp(min=0).long(), cell_BSK >= 0
+        weight_SCP = self._stacked()
         n_taps, shift = self.sizes, self.sizes - 1
-        n_rows, n_columns = padded_BCLR.shape[2] - shift, padded_BCLR.shape[3] - shift
+        n_rows, n_columns = map_BCLR.shape[2:]
+        padded_BCLR = F.pad(map_BCLR, (0, shift, 0, shift))
         keep = min(self.keep, n_rows * n_columns)
         row_bytes = n_rows * n_columns * padded_BCLR.element_size() * weight_SCP[0].numel()
         cells, found = [], []
         patch_BCPPLR = padded_BCLR.new_empty(0)
         for chunk in row_chunks(len(padded_BCLR), row_bytes):
-            map_BCLR = padded_BCLR[chunk]
-            if len(map_BCLR) != len(patch_BCPPLR):  # reused: a fresh one costs a page fault per 4 KB
-                patch_BCPPLR = map_BCLR.new_empty(*map_BCLR.shape[:2], n_taps, n_taps, n_rows, n_columns)
+            part_BCLR = padded_BCLR[chunk]
+            if len(part_BCLR) != len(patch_BCPPLR):  # reused: a fresh one costs a page fault per 4 KB
+                patch_BCPPLR = part_BCLR.new_empty(*part_BCLR.shape[:2], n_taps, n_taps, n_rows, n_columns)
             for i, j in itertools.product(range(n_taps), repeat=2):
-                patch_BCPPLR[:, :, i, j] = map_BCLR[:, :, i : i + n_rows, j : j + n_columns]
-            answer_BSX = (
-                weight_SCP.flatten(1).expand(len(map_BCLR), -1, -1).bmm(patch_BCPPLR.flatten(4).flatten(1, 3))
+                patch_BCPPLR[:, :, i, j] = part_BCLR[:, :, i : i + n_rows, j : j + n_columns]
+            answer_BSLR = torch.unflatten(
+                weight_SCP.flatten(1)
+                .expand(len(part_BCLR), -1, -1)
+                .bmm(patch_BCPPLR.flatten(4).flatten(1, 3)),
+                2,
+                (n_rows, n_columns),
             )
-            if mask_BLR is not None:
-                answer_BSX.masked_fill_(~mask_BLR[chunk].flatten(1).unsqueeze(1), -torch.inf)
-            top = answer_BSX.topk(keep)
+            if row_mask_BL is not None:
+                answer_BSLR.masked_fill_(~row_mask_BL[chunk, None, :, None], -torch.inf)
+            if column_mask_BR is not None:
+                answer_BSLR.masked_fill_(~column_mask_BR[chunk, None, None, :], -torch.inf)
+            top = answer_BSLR.flatten(2).topk(keep)
             cells.append(F.pad(top.indices, (0, self.keep - keep)))
             found.append(F.pad(top.values > -torch.inf, (0, self.keep - keep)))
         return torch.cat(cells), torch.cat(found)

@@ -1,0 +1,505 @@
+// What the methods compute that a chain of library calls computes slowly on a CPU: sums over arrays that need
+// never exist. Plain C++, float32, no dependency; `kernels.py` says what each function is for and holds the
+// same computation in PyTorch, which these must agree with and which is used wherever this file is not built.
+//
+// Every result is a function of the input alone, not of the number of threads: a sum is always taken by one
+// thread, in a fixed order.
+//
+// N graphs or items, B rows (product, review), T nodes, H hidden width, L product and R review positions,
+// F features, A product and C review representations (so A x C channels of a matching map), S filters of all
+// sizes together, K values kept of each, P the largest filter size.
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+// One build for every processor: the widest of three versions that the processor has is chosen at load time.
+#if defined(__x86_64__) && defined(__linux__) && !defined(__clang__) && __GNUC__ >= 12
+#define CLONED __attribute__((noinline, target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#elif defined(__x86_64__) && defined(__linux__) && !defined(__clang__) && defined(__GNUC__)
+#define CLONED __attribute__((noinline, target_clones("avx512f", "fma", "default")))
+#else
+#define CLONED __attribute__((noinline))
+#endif
+#define INLINE inline __attribute__((always_inline))
+
+namespace {
+
+constexpr int64_t LANES = 16;
+typedef float Lanes __attribute__((vector_size(4 * LANES)));
+typedef int32_t Mask __attribute__((vector_size(4 * LANES)));
+typedef float Loose __attribute__((vector_size(4 * LANES), aligned(4)));  // at any float's address
+
+INLINE int64_t whole_lanes(int64_t count) { return (count + LANES - 1) / LANES * LANES; }
+
+// ---------------------------------------------------------------- pair network of MCR's coherence graphs
+
+constexpr int64_t OWN = 4;       // nodes i of a tile
+constexpr int64_t OTHERS = 4;    // vectors of nodes j of a tile
+
+// e_ij = sum_h w_h max(a_ih + b_jh, 0) + offset_j of one graph; b transposed; its T, and the offsets', padded
+// to whole vectors.
+CLONED void pair_scores_graph(const float *a_TH, const float *b_HT, const float *w_H, const float *offset_T,
+                              float *e_TT, int64_t T, int64_t H) {
+    const int64_t padded = whole_lanes(T);
+    const Lanes zero = {};
+    for (int64_t i = 0; i < T; i += OWN) {
+        const int64_t own = i + OWN <= T ? OWN : T - i;
+        for (int64_t j = 0; j < padded; j += OTHERS * LANES) {
+            const int64_t others = j + OTHERS * LANES <= padded ? OTHERS : (padded - j) / LANES;
+            Lanes total[OWN][OTHERS] = {};
+            for (int64_t k = 0; k < own; ++k)
+                for (int64_t v = 0; v < others; ++v) total[k][v] = *(const Loose *)(offset_T + j + v * LANES);
+            if (own == OWN && others == OTHERS) {
+                for (int64_t h = 0; h < H; ++h) {
+                    const Loose *b = (const Loose *)(b_HT + h * padded + j);
+                    const Lanes b0 = b[0], b1 = b[1], b2 = b[2], b3 = b[3];
+#pragma GCC unroll 4
+                    for (int64_t k = 0; k < OWN; ++k) {
+                        const float a = a_TH[(i + k) * H + h];
+                        const Lanes s0 = b0 + a, s1 = b1 + a, s2 = b2 + a, s3 = b3 + a;
+                        total[k][0] += w_H[h] * (s0 > zero ? s0 : zero);
+                        total[k][1] += w_H[h] * (s1 > zero ? s1 : zero);
+                        total[k][2] += w_H[h] * (s2 > zero ? s2 : zero);
+                        total[k][3] += w_H[h] * (s3 > zero ? s3 : zero);
+                    }
+                }
+            } else {
+                for (int64_t h = 0; h < H; ++h)
+                    for (int64_t k = 0; k < own; ++k)
+                        for (int64_t v = 0; v < others; ++v) {
+                            const Lanes s = *(const Loose *)(b_HT + h * padded + j + v * LANES) + a_TH[(i + k) * H + h];
+                            total[k][v] += w_H[h] * (s > zero ? s : zero);
+                        }
+            }
+            for (int64_t k = 0; k < own; ++k) {
+                const int64_t width = T - j < others * LANES ? T - j : others * LANES;
+                std::memcpy(e_TT + (i + k) * T + j, total[k], sizeof(float) * width);
+            }
+        }
+    }
+}
+
+// G^a_ih = sum_j g_ij [a_ih > -b_jh] and G^b_jh = sum_i g_ij [..] of one graph, where g is the gradient of
+// the logits; H padded to whole vectors in a, -b, G^a and G^b.
+CLONED void pair_scores_backward_graph(const float *a_TH, const float *negative_TH, const float *weight_TT,
+                                       const float *gradient_TT, float *own_TH, float *other_TH, float *g_IT,
+                                       int64_t T, int64_t H) {
+    const Lanes zero = {};
+    for (int64_t i = 0; i < T; i += OWN) {
+        const int64_t own = i + OWN <= T ? OWN : T - i;
+        for (int64_t k = 0; k < OWN; ++k) {  // backward of softmax: g = y (dy - sum_j dy_j y_j)
+            float *g = g_IT + k * T;
+            if (k >= own) {
+                std::memset(g, 0, sizeof(float) * T);
+                continue;
+            }
+            const float *y = weight_TT + (i + k) * T, *dy = gradient_TT + (i + k) * T;
+            float sum = 0;
+#pragma omp simd reduction(+ : sum)
+            for (int64_t j = 0; j < T; ++j) sum += y[j] * dy[j];
+#pragma omp simd
+            for (int64_t j = 0; j < T; ++j) g[j] = y[j] * (dy[j] - sum);
+        }
+        for (int64_t h = 0; h < H; h += 2 * LANES) {
+            const bool both = h + LANES < H;
+            Lanes a[OWN][2], total[OWN][2] = {};
+            for (int64_t k = 0; k < OWN; ++k) {
+                const float *row = a_TH + (k < own ? i + k : i) * H + h;
+                a[k][0] = *(const Loose *)row;
+                a[k][1] = both ? Lanes(*(const Loose *)(row + LANES)) : zero;
+            }
+            for (int64_t j = 0; j < T; ++j) {
+                const float *negative = negative_TH + j * H + h;
+                float *other = other_TH + j * H + h;
+                const Lanes n0 = *(const Loose *)negative, n1 = both ? Lanes(*(const Loose *)(negative + LANES)) : zero;
+                Lanes o0 = *(const Loose *)other, o1 = both ? Lanes(*(const Loose *)(other + LANES)) : zero;
+#pragma GCC unroll 4
+                for (int64_t k = 0; k < OWN; ++k) {
+                    const Lanes g = zero + g_IT[k * T + j];
+                    const Lanes g0 = a[k][0] > n0 ? g : zero, g1 = a[k][1] > n1 ? g : zero;
+                    total[k][0] += g0;
+                    total[k][1] += g1;
+                    o0 += g0;
+                    o1 += g1;
+                }
+                *(Loose *)other = o0;
+                if (both) *(Loose *)(other + LANES) = o1;
+            }
+            for (int64_t k = 0; k < own; ++k) {
+                *(Loose *)(own_TH + (i + k) * H + h) = total[k][0];
+                if (both) *(Loose *)(own_TH + (i + k) * H + h + LANES) = total[k][1];
+            }
+        }
+    }
+}
+
+// ------------------------------------------------------- strongest answers of small filters on matching maps
+
+constexpr int64_t FILTERS = 4;  // filters of a tile
+constexpr int64_t COLUMNS = 4;  // vectors of columns of a tile
+
+// The `keep` largest values seen so far, in descending order; of equal ones the first.
+struct Strongest {
+    float *value;
+    int32_t *cell;
+    int64_t keep, found;
+
+    INLINE float threshold() const {
+        return found < keep ? -std::numeric_limits<float>::infinity() : value[keep - 1];
+    }
+    void insert(float candidate, int32_t at) {
+        int64_t place = found < keep ? found++ : keep - 1;
+        for (; place > 0 && value[place - 1] < candidate; --place) {
+            value[place] = value[place - 1];
+            cell[place] = cell[place - 1];
+        }
+        value[place] = candidate;
+        cell[place] = at;
+    }
+};
+
+// Answers of TILE filters of one size, at one row of the map, to all its columns; better ones are kept.
+// map: [channels, rows, stride], zero-padded; weight: of the first filter, [channels, size, size] each.
+template <int TILE>
+INLINE void strongest_row(const float *map, const float *weight, const float *offset, Strongest *best,
+                          int64_t row, int64_t channels, int64_t plane, int64_t stride, int64_t columns,
+                          int64_t size) {
+    const int64_t taps = channels * size * size;
+    for (int64_t start = 0; start < columns; start += COLUMNS * LANES) {
+        Lanes answer[TILE][COLUMNS];
+        for (int64_t v = 0; v < COLUMNS; ++v) {
+            const Lanes base = *(const Loose *)(offset + start + v * LANES);
+            for (int f = 0; f < TILE; ++f) answer[f][v] = base;
+        }
+        const float *w = weight;
+        for (int64_t channel = 0; channel < channels; ++channel)
+            for (int64_t i = 0; i < size; ++i)
+                for (int64_t j = 0; j < size; ++j, ++w) {
+                    const Loose *cells = (const Loose *)(map + channel * plane + (row + i) * stride + start + j);
+                    const Lanes c0 = cells[0], c1 = cells[1], c2 = cells[2], c3 = cells[3];
+#pragma GCC unroll 4
+                    for (int f = 0; f < TILE; ++f) {
+                        const float tap = w[f * taps];
+                        answer[f][0] += tap * c0;
+                        answer[f][1] += tap * c1;
+                        answer[f][2] += tap * c2;
+                        answer[f][3] += tap * c3;
+                    }
+                }
+        for (int f = 0; f < TILE; ++f) {
+            Lanes top = answer[f][0];
+            for (int64_t v = 1; v < COLUMNS; ++v) top = answer[f][v] > top ? answer[f][v] : top;
+            float highest = top[0];
+            for (int64_t lane = 1; lane < LANES; ++lane) highest = top[lane] > highest ? top[lane] : highest;
+            if (!(highest > best[f].threshold())) continue;
+            const float *values = (const float *)answer[f];
+            for (int64_t column = 0; column < COLUMNS * LANES && start + column < columns; ++column)
+                if (values[column] > best[f].threshold())
+                    best[f].insert(values[column], int32_t(row * columns + start + column));
+        }
+    }
+}
+
+// One pair: map_LR [A, L, C, R] -> value and cell [S, K], where S is sizes x filters.
+CLONED void strongest_map(const float *map_LR, const float *weight, const uint8_t *product_mask_L,
+                          const uint8_t *review_mask_R, float *value_SK, int32_t *cell_SK, float *padded,
+                          float *offset, int64_t A, int64_t C, int64_t L, int64_t R, int64_t sizes,
+                          int64_t filters, int64_t keep) {
+    const int64_t channels = A * C, stride = whole_lanes(R) + COLUMNS * LANES + LANES;
+    const int64_t plane = (L + sizes - 1) * stride;
+    for (int64_t channel = 0; channel < channels; ++channel)
+        for (int64_t l = 0; l < L; ++l)
+            std::memcpy(padded + channel * plane + l * stride,
+                        map_LR + (((channel / C) * L + l) * C + channel % C) * R, sizeof(float) * R);
+    for (int64_t r = 0; r < R; ++r)
+        offset[r] = !review_mask_R || review_mask_R[r] ? 0.0f : -std::numeric_limits<float>::infinity();
+    for (int64_t size = 1; size <= sizes; ++size) {
+        const int64_t taps = channels * size * size;
+        for (int64_t f = 0; f < filters;) {
+            const bool tile = f + FILTERS <= filters;
+            const int64_t first = (size - 1) * filters + f;
+            Strongest best[FILTERS];
+            for (int64_t k = 0; k < (tile ? FILTERS : 1); ++k)
+                best[k] = {value_SK + (first + k) * keep, cell_SK + (first + k) * keep, keep, 0};
+            for (int64_t l = 0; l < L; ++l) {
+                if (product_mask_L && !product_mask_L[l]) continue;
+                if (tile)
+                    strongest_row<FILTERS>(padded, weight + f * taps, offset, best, l, channels, plane, stride, R, size);
+                else
+                    strongest_row<1>(padded, weight + f * taps, offset, best, l, channels, plane, stride, R, size);
+            }
+            for (int64_t k = 0; k < (tile ? FILTERS : 1); ++k)
+                for (int64_t slot = best[k].found; slot < keep; ++slot) {
+                    best[k].value[slot] = -std::numeric_limits<float>::infinity();
+                    best[k].cell[slot] = -1;
+                }
+            f += tile ? FILTERS : 1;
+        }
+        weight += filters * taps;
+    }
+}
+
+// Gradients of one pair. Of a cell that a winner's filter covers, `d` is the winner's gradient times the tap:
+// left_l += d right_r, right_r += d left_l, here for features [first, last); and the tap gets the winner's
+// gradient times the cell's cosine, if `tap_gradient` is given.
+CLONED void strongest_backward_pair(const float *left_ALF, const float *right_CRF, const float *weight,
+                                    const int32_t *cell_SK, const float *gradient_SK, float *left_gradient,
+                                    float *right_gradient, float *tap_gradient, int64_t A, int64_t C,
+                                    int64_t L, int64_t R, int64_t F, int64_t sizes, int64_t filters,
+                                    int64_t keep, int64_t first, int64_t last) {
+    int64_t tap = 0;
+    for (int64_t size = 1; size <= sizes; ++size)
+        for (int64_t f = 0; f < filters; ++f, tap += A * C * size * size)
+            for (int64_t k = 0; k < keep; ++k) {
+                const int64_t slot = ((size - 1) * filters + f) * keep + k;
+                const float gradient = gradient_SK[slot];
+                if (cell_SK[slot] < 0 || gradient == 0.0f) continue;
+                const int64_t row = cell_SK[slot] / R, column = cell_SK[slot] % R;
+                int64_t w = tap;
+                for (int64_t channel = 0; channel < A * C; ++channel)
+                    for (int64_t i = 0; i < size; ++i)
+                        for (int64_t j = 0; j < size; ++j, ++w) {
+                            if (row + i >= L || column + j >= R) continue;
+                            const int64_t at_left = ((channel / C) * L + row + i) * F;
+                            const int64_t at_right = ((channel % C) * R + column + j) * F;
+                            const float *left = left_ALF + at_left, *right = right_CRF + at_right;
+                            if (tap_gradient) {
+                                float cosine = 0;
+#pragma omp simd reduction(+ : cosine)
+                                for (int64_t x = 0; x < F; ++x) cosine += left[x] * right[x];
+                                tap_gradient[w] += gradient * cosine;
+                                continue;
+                            }
+                            const float d = gradient * weight[w];
+                            float *to_left = left_gradient + at_left, *to_right = right_gradient + at_right;
+#pragma omp simd
+                            for (int64_t x = first; x < last; ++x) to_left[x] += d * right[x];
+#pragma omp simd
+                            for (int64_t x = first; x < last; ++x) to_right[x] += d * left[x];
+                        }
+            }
+}
+
+// ----------------------------------------------------------------------------------------------- unit vectors
+
+// y = x / max(|x|, least) of one row at a time.
+CLONED void unit_part(const float *x, float *y, float *length, float least, int64_t F, int64_t first,
+                      int64_t last) {
+    for (int64_t row = first; row < last; ++row) {
+        const float *from = x + row * F;
+        float *to = y + row * F, square = 0;
+#pragma omp simd reduction(+ : square)
+        for (int64_t f = 0; f < F; ++f) square += from[f] * from[f];
+        const float norm = std::sqrt(square);
+        length[row] = norm;
+        const float factor = 1.0f / (norm > least ? norm : least);
+        for (int64_t f = 0; f < F; ++f) to[f] = from[f] * factor;
+    }
+}
+
+// dx = (dy - y (y . dy)) / |x|; below the least length, where y is linear in x, dx = dy / least.
+CLONED void unit_backward_part(const float *y, const float *gradient, const float *length, float *result,
+                               float least, int64_t F, int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; ++row) {
+        const float *unit = y + row * F, *dy = gradient + row * F;
+        float *dx = result + row * F, along = 0;
+        const bool tiny = !(length[row] > least);
+#pragma omp simd reduction(+ : along)
+        for (int64_t f = 0; f < F; ++f) along += unit[f] * dy[f];
+        if (tiny) along = 0;
+        const float factor = 1.0f / (tiny ? least : length[row]);
+        for (int64_t f = 0; f < F; ++f) dx[f] = (dy[f] - unit[f] * along) * factor;
+    }
+}
+
+constexpr int64_t ROWS = 64;  // rows that a thread takes at a time
+
+// --------------------------------------------------------------------------------------------------- dropout
+
+INLINE uint32_t mixed(uint32_t x) {  // a bijection of 32 bits in which each input bit flips half of the output
+    x ^= x >> 16;
+    x *= 0x7feb352du;
+    x ^= x >> 15;
+    x *= 0x846ca68bu;
+    return x ^ (x >> 16);
+}
+
+constexpr int64_t DRAWS = 32;  // elements that one vector of hashes serves: 16 bits each
+
+// keep_e scale, where keep_e is a function of (seed, e): elements [first, last) of x, `first` in whole DRAWS.
+template <class Use>
+INLINE void for_kept(uint64_t seed, uint32_t threshold, float scale, int64_t first, int64_t last, Use use) {
+    const uint32_t low = uint32_t(seed), high = uint32_t(seed >> 32);
+    for (int64_t e = first; e < last; e += DRAWS) {
+        float factor[DRAWS];
+        const uint32_t index = uint32_t(e / 2) + low;
+        for (uint32_t lane = 0; lane < LANES; ++lane) {
+            const uint32_t draw = mixed(mixed(index + lane) ^ high);
+            factor[lane] = (draw & 0xffff) >= threshold ? scale : 0.0f;
+            factor[lane + LANES] = (draw >> 16) >= threshold ? scale : 0.0f;
+        }
+        if (e + DRAWS <= last)
+            for (int64_t k = 0; k < DRAWS; ++k) use(e + k, factor[k]);
+        else
+            for (int64_t k = 0; k < last - e; ++k) use(e + k, factor[k]);
+    }
+}
+
+CLONED void dropout_part(const float *x, float *y, uint64_t seed, uint32_t threshold, float scale,
+                         int64_t first, int64_t last) {
+    for_kept(seed, threshold, scale, first, last, [=](int64_t e, float factor) { y[e] = x[e] * factor; });
+}
+
+CLONED void relu_dropout_part(const float *x, float *y, uint64_t seed, uint32_t threshold, float scale,
+                              int64_t first, int64_t last) {
+    for_kept(seed, threshold, scale, first, last,
+             [=](int64_t e, float factor) { y[e] = x[e] > 0.0f ? x[e] * factor : 0.0f; });
+}
+
+CLONED void add_dropout_part(const float *base, const float *x, float *y, uint64_t seed, uint32_t threshold,
+                             float scale, int64_t first, int64_t last) {
+    for_kept(seed, threshold, scale, first, last,
+             [=](int64_t e, float factor) { y[e] = base[e] + x[e] * factor; });
+}
+
+// Backward of relu and dropout: the gradient passes where the result is positive.
+CLONED void gate_part(const float *result, const float *gradient, float *y, float scale, int64_t first,
+                      int64_t last) {
+    for (int64_t e = first; e < last; ++e) y[e] = result[e] > 0.0f ? gradient[e] * scale : 0.0f;
+}
+
+constexpr int64_t PART = 1 << 14;  // elements that a thread takes at a time
+
+}  // namespace
+
+extern "C" {
+
+void pair_scores(const float *a_NTH, const float *b_NTH, const float *w_H, const float *offset_NT, float *e_NTT,
+                 int64_t N, int64_t T, int64_t H, int32_t threads) {
+    const int64_t padded = whole_lanes(T);
+#pragma omp parallel num_threads(threads)
+    {
+        std::vector<float> b_HT(H * padded, 0.0f), offset_T(padded, 0.0f);
+#pragma omp for schedule(static)
+        for (int64_t n = 0; n < N; ++n) {
+            const float *b_TH = b_NTH + n * T * H;
+            for (int64_t t = 0; t < T; ++t)
+                for (int64_t h = 0; h < H; ++h) b_HT[h * padded + t] = b_TH[t * H + h];
+            std::memcpy(offset_T.data(), offset_NT + n * T, sizeof(float) * T);
+            pair_scores_graph(a_NTH + n * T * H, b_HT.data(), w_H, offset_T.data(), e_NTT + n * T * T, T, H);
+        }
+    }
+}
+
+// H here is whole vectors.
+void pair_scores_backward(const float *a_NTH, const float *negative_NTH, const float *weight_NTT,
+                          const float *gradient_NTT, float *own_NTH, float *other_NTH, int64_t N, int64_t T,
+                          int64_t H, int32_t threads) {
+#pragma omp parallel num_threads(threads)
+    {
+        std::vector<float> g_IT(OWN * T);
+#pragma omp for schedule(static)
+        for (int64_t n = 0; n < N; ++n) {
+            std::memset(other_NTH + n * T * H, 0, sizeof(float) * T * H);
+            pair_scores_backward_graph(a_NTH + n * T * H, negative_NTH + n * T * H, weight_NTT + n * T * T,
+                                       gradient_NTT + n * T * T, own_NTH + n * T * H, other_NTH + n * T * H,
+                                       g_IT.data(), T, H);
+        }
+    }
+}
+
+// weight: for each size, [filters, A x C, size, size]; masks may be null.
+void strongest(const float *map_BLR, const float *weight, const uint8_t *product_mask_BL,
+               const uint8_t *review_mask_BR, float *value_BSK, int32_t *cell_BSK, int64_t B, int64_t A,
+               int64_t C, int64_t L, int64_t R, int64_t sizes, int64_t filters, int64_t keep, int32_t threads) {
+    const int64_t stride = whole_lanes(R) + COLUMNS * LANES + LANES, slots = sizes * filters * keep;
+#pragma omp parallel num_threads(threads)
+    {
+        std::vector<float> padded(A * C * (L + sizes - 1) * stride, 0.0f);
+        std::vector<float> offset(stride, -std::numeric_limits<float>::infinity());
+#pragma omp for schedule(static)
+        for (int64_t b = 0; b < B; ++b)
+            strongest_map(map_BLR + b * A * L * C * R, weight, product_mask_BL ? product_mask_BL + b * L : nullptr,
+                          review_mask_BR ? review_mask_BR + b * R : nullptr, value_BSK + b * slots,
+                          cell_BSK + b * slots, padded.data(), offset.data(), A, C, L, R, sizes, filters, keep);
+    }
+}
+
+// Adds to left_gradient [N, A, L, F] and right_gradient [M, C, R, F] of the items that rows point at, and
+// writes tap_gradient [B, taps]. Features are shared out among threads, for rows share items.
+void strongest_backward(const float *left_NALF, const float *right_MCRF, const int64_t *left_B,
+                        const int64_t *right_B, const float *weight, const int32_t *cell_BSK,
+                        const float *gradient_BSK, float *left_gradient, float *right_gradient,
+                        float *tap_gradient, int64_t B, int64_t A, int64_t C, int64_t L, int64_t R, int64_t F,
+                        int64_t sizes, int64_t filters, int64_t keep, int32_t threads) {
+    const int64_t slots = sizes * filters * keep, parts = (F + LANES - 1) / LANES;
+    int64_t taps = 0;
+    for (int64_t size = 1; size <= sizes; ++size) taps += filters * A * C * size * size;
+    const int64_t shares = threads < parts ? threads : parts;
+#pragma omp parallel num_threads(threads)
+    {
+#pragma omp for schedule(static)
+        for (int64_t b = 0; b < B; ++b)
+            strongest_backward_pair(left_NALF + left_B[b] * A * L * F, right_MCRF + right_B[b] * C * R * F, weight,
+                                    cell_BSK + b * slots, gradient_BSK + b * slots, nullptr, nullptr,
+                                    tap_gradient + b * taps, A, C, L, R, F, sizes, filters, keep, 0, F);
+#pragma omp for schedule(static)
+        for (int64_t share = 0; share < shares; ++share) {
+            const int64_t first = parts * share / shares * LANES;
+            const int64_t last = share + 1 < shares ? parts * (share + 1) / shares * LANES : F;
+            for (int64_t b = 0; b < B; ++b) {
+                const int64_t left = left_B[b] * A * L * F, right = right_B[b] * C * R * F;
+                strongest_backward_pair(left_NALF + left, right_MCRF + right, weight, cell_BSK + b * slots,
+                                        gradient_BSK + b * slots, left_gradient + left, right_gradient + right,
+                                        nullptr, A, C, L, R, F, sizes, filters, keep, first, last);
+            }
+        }
+    }
+}
+
+// rows [count, F]
+void unit_vectors(const float *x, float *y, float *length, float least, int64_t count, int64_t F,
+                  int32_t threads) {
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t first = 0; first < count; first += ROWS)
+        unit_part(x, y, length, least, F, first, first + ROWS < count ? first + ROWS : count);
+}
+
+void unit_vectors_backward(const float *y, const float *gradient, const float *length, float *result,
+                           float least, int64_t count, int64_t F, int32_t threads) {
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t first = 0; first < count; first += ROWS)
+        unit_backward_part(y, gradient, length, result, least, F, first,
+                           first + ROWS < count ? first + ROWS : count);
+}
+
+// y = dropout(x), with `relu` dropout(relu(x)), or base + dropout(x) where base is given.
+void dropout(const float *x, const float *base, float *y, uint64_t seed, uint32_t threshold, float scale,
+             int64_t count, int32_t relu, int32_t threads) {
+    const int64_t parts = (count + PART - 1) / PART;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t part = 0; part < parts; ++part) {
+        const int64_t first = part * PART, last = first + PART < count ? first + PART : count;
+        if (base)
+            add_dropout_part(base, x, y, seed, threshold, scale, first, last);
+        else if (relu)
+            relu_dropout_part(x, y, seed, threshold, scale, first, last);
+        else
+            dropout_part(x, y, seed, threshold, scale, first, last);
+    }
+}
+
+// y = gradient scale [result > 0]
+void gate(const float *result, const float *gradient, float *y, float scale, int64_t count, int32_t threads) {
+    const int64_t parts = (count + PART - 1) / PART;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t part = 0; part < parts; ++part) {
+        const int64_t first = part * PART, last = first + PART < count ? first + PART : count;
+        gate_part(result, gradient, y, scale, first, last);
+    }
+}
+
+}  // extern "C"

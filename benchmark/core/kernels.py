@@ -1,0 +1,248 @@
+"""Sums over arrays that need never exist, in compiled code for the CPU (`_kernels.cpp`).
+
+The code is built when the package is installed, if a C++ compiler with OpenMP is at hand. Without it, on other
+devices and in other precisions, callers take their PyTorch path instead, which computes the same to
+rounding: `usable` says which. A result does not depend on the number of threads.
+
+`MRHP_BENCH_KERNELS=0` in the environment switches the compiled code off.
+
+N graphs or items, B rows (product, review), T nodes, H hidden width, L product and R review positions, F
+features, A product and C review representations, S filters of all sizes together, K values kept of each.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.util
+import os
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+SWITCH = "MRHP_BENCH_KERNELS"
+LANES = 16
+"""Floats that the compiled code takes at a time."""
+DROPOUT_STEPS = 1 << 16
+"""Resolution of a dropout rate."""
+
+_POINTER, _SIZE, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
+_SIGNATURES: dict[str, list[Any]] = {
+    "pair_scores": [_POINTER] * 5 + [_SIZE] * 3 + [_INT],
+    "pair_scores_backward": [_POINTER] * 6 + [_SIZE] * 3 + [_INT],
+    "strongest": [_POINTER] * 6 + [_SIZE] * 8 + [_INT],
+    "strongest_backward": [_POINTER] * 10 + [_SIZE] * 9 + [_INT],
+    "dropout": [_POINTER] * 3 + [ctypes.c_uint64, ctypes.c_uint32, ctypes.c_float, _SIZE, _INT, _INT],
+    "unit_vectors": [_POINTER] * 3 + [ctypes.c_float, _SIZE, _SIZE, _INT],
+    "unit_vectors_backward": [_POINTER] * 4 + [ctypes.c_float, _SIZE, _SIZE, _INT],
+    "gate": [_POINTER] * 3 + [ctypes.c_float, _SIZE, _INT],
+}
+
+
+@functools.cache
+def _library() -> ctypes.CDLL | None:
+    """The compiled code; None where it was not built or is switched off."""
+    found = importlib.util.find_spec("benchmark.core._kernels")
+    if os.environ.get(SWITCH) == "0" or found is None or found.origin is None:
+        return None
+    try:
+        library = ctypes.CDLL(
+            found.origin
+        )  # after torch: both then share one OpenMP library, one set of threads
+        for name, arguments in _SIGNATURES.items():
+            function = getattr(library, name)
+            function.argtypes, function.restype = arguments, None
+    except (OSError, AttributeError):  # built for another system, or of another version
+        return None
+    return library
+
+
+def available() -> bool:
+    """Whether the compiled code is there."""
+    return _library() is not None
+
+
+def usable(*tensors: Tensor) -> bool:
+    """Whether the compiled code takes these: all float32 on a CPU."""
+    if not all(x.dtype == torch.float32 and x.device.type == "cpu" for x in tensors):
+        return False
+    return available()
+
+
+def _call(name: str, *arguments: Any) -> None:
+    """Tensors are contiguous; None is a null pointer; the number of threads is torch's."""
+    raw = [x.data_ptr() if isinstance(x, Tensor) else x for x in arguments]
+    getattr(_library(), name)(*raw, torch.get_num_threads())
+
+
+def pair_scores(a_NTH: Tensor, b_NTH: Tensor, w_H: Tensor, offset_NT: Tensor) -> Tensor:
+    """e_ij = Σ_h w_h relu(a_ih + b_jh) + offset_j, `[N, T, T]`."""
+    logit_NTT = a_NTH.new_empty(*a_NTH.shape[:2], a_NTH.shape[1])
+    _call("pair_scores", *(x.contiguous() for x in (a_NTH, b_NTH, w_H, offset_NT)), logit_NTT, *a_NTH.shape)
+    return logit_NTT
+
+
+def pair_scores_backward(
+    a_NTH: Tensor, b_NTH: Tensor, weight_NTT: Tensor, gradient_NTT: Tensor
+) -> tuple[Tensor, Tensor]:
+    """G^a_ih = Σ_j g_ij [a_ih + b_jh > 0] and G^b_jh = Σ_i g_ij [a_ih + b_jh > 0], `[N, T, H]` each, where g is
+    the gradient of the logits of softmax weights y with ∂L/∂y = `gradient_NTT`."""
+    hidden = a_NTH.shape[2]
+    spare = (0, -hidden % LANES)
+    a_NTH, negative_NTH = F.pad(a_NTH, spare).contiguous(), F.pad(-b_NTH, spare)
+    own_NTH, other_NTH = torch.empty_like(a_NTH), torch.empty_like(a_NTH)
+    arrays = a_NTH, negative_NTH, weight_NTT, gradient_NTT.contiguous(), own_NTH, other_NTH
+    _call("pair_scores_backward", *arrays, *a_NTH.shape)
+    return own_NTH[..., :hidden], other_NTH[..., :hidden]
+
+
+def strongest(
+    map_BALCR: Tensor,
+    weight: Tensor,
+    sizes: int,
+    keep: int,
+    row_mask_BL: Tensor | None,
+    column_mask_BR: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """The `keep` largest answers of each filter to each pair's map in descending order, of equal ones the
+    first: values `[B, S, K]` and their cells (row * R + column, int32); -inf and -1 where there is none.
+
+    `weight` holds, flat and size after size from 1 to `sizes`, filters of `[A * C, size, size]`, equally many of
+    each size; a cell's answer covers it and the cells below and to the right, zeros outside. Only cells
+    in valid rows and columns can win.
+    """
+    B, A, L, C, R = map_BALCR.shape
+    filters = _filters(weight, sizes, A * C)
+    value_BSK = map_BALCR.new_empty(B, sizes * filters, keep)
+    cell_BSK = torch.empty_like(value_BSK, dtype=torch.int32)
+    masks = [None if mask is None else mask.contiguous() for mask in (row_mask_BL, column_mask_BR)]
+    arrays = map_BALCR.contiguous(), weight.contiguous(), *masks, value_BSK, cell_BSK
+    _call("strongest", *arrays, B, A, C, L, R, sizes, filters, keep)
+    return value_BSK, cell_BSK
+
+
+def _filters(weight: Tensor, sizes: int, channels: int) -> int:
+    """Filters of each size."""
+    return weight.numel() // (channels * sum(size * size for size in range(1, sizes + 1)))
+
+
+class _StrongestCosines(torch.autograd.Function):
+    """`strongest` of the maps of dot products. Only the winners carry a gradient, so no map is kept: the cells
+    that winners cover are computed again in the backward pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        left_NALF: Tensor,
+        right_MCRF: Tensor,
+        weight: Tensor,
+        rows: tuple[Tensor, Tensor],
+        masks: tuple[Tensor | None, Tensor | None],
+        sizes: int,
+        keep: int,
+    ) -> Tensor:
+        left_B, right_B = rows
+        left_BXF, right_BYF = left_NALF[left_B].flatten(1, 2), right_MCRF[right_B].flatten(1, 2)
+        map_BXY = torch.bmm(left_BXF, right_BYF.transpose(1, 2))
+        shape = (len(left_B), *left_NALF.shape[1:3], *right_MCRF.shape[1:3])
+        value_BSK, cell_BSK = strongest(map_BXY.view(shape), weight, sizes, keep, *masks)
+        ctx.sizes = sizes
+        ctx.save_for_backward(left_NALF, right_MCRF, weight, left_B, right_B, cell_BSK)
+        return value_BSK
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient_BSK: Tensor) -> tuple[Tensor | None, ...]:
+        left_NALF, right_MCRF, weight, left_B, right_B, cell_BSK = ctx.saved_tensors
+        _, A, L, width = left_NALF.shape
+        _, C, R, _ = right_MCRF.shape
+        left_gradient, right_gradient = torch.zeros_like(left_NALF), torch.zeros_like(right_MCRF)
+        tap_gradient = weight.new_zeros(len(left_B), weight.numel())
+        filters, keep = _filters(weight, ctx.sizes, A * C), cell_BSK.shape[2]
+        arrays = left_NALF, right_MCRF, left_B, right_B, weight, cell_BSK, gradient_BSK.contiguous()
+        gradients = left_gradient, right_gradient, tap_gradient
+        sizes = len(left_B), A, C, L, R, width, ctx.sizes, filters, keep
+        _call("strongest_backward", *arrays, *gradients, *sizes)
+        return left_gradient, right_gradient, tap_gradient.sum(0), None, None, None, None
+
+
+def strongest_cosines(
+    left_NALF: Tensor,
+    right_MCRF: Tensor,
+    weight: Tensor,
+    rows: tuple[Tensor, Tensor],
+    masks: tuple[Tensor | None, Tensor | None],
+    sizes: int,
+    keep: int,
+) -> Tensor:
+    """Values of `strongest` on the maps of the dot products of items, `[B, S, K]`, -inf where there is none.
+
+    Rows point at items (`rows`: left and right indices `[B]`); masks are those of rows, `[B, L]` and `[B, R]`.
+    """
+    arrays = [x.contiguous() for x in (left_NALF, right_MCRF, weight)]
+    indices = rows[0].contiguous(), rows[1].contiguous()
+    result: Tensor = _StrongestCosines.apply(*arrays, indices, masks, sizes, keep)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _UnitVectors(torch.autograd.Function):
+    """One pass forward, one backward."""
+
+    @staticmethod
+    def forward(ctx: Any, x_XF: Tensor, least: float) -> Tensor:
+        unit_XF, length_X = torch.empty_like(x_XF), x_XF.new_empty(x_XF.shape[:-1])
+        ctx.size = least, length_X.numel(), x_XF.shape[-1]
+        _call("unit_vectors", x_XF, unit_XF, length_X, *ctx.size)
+        ctx.save_for_backward(unit_XF, length_X)
+        return unit_XF
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient_XF: Tensor) -> tuple[Tensor, None]:
+        unit_XF, length_X = ctx.saved_tensors
+        result_XF = torch.empty_like(unit_XF)
+        _call("unit_vectors_backward", unit_XF, gradient_XF.contiguous(), length_X, result_XF, *ctx.size)
+        return result_XF, None
+
+
+def unit_vectors(x_XF: Tensor, least: float) -> Tensor:
+    """x / max(|x|, least) along the last axis."""
+    result: Tensor = _UnitVectors.apply(x_XF.contiguous(), least)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Dropout(torch.autograd.Function):
+    """x keep / (1 - rate), or base + that, with relu(x) for x if asked. What is kept is a function of a seed and
+    the position, so that the backward pass draws it again instead of storing it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, base: Tensor | None, rate: float, relu: bool) -> Tensor:
+        seed = int(torch.empty((), dtype=torch.int64).random_(-(2**63), None).item()) % 2**64
+        threshold = round(rate * DROPOUT_STEPS)
+        ctx.draw = seed, threshold, 1 / (1 - rate)
+        result = torch.empty_like(x, memory_format=torch.contiguous_format)
+        _call("dropout", x, base, result, *ctx.draw, x.numel(), relu)
+        if relu:
+            ctx.save_for_backward(result)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        gradient = gradient.contiguous()
+        below = torch.empty_like(gradient)
+        if ctx.saved_tensors:  # positive exactly where x was and was kept
+            _call("gate", *ctx.saved_tensors, gradient, below, ctx.draw[2], gradient.numel())
+            return below, None, None, None
+        _call("dropout", gradient, None, below, *ctx.draw, gradient.numel(), False)
+        return below, gradient if ctx.needs_input_grad[1] else None, None, None
+
+
+def dropout(x: Tensor, rate: float, *, base: Tensor | None = None, relu: bool = False) -> Tensor:
+    """`base` + dropout(x), `relu` first if asked; the seed comes from torch's generator."""
+    given = None if base is None else base.contiguous()
+    result: Tensor = _Dropout.apply(x.contiguous(), given, rate, relu)  # type: ignore[no-untyped-call]
+    return result
