@@ -18,9 +18,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.core import kernels
+from benchmark.core import kernels, layers
 from benchmark.core.graph import pair_attention
-from benchmark.core.layers import Dropout, KernelMaxPooling, unit_vectors
+from benchmark.core.layers import MASKED, Dropout, KernelMaxPooling, unit_vectors
 from benchmark.core.types import length_mask
 
 pytestmark = pytest.mark.skipif(not kernels.available(), reason="the compiled code was not built")
@@ -117,6 +117,57 @@ def test_strongest_by_sorting(n_rows, n_columns, sizes, filters, keep, seed):
         assert (cell[0, slot, len(order) :] == -1).all()
 
 
+def plain_attention(state, offset, heads):
+    n, v, x = state.shape
+    query, key, value = state.view(n, v, 3, heads, -1).permute(2, 0, 3, 1, 4)
+    logit = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5 + offset[:, None, None, :]
+    return (logit.softmax(-1) @ value).transpose(1, 2).reshape(n, v, x // 3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 3), st.integers(1, 140), st.integers(1, 4), st.integers(1, 40), SEEDS)
+def test_attention(n_items, n_positions, heads, width, seed):
+    """Sizes on both sides of whole vectors; an item without a valid position attends to all alike."""
+    random = torch.Generator().manual_seed(seed)
+    state = torch.randn(n_items, n_positions, 3 * heads * width, generator=random)
+    counts = torch.randint(0, n_positions + 1, (n_items,), generator=random)
+    offset = torch.where(length_mask(counts, n_positions), 0.0, MASKED)
+    weight = torch.linspace(-1, 1, state.numel() // 3).view(n_items, n_positions, -1)
+    ours, exact = state.clone().requires_grad_(), state.double().requires_grad_()
+    value = kernels.attention(ours, offset, heads, 0.0)
+    expected = plain_attention(exact, offset.double(), heads)
+    torch.testing.assert_close(value.double(), expected, rtol=1e-4, atol=1e-5)
+    (gradient,) = torch.autograd.grad((value * weight).sum(), ours)
+    (wanted,) = torch.autograd.grad((expected * weight.double()).sum(), exact)
+    real = counts > 0  # of an empty item the logits are -1e23, which swallows what they are made of
+    torch.testing.assert_close(gradient[real].double(), wanted[real], rtol=1e-3, atol=1e-4)
+
+
+def test_attention_with_dropout():
+    """Mean and variance over draws; the gradient by finite differences of one draw."""
+    torch.manual_seed(0)
+    state, offset, heads, rate = torch.randn(2, 20, 3 * 8), torch.zeros(2, 20), 2, 0.3
+    draws = torch.stack([kernels.attention(state, offset, heads, rate) for _ in range(4000)])
+    query, key, value = state.view(2, 20, 3, heads, -1).permute(2, 0, 3, 1, 4)
+    squared = (query @ key.transpose(-1, -2) / 2).softmax(-1).square() @ value.square() * rate / (1 - rate)
+    spread = squared.transpose(1, 2).reshape(2, 20, 8)
+    error = (draws.mean(0) - plain_attention(state, offset, heads)) / (spread / 4000).sqrt()
+    assert error.abs().max() < 5
+    torch.testing.assert_close(draws.var(0) / spread, torch.ones(2, 20, 8), rtol=0, atol=0.3)
+
+    def drawn(x):
+        torch.manual_seed(5)
+        return (kernels.attention(x, offset, heads, rate) * torch.linspace(-1, 1, 320).view(2, 20, 8)).sum()
+
+    x = state.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(drawn(x), x)
+    for i in range(0, state.numel(), 37):
+        step = torch.zeros(state.numel())
+        step[i] = 1e-2
+        slope = (drawn(state + step.view_as(state)) - drawn(state - step.view_as(state))) / 2e-2
+        assert abs(float(slope - gradient.flatten()[i])) < 2e-3
+
+
 def test_results_do_not_depend_on_the_number_of_threads(threads):
     """Bit for bit: forward, backward and what dropout draws."""
     torch.manual_seed(0)
@@ -136,6 +187,7 @@ def test_results_do_not_depend_on_the_number_of_threads(threads):
             dropout(arguments[0]),
             dropout.relu(arguments[1]),
             dropout.add(arguments[0], arguments[1]),
+            kernels.attention(arguments[0], torch.zeros(5, 40), 2, 0.3),
         ]
         total = sum((value * value).sum() for value in values)
         found.append([*values, *torch.autograd.grad(total, arguments)])
@@ -159,6 +211,15 @@ def test_dropout_draws_as_it_should(rate):
         assert abs((kept[i] * kept[j]).mean()) < 5 * spread / x.numel() ** 0.5
     counts = (kept + 1 - rate).view(4, -1, 32).sum(2).flatten()  # of a block: binomial
     assert abs(counts.var() / (32 * spread) - 1) < 0.03
+
+
+@pytest.mark.parametrize("size", [1 << 23, 1 << 25])
+def test_linear_is_linear_whatever_computes_it(size):
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(8, 64, size >> 16), torch.randn(128, size >> 16), torch.randn(128)
+    for ours, exact in in_both_precisions(layers.linear, x, weight, bias):
+        torch.testing.assert_close(ours.double(), exact, rtol=1e-4, atol=1e-3)
+    assert torch.equal(layers.linear(x[:0], weight), x.new_zeros(0, 64, 128))
 
 
 def test_dropout_with_a_base_and_with_relu():
@@ -187,7 +248,7 @@ def test_what_cannot_be_taken_goes_another_way():
 SCORES = """
 import json, torch
 from benchmark import models
-from benchmark.core import kernels
+from benchmark.core import kernels, layers
 from tests import toy
 model_class = models.load("mcr")
 torch.manual_seed(0)

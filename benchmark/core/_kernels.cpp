@@ -373,6 +373,225 @@ CLONED void gate_part(const float *result, const float *gradient, float *y, floa
 
 constexpr int64_t PART = 1 << 14;  // elements that a thread takes at a time
 
+// ------------------------------------------------------------------------------------------- self-attention
+
+// e^x; 0 below the smallest normal number. Cephes' polynomial: within 2 units in the last place.
+INLINE Lanes exponential(Lanes x) {
+    const Lanes zero = {}, least = zero - 87.3f;
+    const Lanes bounded = x > least ? x : least;
+    const Lanes shifted = bounded * 1.44269504f + 12582912.0f;  // rounds to a whole number, kept in the low bits
+    const Lanes n = shifted - 12582912.0f;
+    const Lanes r = (bounded - n * 0.693359375f) + n * 2.12194440e-4f;
+    Lanes y = r * 1.9875691500e-4f + 1.3981999507e-3f;
+    y = y * r + 8.3334519073e-3f;
+    y = y * r + 4.1665795894e-2f;
+    y = y * r + 1.6666665459e-1f;
+    y = y * r + 5.0000001201e-1f;
+    y = y * r * r + r + 1.0f;
+    Mask exponent;
+    std::memcpy(&exponent, &shifted, sizeof exponent);
+    exponent = (exponent - 0x4b400000 + 127) << 23;
+    Lanes power;
+    std::memcpy(&power, &exponent, sizeof power);
+    return x > least ? y * power : zero;
+}
+
+INLINE float total(Lanes x) {
+    float sum = 0;
+    for (int64_t lane = 0; lane < LANES; ++lane) sum += x[lane];
+    return sum;
+}
+
+// What one head of one item needs, gathered once; widths padded to whole vectors with zeros.
+struct Head {
+    int64_t V, width, rows, wide;  // rows and wide: V and the head's width, padded
+    std::vector<float> query, key, value, key_T, value_T, output, query_gradient, key_gradient, value_gradient;
+    std::vector<float> weight, gradient, factor, offset;  // of a tile of OWN rows; offset of all positions
+
+    Head(int64_t V, int64_t width, bool backward) : V(V), width(width) {
+        rows = (V + OTHERS * LANES - 1) / (OTHERS * LANES) * OTHERS * LANES;
+        wide = (width + 2 * LANES - 1) / (2 * LANES) * 2 * LANES;
+        for (auto *array : {&query, &key, &value}) array->assign(rows * wide, 0.0f);
+        key_T.assign(width * rows, 0.0f);
+        for (auto *array : {&weight, &factor}) array->assign(OWN * rows, 0.0f);
+        offset.assign(rows, -std::numeric_limits<float>::infinity());
+        if (!backward) return;
+        value_T.assign(width * rows, 0.0f);
+        gradient.assign(OWN * rows, 0.0f);
+        for (auto *array : {&output, &query_gradient, &key_gradient, &value_gradient})
+            array->assign(rows * wide, 0.0f);
+    }
+};
+
+// tile[k][j] = scale sum_d x_kd y_dj + offset_j for OWN rows of x.
+INLINE void products(const float *x, const float *y_T, const float *offset, float scale, float *tile,
+                     const Head &head) {
+    for (int64_t j = 0; j < head.rows; j += OTHERS * LANES) {
+        Lanes sum[OWN][OTHERS] = {};
+        for (int64_t d = 0; d < head.width; ++d) {
+            const Loose *y = (const Loose *)(y_T + d * head.rows + j);
+            const Lanes y0 = y[0], y1 = y[1], y2 = y[2], y3 = y[3];
+#pragma GCC unroll 4
+            for (int64_t k = 0; k < OWN; ++k) {
+                const float factor = x[k * head.wide + d];
+                sum[k][0] += factor * y0;
+                sum[k][1] += factor * y1;
+                sum[k][2] += factor * y2;
+                sum[k][3] += factor * y3;
+            }
+        }
+        for (int64_t k = 0; k < OWN; ++k)
+            for (int64_t v = 0; v < OTHERS; ++v) {
+                Lanes y = sum[k][v] * scale;
+                if (offset) y += *(const Loose *)(offset + j + v * LANES);
+                *(Loose *)(tile + k * head.rows + j + v * LANES) = y;
+            }
+    }
+}
+
+// What dropout multiplies the weights of OWN rows from `row` on with.
+INLINE void draw(uint64_t seed, uint32_t threshold, float scale, int64_t row, Head &head) {
+    static_assert((OTHERS * LANES) % DRAWS == 0, "a row is whole draws");
+    for (int64_t k = 0; k < OWN; ++k)
+        for_kept(seed, threshold, scale, (row + k) * head.rows, (row + k + 1) * head.rows,
+                 [&](int64_t e, float factor) { head.factor[e - row * head.rows] = factor; });
+}
+
+// log_V: log of each row's sum of exponentials, for the backward pass.
+CLONED void attention_head(Head &head, float *output_VX, float *log_V, int64_t stride, float scale,
+                           uint64_t seed, uint32_t threshold, float kept, int64_t first_row) {
+    for (int64_t i = 0; i < head.V; i += OWN) {
+        float *weight = head.weight.data();
+        products(head.query.data() + i * head.wide, head.key_T.data(), head.offset.data(), scale, weight, head);
+        if (threshold) draw(seed, threshold, kept, first_row + i, head);
+        const int64_t own = i + OWN <= head.V ? OWN : head.V - i;
+        for (int64_t k = 0; k < own; ++k) {
+            Loose *row = (Loose *)(weight + k * head.rows);
+            const Loose *factor = (const Loose *)(head.factor.data() + k * head.rows);
+            Lanes top = row[0], sum = {};
+            for (int64_t v = 1; v < head.rows / LANES; ++v) top = row[v] > top ? Lanes(row[v]) : top;
+            float highest = top[0];
+            for (int64_t lane = 1; lane < LANES; ++lane) highest = top[lane] > highest ? top[lane] : highest;
+            for (int64_t v = 0; v < head.rows / LANES; ++v) {
+                const Lanes y = exponential(row[v] - highest);
+                sum += y;
+                row[v] = y;
+            }
+            const float all = total(sum);
+            log_V[i + k] = highest + std::log(all);
+            const float inverse = 1.0f / all;
+            for (int64_t v = 0; v < head.rows / LANES; ++v)
+                row[v] = threshold ? Lanes(row[v] * inverse * factor[v]) : Lanes(row[v] * inverse);
+        }
+        for (int64_t d = 0; d < head.wide; d += 2 * LANES) {
+            Lanes sum[OWN][2] = {};
+            for (int64_t j = 0; j < head.V; ++j) {
+                const Loose *value = (const Loose *)(head.value.data() + j * head.wide + d);
+                const Lanes v0 = value[0], v1 = value[1];
+#pragma GCC unroll 4
+                for (int64_t k = 0; k < OWN; ++k) {
+                    sum[k][0] += weight[k * head.rows + j] * v0;
+                    sum[k][1] += weight[k * head.rows + j] * v1;
+                }
+            }
+            const int64_t there = head.width - d < 2 * LANES ? head.width - d : 2 * LANES;
+            for (int64_t k = 0; k < own && there > 0; ++k)
+                std::memcpy(output_VX + (i + k) * stride + d, sum[k], sizeof(float) * there);
+        }
+    }
+}
+
+// With y the softmax weights, f dropout's factors, o the output and g = dL/do:
+// dL/dv_j = sum_i y_ij f_ij g_i, dL/ds_ij = y_ij (f_ij g_i . v_j - g_i . o_i), dL/dq and dL/dk from that.
+// `output` holds the outputs, and `query_gradient` the gradients of them, on entry.
+CLONED void attention_backward_head(Head &head, const float *log_V, float scale, uint64_t seed,
+                                    uint32_t threshold, float kept, int64_t first_row) {
+    for (int64_t i = 0; i < head.V; i += OWN) {
+        float *weight = head.weight.data(), *gradient = head.gradient.data();
+        float *query = head.query.data() + i * head.wide, *outer = head.query_gradient.data() + i * head.wide;
+        products(query, head.key_T.data(), head.offset.data(), scale, weight, head);
+        products(outer, head.value_T.data(), nullptr, 1.0f, gradient, head);
+        if (threshold) draw(seed, threshold, kept, first_row + i, head);
+        const int64_t own = i + OWN <= head.V ? OWN : head.V - i;
+        for (int64_t k = 0; k < OWN; ++k) {
+            Loose *y = (Loose *)(weight + k * head.rows), *ds = (Loose *)(gradient + k * head.rows);
+            const Loose *factor = (const Loose *)(head.factor.data() + k * head.rows);
+            if (k >= own) {
+                std::memset(y, 0, sizeof(float) * head.rows);
+                std::memset(ds, 0, sizeof(float) * head.rows);
+                continue;
+            }
+            Lanes along = {};
+            for (int64_t d = 0; d < head.wide; d += LANES)
+                along += *(const Loose *)(outer + k * head.wide + d) *
+                         *(const Loose *)(head.output.data() + (i + k) * head.wide + d);
+            const float product = total(along), log = log_V[i + k];
+            for (int64_t v = 0; v < head.rows / LANES; ++v) {
+                const Lanes p = exponential(y[v] - log);
+                const Lanes passed = threshold ? Lanes(ds[v] * factor[v]) : Lanes(ds[v]);
+                y[v] = threshold ? Lanes(p * factor[v]) : p;
+                ds[v] = p * (passed - product) * scale;
+            }
+        }
+        for (int64_t d = 0; d < head.wide; d += 2 * LANES) {
+            Lanes sum[OWN][2] = {}, q[OWN][2], g[OWN][2];
+            for (int64_t k = 0; k < OWN; ++k)
+                for (int64_t v = 0; v < 2; ++v) {
+                    q[k][v] = *(const Loose *)(query + k * head.wide + d + v * LANES);
+                    g[k][v] = *(const Loose *)(outer + k * head.wide + d + v * LANES);
+                }
+            for (int64_t j = 0; j < head.V; ++j) {
+                const Loose *key = (const Loose *)(head.key.data() + j * head.wide + d);
+                Loose *dk = (Loose *)(head.key_gradient.data() + j * head.wide + d);
+                Loose *dv = (Loose *)(head.value_gradient.data() + j * head.wide + d);
+                const Lanes k0 = key[0], k1 = key[1];
+                Lanes dk0 = dk[0], dk1 = dk[1], dv0 = dv[0], dv1 = dv[1];
+#pragma GCC unroll 4
+                for (int64_t k = 0; k < OWN; ++k) {
+                    const float y = weight[k * head.rows + j], ds = gradient[k * head.rows + j];
+                    dv0 += y * g[k][0];
+                    dv1 += y * g[k][1];
+                    dk0 += ds * q[k][0];
+                    dk1 += ds * q[k][1];
+                    sum[k][0] += ds * k0;
+                    sum[k][1] += ds * k1;
+                }
+                dk[0] = dk0;
+                dk[1] = dk1;
+                dv[0] = dv0;
+                dv[1] = dv1;
+            }
+            for (int64_t k = 0; k < own; ++k)  // this tile's gradients of outputs are not needed any more
+                for (int64_t v = 0; v < 2; ++v)
+                    *(Loose *)(outer + k * head.wide + d + v * LANES) = sum[k][v];
+        }
+    }
+}
+
+// Rows [V] of a head from an array whose rows are `stride` apart, and the other way.
+INLINE void gather(const float *from, int64_t stride, std::vector<float> &to, const Head &head) {
+    for (int64_t i = 0; i < head.V; ++i)
+        std::memcpy(to.data() + i * head.wide, from + i * stride, sizeof(float) * head.width);
+}
+
+INLINE void scatter(const std::vector<float> &from, float *to, int64_t stride, const Head &head) {
+    for (int64_t i = 0; i < head.V; ++i)
+        std::memcpy(to + i * stride, from.data() + i * head.wide, sizeof(float) * head.width);
+}
+
+INLINE void transpose(const std::vector<float> &from, std::vector<float> &to, const Head &head) {
+    for (int64_t i = 0; i < head.V; ++i)
+        for (int64_t d = 0; d < head.width; ++d) to[d * head.rows + i] = from[i * head.wide + d];
+}
+
+INLINE void gather_state(const float *state, const float *offset, int64_t model, Head &head) {
+    gather(state, 3 * model, head.query, head);
+    gather(state + model, 3 * model, head.key, head);
+    gather(state + 2 * model, 3 * model, head.value, head);
+    transpose(head.key, head.key_T, head);
+    std::memcpy(head.offset.data(), offset, sizeof(float) * head.V);
+}
+
 }  // namespace
 
 extern "C" {
@@ -499,6 +718,50 @@ void gate(const float *result, const float *gradient, float *y, float scale, int
     for (int64_t part = 0; part < parts; ++part) {
         const int64_t first = part * PART, last = first + PART < count ? first + PART : count;
         gate_part(result, gradient, y, scale, first, last);
+    }
+}
+
+// state: queries, keys and values [N, V, 3, H, width]; output [N, V, H, width]; log [N, H, V].
+void attention(const float *state, const float *offset_NV, float *output, float *log, float scale,
+               uint64_t seed, uint32_t threshold, float kept, int64_t N, int64_t V, int64_t H, int64_t width,
+               int32_t threads) {
+    const int64_t model = H * width;
+#pragma omp parallel num_threads(threads)
+    {
+        Head head(V, width, false);
+#pragma omp for schedule(static)
+        for (int64_t x = 0; x < N * H; ++x) {
+            const int64_t n = x / H, h = x % H;
+            gather_state(state + n * V * 3 * model + h * width, offset_NV + n * V, model, head);
+            attention_head(head, output + n * V * model + h * width, log + x * V, model, scale, seed, threshold,
+                           kept, x * V);
+        }
+    }
+}
+
+void attention_backward(const float *state, const float *offset_NV, const float *output, const float *log,
+                        const float *gradient, float *state_gradient, float scale, uint64_t seed,
+                        uint32_t threshold, float kept, int64_t N, int64_t V, int64_t H, int64_t width,
+                        int32_t threads) {
+    const int64_t model = H * width;
+#pragma omp parallel num_threads(threads)
+    {
+        Head head(V, width, true);
+#pragma omp for schedule(static)
+        for (int64_t x = 0; x < N * H; ++x) {
+            const int64_t n = x / H, h = x % H, at = n * V * model + h * width;
+            gather_state(state + n * V * 3 * model + h * width, offset_NV + n * V, model, head);
+            transpose(head.value, head.value_T, head);
+            gather(output + at, model, head.output, head);
+            gather(gradient + at, model, head.query_gradient, head);
+            for (auto *array : {&head.key_gradient, &head.value_gradient})
+                std::memset(array->data(), 0, sizeof(float) * array->size());
+            attention_backward_head(head, log + x * V, scale, seed, threshold, kept, x * V);
+            float *to = state_gradient + n * V * 3 * model + h * width;
+            scatter(head.query_gradient, to, 3 * model, head);
+            scatter(head.key_gradient, to + model, 3 * model, head);
+            scatter(head.value_gradient, to + 2 * model, 3 * model, head);
+        }
     }
 }
 

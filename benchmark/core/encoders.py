@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.core.layers import MASKED, Dropout, word_embedding
+from benchmark.core import kernels
+from benchmark.core.layers import MASKED, Dropout, linear, word_embedding
 from benchmark.core.types import CorpusShape
 
 
@@ -92,23 +93,28 @@ class RoiEncoderLayer(nn.Module):
 
     def forward(self, x_NVD: Tensor, mask_NV: Tensor) -> Tensor:
         x_NVD = self.dropout.add(x_NVD, self.attend(self.norms[0](x_NVD), mask_NV))
-        hidden = self.relu_dropout.relu(self.fc1(self.norms[1](x_NVD)))
-        return self.dropout.add(x_NVD, self.fc2(hidden))
+        hidden = self.relu_dropout.relu(linear(self.norms[1](x_NVD), self.fc1.weight, self.fc1.bias))
+        return self.dropout.add(x_NVD, linear(hidden, self.fc2.weight, self.fc2.bias))
 
     def attend(self, x_NVD: Tensor, mask_NV: Tensor) -> Tensor:
         """Scaled dot-product self-attention; heads are consecutive blocks of channels."""
         N, V, D = x_NVD.shape
         maps = self.query, self.key, self.value
         weight, bias = torch.cat([m.weight for m in maps]), torch.cat([m.bias for m in maps])
-        state = F.linear(x_NVD, weight, bias).view(N, V, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        state_NVX = linear(x_NVD, weight, bias)
         offset_NV = torch.zeros_like(mask_NV, dtype=x_NVD.dtype).masked_fill(~mask_NV, MASKED)
-        if torch.is_grad_enabled():
-            attended = self._attend_by_hand(state, offset_NV)
+        if kernels.usable(state_NVX, offset_NV):
+            rate = self.attention_dropout.rate if self.training else 0.0
+            attended_NVD = kernels.attention(state_NVX, offset_NV, self.heads, rate)
         else:
-            query, key, value = state.unbind()
-            attended = F.scaled_dot_product_attention(query, key, value, offset_NV[:, None, None, :])
-        result: Tensor = self.output(attended.transpose(1, 2).reshape(N, V, D))
-        return result
+            state = state_NVX.view(N, V, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+            if torch.is_grad_enabled():
+                attended = self._attend_by_hand(state, offset_NV)
+            else:
+                query, key, value = state.unbind()
+                attended = F.scaled_dot_product_attention(query, key, value, offset_NV[:, None, None, :])
+            attended_NVD = attended.transpose(1, 2).reshape(N, V, D)
+        return linear(attended_NVD, self.output.weight, self.output.bias)
 
     def _attend_by_hand(self, state: Tensor, offset_NV: Tensor) -> Tensor:
         """`[N, H, V, d]` from queries, keys and values `[3, N, H, V, d]`: with dropout on the weights, which
@@ -147,7 +153,7 @@ class RoiEncoder(nn.Module):
 
     def forward(self, roi_NVF: Tensor, mask_NV: Tensor) -> Tensor:
         """`[N, V, D]`."""
-        x_NVD = self.dropout(self.map(roi_NVF))
+        x_NVD = self.dropout(linear(roi_NVF, self.map.weight, self.map.bias))
         for layer in self.layers:
             x_NVD = layer(x_NVD, mask_NV)
         result: Tensor = self.norm(x_NVD) * mask_NV.unsqueeze(-1)

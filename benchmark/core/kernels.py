@@ -38,6 +38,14 @@ _SIGNATURES: dict[str, list[Any]] = {
     "dropout": [_POINTER] * 3 + [ctypes.c_uint64, ctypes.c_uint32, ctypes.c_float, _SIZE, _INT, _INT],
     "unit_vectors": [_POINTER] * 3 + [ctypes.c_float, _SIZE, _SIZE, _INT],
     "unit_vectors_backward": [_POINTER] * 4 + [ctypes.c_float, _SIZE, _SIZE, _INT],
+    "attention": [_POINTER] * 4
+    + [ctypes.c_float, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_float]
+    + [_SIZE] * 4
+    + [_INT],
+    "attention_backward": [_POINTER] * 6
+    + [ctypes.c_float, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_float]
+    + [_SIZE] * 4
+    + [_INT],
     "gate": [_POINTER] * 3 + [ctypes.c_float, _SIZE, _INT],
 }
 
@@ -214,15 +222,21 @@ def unit_vectors(x_XF: Tensor, least: float) -> Tensor:
     return result
 
 
+def _draw(rate: float) -> tuple[int, int, float]:
+    """A seed from torch's generator, the threshold below which 16 bits drop an element, what scales the others."""
+    if rate == 0:
+        return 0, 0, 1.0
+    seed = int(torch.empty((), dtype=torch.int64).random_(-(2**63), None).item()) % 2**64
+    return seed, round(rate * DROPOUT_STEPS), 1 / (1 - rate)
+
+
 class _Dropout(torch.autograd.Function):
     """x keep / (1 - rate), or base + that, with relu(x) for x if asked. What is kept is a function of a seed and
     the position, so that the backward pass draws it again instead of storing it."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, base: Tensor | None, rate: float, relu: bool) -> Tensor:
-        seed = int(torch.empty((), dtype=torch.int64).random_(-(2**63), None).item()) % 2**64
-        threshold = round(rate * DROPOUT_STEPS)
-        ctx.draw = seed, threshold, 1 / (1 - rate)
+        ctx.draw = _draw(rate)
         result = torch.empty_like(x, memory_format=torch.contiguous_format)
         _call("dropout", x, base, result, *ctx.draw, x.numel(), relu)
         if relu:
@@ -245,4 +259,34 @@ def dropout(x: Tensor, rate: float, *, base: Tensor | None = None, relu: bool = 
     """`base` + dropout(x), `relu` first if asked; the seed comes from torch's generator."""
     given = None if base is None else base.contiguous()
     result: Tensor = _Dropout.apply(x.contiguous(), given, rate, relu)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Attention(torch.autograd.Function):
+    """Head by head in the cache: logits and weights are computed again in the backward pass, never stored."""
+
+    @staticmethod
+    def forward(ctx: Any, state_NVX: Tensor, offset_NV: Tensor, heads: int, rate: float) -> Tensor:
+        N, V, X = state_NVX.shape
+        width = X // (3 * heads)
+        ctx.settings = width**-0.5, *_draw(rate), N, V, heads, width
+        attended_NVD, log_NHV = state_NVX.new_empty(N, V, X // 3), state_NVX.new_empty(N, heads, V)
+        _call("attention", state_NVX, offset_NV, attended_NVD, log_NHV, *ctx.settings)
+        ctx.save_for_backward(state_NVX, offset_NV, attended_NVD, log_NHV)
+        return attended_NVD
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient_NVD: Tensor) -> tuple[Tensor | None, ...]:
+        result_NVX = torch.empty_like(ctx.saved_tensors[0])
+        _call("attention_backward", *ctx.saved_tensors, gradient_NVD.contiguous(), result_NVX, *ctx.settings)
+        return result_NVX, None, None, None
+
+
+def attention(state_NVX: Tensor, offset_NV: Tensor, heads: int, rate: float) -> Tensor:
+    """Scaled dot-product self-attention, `[N, V, D]`, from queries, keys and values side by side, `[N, V, 3 D]`, heads
+    being consecutive blocks of channels; dropout at `rate` on the weights. `offset_NV` is added to the logits
+    of position V."""
+    arrays = state_NVX.contiguous(), offset_NV.contiguous()
+    result: Tensor = _Attention.apply(*arrays, heads, rate)  # type: ignore[no-untyped-call]
     return result

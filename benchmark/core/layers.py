@@ -24,6 +24,9 @@ MASKED = -1e23
 LEAST_LENGTH = 1e-12
 """Length that a vector is divided by at least."""
 
+LARGE_PRODUCT = 1 << 24
+"""Multiplications from which on `linear` is a convolution."""
+
 CHUNK_BYTES = 1 << 22
 """Size of the temporary of one step of a loop over rows: it should stay in the cache."""
 
@@ -119,6 +122,16 @@ def mlp(*widths: int, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
         layers += [activation()] if index else []
         layers.append(nn.Linear(inputs, outputs))
     return nn.Sequential(*layers)
+
+
+def linear(x_NTF: Tensor, weight_HF: Tensor, bias_H: Tensor | None = None) -> Tensor:
+    """x Wᵀ + b, `[N, T, H]`. Where it is large, a CPU computes it as a convolution of size one: the same products, in
+    a library that is a sixth to a third faster at them than the one behind `F.linear` (forward and
+    backward, AMD Zen 4)."""
+    if x_NTF.device.type != "cpu" or x_NTF.numel() * len(weight_HF) < LARGE_PRODUCT:
+        return F.linear(x_NTF, weight_HF, bias_H)
+    x_NF1T = x_NTF.transpose(1, 2).unsqueeze(2)
+    return F.conv2d(x_NF1T, weight_HF[:, :, None, None], bias_H).squeeze(2).transpose(1, 2)
 
 
 class ProductAwareAttention(nn.Module):
