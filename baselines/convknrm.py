@@ -12,18 +12,29 @@ The paper's final tanh, monotone in the score, is left out in both.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from baselines.common import FORMS, RELEASED_TEXT_PADDING, text_released_training
-from benchmark.core.layers import Dropout, check_choice, row_chunks, word_embedding
+from benchmark.core import kernels
+from benchmark.core.layers import (
+    Dropout,
+    check_choice,
+    conv_over_time,
+    row_chunks,
+    unit_vectors,
+    word_embedding,
+)
 from benchmark.core.model import Departure, RankingModel
 from benchmark.core.types import Batch, CorpusShape, Items, Padding
 
@@ -106,16 +117,16 @@ class ConvKNRM(RankingModel):
     @classmethod
     def config_from_reference(cls, config: Mapping[str, Any]) -> tuple[Config, CorpusShape]:
         """A reference kernel size k is an n-gram of k + 1 words."""
-        shape, text, kernels = config["shape"], config["prd_txt_encoder"], config["gausian_kernel"]
+        shape, text, pooling = config["shape"], config["prd_txt_encoder"], config["gausian_kernel"]
         return (
             Config(
                 form="released",
                 embedding=text["embedding"]["embed_dim"],
                 filters=text["encoder"]["hidden_dimension"],
                 ngrams=tuple(k + 1 for k in text["encoder"]["kernel_size"]),
-                kernels=kernels["kernel_num"],
-                sigma=kernels["sigma"],
-                exact_sigma=kernels["exact_sigma"],
+                kernels=pooling["kernel_num"],
+                sigma=pooling["sigma"],
+                exact_sigma=pooling["exact_sigma"],
                 embedding_dropout=text["embedding"]["dropout"],
             ),
             CorpusShape(shape["vocab_left"], shape["vocab_right"], 0, 1, 0),
@@ -155,13 +166,12 @@ class ConvKNRM(RankingModel):
 
     def _ngrams(self, items: Items, embedding: nn.Embedding) -> Tensor:
         """Normalised n-gram channels at every position, `[N, A, T, C]`; the end of a text sees zeros."""
-        word_NET = self.embedding_dropout(embedding(items.token_NT)).transpose(1, 2)
+        word_NTE = self.embedding_dropout(embedding(items.token_NT))
+        size = word_NTE.shape[1]
+        word_NTE = F.pad(word_NTE, (0, 0, 0, max(self.config.ngrams) - 1))
+        gram_NATC = torch.stack([conv_over_time(word_NTE, conv)[:, :size] for conv in self.convs], 1)  # type: ignore[arg-type]
         activation = torch.tanh if self.config.form == "released" else torch.relu
-        grams = [
-            activation(conv(F.pad(word_NET, (0, n - 1))))
-            for conv, n in zip(self.convs, self.config.ngrams, strict=True)
-        ]
-        return F.normalize(torch.stack(grams, 1).transpose(2, 3), dim=-1)
+        return unit_vectors(activation(gram_NATC))
 
     def _soft_counts(self, product_BALC: Tensor, review_BARC: Tensor, batch: Batch) -> Tensor:
         """K_k(M[i]) for all pairs of n-gram sizes, `[B, A, L, A, K]`."""
@@ -169,17 +179,70 @@ class ConvKNRM(RankingModel):
         R = review_BARC.shape[2]
         # all A * A cosine matrices are one product
         cosine_BXY = product_BALC.reshape(B, A * L, C) @ review_BARC.reshape(B, A * R, C).transpose(1, 2)
-        if self.config.form == "fair":
-            padding_BR = ~batch.reviews.token_mask_NT[batch.review_B]
-            cosine_BXY = cosine_BXY.masked_fill(padding_BR.repeat(1, A)[:, None], OUT_OF_REACH)
-        sum_BXAK = kernel_sums(cosine_BXY.view(B, A * L, A, R), self.kernel_centres())
-        return sum_BXAK.view(B, A, L, A, -1)
+        mask_BR = batch.reviews.token_mask_NT[batch.review_B] if self.config.form == "fair" else None
+        sum_BXK = kernel_sums(cosine_BXY.view(B, A * L * A, R), self.kernel_centres(), mask_BR)
+        return sum_BXK.view(B, A, L, A, -1)
 
 
-def kernel_sums(value_BXAR: Tensor, kernels: list[tuple[float, float]]) -> Tensor:
-    """Σ_r exp(-(M_r - μ_k)² / 2σ_k²) for each (μ, σ), `[B, X, A, K]`."""
-    result: Tensor = _KernelSums.apply(value_BXAR, kernels)  # type: ignore[no-untyped-call]
+Kernels = list[tuple[float, float]]
+
+
+def kernel_sums(value_BXR: Tensor, centres: Kernels, mask_BR: Tensor | None = None) -> Tensor:
+    """Σ_r exp(-(M_r - μ_k)² / 2σ_k²) over valid r for each (μ, σ), `[B, X, K]`."""
+    if kernels.usable(value_BXR):
+        mask = None if mask_BR is None else mask_BR.contiguous()
+        return _CompiledKernelSums.apply(value_BXR.contiguous(), mask, _bells(centres))  # type: ignore
+    if mask_BR is not None:
+        value_BXR = value_BXR.masked_fill(~mask_BR.unsqueeze(1), OUT_OF_REACH)
+    result: Tensor = _KernelSums.apply(value_BXR, centres)  # type: ignore[no-untyped-call]
     return result
+
+
+def _recurrences(centres: Kernels) -> Iterator[tuple[float, float]]:
+    """For each kernel (r, s): with r = 0 it is exp(-(M - μ)² / 2σ²) itself; else the one before times exp(r M), and s
+    times the true value's share: exp(-(M - μ)² / 2σ²) = s e_k, e_k = e_(k-1) exp(r M).
+
+    Kernels of one width, as wide as the range of cosines, differ by exp(M (μ' - μ) / σ²) and a number, so
+    that equally spaced ones cost one product each. For narrow ones that would lose all digits.
+    """
+    scale, previous = 1.0, 0.0
+    for (before, width_before), (centre, width) in itertools.pairwise([(0.0, math.nan), *centres]):
+        rate = (centre - before) * width**-2 if width == width_before and width >= WIDE else 0.0
+        if rate and math.isclose(rate, previous, rel_tol=1e-9):
+            rate = previous  # exactly, so that it is seen to be the same
+        previous = rate
+        scale = scale * math.exp((before**2 - centre**2) / (2 * width**2)) if rate else 1.0
+        yield rate, scale
+
+
+@functools.cache
+def _cached_bells(centres: tuple[tuple[float, float], ...]) -> kernels.Bells:
+    rate_K, scale_K = np.array(list(_recurrences(list(centres)))).T
+    centre_K, width_K = np.array(centres).T
+    log2_e = math.log2(math.e)
+    columns = centre_K, -0.5 * log2_e / width_K**2, rate_K * log2_e, scale_K, scale_K / width_K**2
+    return kernels.Bells(*(torch.tensor(column, dtype=torch.float32) for column in columns))
+
+
+def _bells(centres: Kernels) -> kernels.Bells:
+    return _cached_bells(tuple(centres))
+
+
+class _CompiledKernelSums(torch.autograd.Function):
+    """In one pass over the cosines, which alone are kept for the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, value_BXR: Tensor, mask_BR: Tensor | None, bells: kernels.Bells) -> Tensor:
+        ctx.save_for_backward(value_BXR)
+        ctx.mask_BR, ctx.bells = mask_BR, bells
+        return kernels.kernel_sums(value_BXR, mask_BR, bells, OUT_OF_REACH)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient_BXK: Tensor) -> tuple[Tensor, None, None]:
+        (value_BXR,) = ctx.saved_tensors
+        settings = ctx.mask_BR, ctx.bells, OUT_OF_REACH, gradient_BXK
+        return kernels.kernel_sums_backward(value_BXR, *settings), None, None
 
 
 class _KernelSums(torch.autograd.Function):
@@ -187,64 +250,62 @@ class _KernelSums(torch.autograd.Function):
     exponentials of each are made again in the backward pass, which costs less than to store them."""
 
     @staticmethod
-    def forward(ctx: Any, value_BXAR: Tensor, kernels: list[tuple[float, float]]) -> Tensor:
-        ctx.save_for_backward(value_BXAR)
-        ctx.kernels = kernels
-        sum_KBXA = value_BXAR.new_empty(len(kernels), *value_BXAR.shape[:3])
-        sum_KNA = sum_KBXA.flatten(1, 2)
-        for rows, value, bell, spare in _blocks(value_BXAR):
-            for k, scale in enumerate(_bells(value, kernels, bell, spare)):
-                torch.sum(bell, -1, out=sum_KNA[k, rows])
+    def forward(ctx: Any, value_BXR: Tensor, centres: Kernels) -> Tensor:
+        ctx.save_for_backward(value_BXR)
+        ctx.centres = centres
+        sum_KN = value_BXR.new_empty(len(centres), value_BXR.shape[:2].numel())
+        for rows, value, bell, spare in _blocks(value_BXR):
+            for k, scale in enumerate(_bells_in_turn(value, centres, bell, spare)):
+                torch.sum(bell, -1, out=sum_KN[k, rows])
                 if scale != 1:
-                    sum_KNA[k, rows] *= scale
-        return sum_KBXA.permute(1, 2, 3, 0)
+                    sum_KN[k, rows] *= scale
+        return sum_KN.T.reshape(*value_BXR.shape[:2], -1)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        """dM = Σ_k g_k exp(-(M - μ_k)² / 2σ_k²) (μ_k - M) / σ_k²: a sum with μ_k minus M times one without."""
-        (value_BXAR,) = ctx.saved_tensors
-        grad_NAK = grads[0].flatten(0, 1)
-        grad_BXAR = torch.zeros_like(value_BXAR)
-        grad_NAR = grad_BXAR.flatten(0, 1)
-        for rows, value, bell, spare in _blocks(value_BXAR):
-            result, times_value = grad_NAR[rows], torch.zeros_like(value)
-            for k, scale in enumerate(_bells(value, ctx.kernels, bell, spare)):
-                centre, width = ctx.kernels[k]
-                pull = grad_NAK[rows, :, k, None] * (scale * width**-2)
-                result.addcmul_(bell, pull, value=centre)
-                times_value.addcmul_(bell, pull)
+    @once_differentiable
+    def backward(ctx: Any, gradient_BXK: Tensor) -> tuple[Tensor, None]:
+        """dM = Σ_k g_k exp(-(M - μ_k)² / 2σ_k²) (μ_k - M) / σ_k². Of wide kernels, whose `spare` is taken, it is a
+        sum with μ_k minus M times one without; narrow ones, whose weight is large, need the difference."""
+        (value_BXR,) = ctx.saved_tensors
+        gradient_NK = gradient_BXK.flatten(0, 1)
+        result_BXR = torch.zeros_like(value_BXR)
+        result_NR = result_BXR.flatten(0, 1)
+        for rows, value, bell, spare in _blocks(value_BXR):
+            result, times_value = result_NR[rows], torch.zeros_like(value)
+            for k, scale in enumerate(_bells_in_turn(value, ctx.centres, bell, spare)):
+                centre, width = ctx.centres[k]
+                pull = gradient_NK[rows, k, None] * (scale * width**-2)
+                if width >= WIDE:
+                    result.addcmul_(bell, pull, value=centre)
+                    times_value.addcmul_(bell, pull)
+                else:
+                    result.addcmul_(torch.sub(value, centre, out=spare).mul_(bell), pull, value=-1)
             result.addcmul_(times_value, value, value=-1)
-        return grad_BXAR, None
+        return result_BXR, None
 
 
-def _blocks(value_BXAR: Tensor) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
-    """Blocks of rows of the flattened `[B * X, A, R]`, each with two buffers of its shape."""
-    value_NAR = value_BXAR.flatten(0, 1)
-    bell = spare = value_NAR[:0]
-    for rows in row_chunks(len(value_NAR), value_NAR[0].numel() * value_NAR.element_size()):
-        value = value_NAR[rows]
+def _blocks(value_BXR: Tensor) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+    """Blocks of rows of the flattened `[B * X, R]`, each with two buffers of its shape."""
+    value_NR = value_BXR.flatten(0, 1)
+    bell = spare = value_NR[:0]
+    for rows in row_chunks(len(value_NR), value_NR.shape[1] * value_NR.element_size()):
+        value = value_NR[rows]
         if len(bell) != len(value):
             bell, spare = torch.empty_like(value), torch.empty_like(value)
         yield rows, value, bell, spare
 
 
-def _bells(value: Tensor, kernels: list[tuple[float, float]], bell: Tensor, spare: Tensor) -> Iterator[float]:
-    """For each kernel, puts e into `bell` and yields s, with s e = exp(-(M - μ)² / 2σ²).
-
-    Kernels of one width, as wide as the range of cosines, differ by exp(M (μ' - μ) / σ²) and a number, so
-    that equally spaced ones cost one product each. For narrow ones that would lose all digits.
-    """
-    step, scale = math.nan, 1.0
-    for (before, width_before), (centre, width) in itertools.pairwise([(0.0, math.nan), *kernels]):
-        if width == width_before and width >= WIDE:
-            if not math.isclose(centre - before, step, rel_tol=1e-9):
-                step = centre - before
-                torch.mul(value, step * math.log2(math.e) * width**-2, out=spare).exp2_()
+def _bells_in_turn(value: Tensor, centres: Kernels, bell: Tensor, spare: Tensor) -> Iterator[float]:
+    """For each kernel, puts e into `bell` and yields s, with s e = exp(-(M - μ)² / 2σ²)."""
+    previous = 0.0
+    for (centre, width), (rate, scale) in zip(centres, _recurrences(centres), strict=True):
+        if rate:
+            if rate != previous:
+                torch.mul(value, rate * math.log2(math.e), out=spare).clamp_(max=126).exp2_()
             bell.mul_(spare)
-            scale *= math.exp((before**2 - centre**2) / (2 * width**2))
         else:
-            step, scale = math.nan, 1.0
             _bell(value, centre, width, bell)
+        previous = rate
         yield scale
 
 

@@ -240,7 +240,7 @@ def other_side_masked(self, x, mask, weight, mask_queries, original=sancl.SelfAt
 
 
 def kernels(change, original=convknrm.kernel_sums):
-    return lambda value, centres: original(value, [change(mu, sigma) for mu, sigma in centres])
+    return lambda value, centres, *mask: original(value, [change(mu, sigma) for mu, sigma in centres], *mask)
 
 
 def simple(original, change):
@@ -283,7 +283,7 @@ MUTATIONS = {
     "exact kernel not at 1": Mutation(
         "convknrm", convknrm, "kernel_sums", kernels(lambda mu, sigma: (mu if mu < 1 else 1.125, sigma))
     ),
-    "cosines not normalised": Mutation("convknrm", convknrm.F, "normalize", lambda x, dim=-1: x),
+    "cosines not normalised": Mutation("convknrm", convknrm, "unit_vectors", lambda x: x),
     "gate left out": Mutation("egcnn", torch, "sigmoid", torch.ones_like),
     "ReLU after the convolution": Mutation(
         "egcnn",

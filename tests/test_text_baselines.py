@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from baselines import bimpm, convknrm, egcnn
@@ -240,12 +242,51 @@ def same_with_gradients(ours, plain, inputs):
     ids=["mixed", "wide"],
 )
 def test_kernel_sums(blocks, kernels):
-    value = torch.rand(3, 4, 2, 5, dtype=torch.float64) * 2 - 1
+    value = torch.rand(3, 8, 5, dtype=torch.float64) * 2 - 1
+    same_with_gradients(
+        lambda x: convknrm.kernel_sums(x, kernels), lambda x: plain_kernel_sums(x, kernels), [value]
+    )
 
-    def plain(x):
-        return torch.stack([torch.exp(-((x - mu) ** 2) / (2 * s**2)).sum(-1) for mu, s in kernels], -1)
 
-    same_with_gradients(lambda x: convknrm.kernel_sums(x, kernels), plain, [value])
+def plain_kernel_sums(value, kernels, mask_BR=None):
+    bells = torch.stack([torch.exp(-((value - mu) ** 2) / (2 * s**2)) for mu, s in kernels], -1)
+    if mask_BR is not None:
+        bells = bells * mask_BR[:, None, :, None]
+    return bells.sum(2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 150), st.integers(2, 21), st.booleans(), st.integers(0, 999))
+def test_kernel_sums_in_float32(rows, columns, count, wide, seed):
+    """Compiled where there is a compiler: row lengths on both sides of whole vectors, with padding; kernels of the
+    paper's widths and of the released one. (At the exact kernel's width, 0.001, a value's rounding decides, so
+    that it is compared on values that float32 holds exactly.)"""
+    random = np.random.default_rng(seed)
+    steps = count - 1
+    sigma, exact = (1.0, 1.0) if wide else (0.1, 1e-3)
+    kernels = [*(((1 + 2 * i) / steps - 1, sigma) for i in range(steps)), (1.0, exact)]
+    value = torch.from_numpy(random.integers(-1024, 1025, (2, rows, columns)) / 1024)
+    mask = torch.from_numpy(random.random((2, columns)) < 0.7)
+    for given_mask in (None, mask):
+        expected_at, ours_at = value.clone().requires_grad_(), value.float().requires_grad_()
+        expected = plain_kernel_sums(expected_at, kernels, given_mask)
+        ours = convknrm.kernel_sums(ours_at, kernels, given_mask)
+        torch.testing.assert_close(ours.double(), expected, rtol=1e-4, atol=1e-5)
+        weight = torch.linspace(-1, 1, ours.numel()).view_as(ours)
+        (wanted,) = torch.autograd.grad((expected * weight.double()).sum(), expected_at)
+        (gradient,) = torch.autograd.grad((ours * weight).sum(), ours_at)
+        torch.testing.assert_close(gradient.double(), wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_wide_kernels_with_padding(blocks):
+    """The recurrence over kernels must not turn a masked value into a number that is none."""
+    kernels = [((1 + 2 * i) / 7 - 1, 1.0) for i in range(7)]
+    value, mask = torch.rand(2, 3, 6, dtype=torch.float64), torch.arange(6) < torch.tensor([[2], [6]])
+    same_with_gradients(
+        lambda x: convknrm.kernel_sums(x, kernels, mask),
+        lambda x: plain_kernel_sums(x, kernels, mask),
+        [value],
+    )
 
 
 def test_elementwise_maximum(blocks):

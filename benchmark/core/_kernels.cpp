@@ -592,6 +592,102 @@ INLINE void gather_state(const float *state, const float *offset, int64_t model,
     std::memcpy(head.offset.data(), offset, sizeof(float) * head.V);
 }
 
+// -------------------------------------------------------------------------------- Conv-KNRM's kernel pooling
+
+// 2^x; 0 below the smallest normal number.
+INLINE Lanes power_of_two(Lanes x) {
+    const Lanes zero = {}, least = zero - 126.0f, most = zero + 126.0f;
+    Lanes bounded = x > least ? x : least;
+    bounded = bounded < most ? bounded : most;
+    const Lanes shifted = bounded + 12582912.0f;  // rounds to a whole number, kept in the low bits
+    const Lanes r = (bounded - (shifted - 12582912.0f)) * 0.693147181f;
+    Lanes y = r * 1.9875691500e-4f + 1.3981999507e-3f;  // e^r, as in `exponential`
+    y = y * r + 8.3334519073e-3f;
+    y = y * r + 4.1665795894e-2f;
+    y = y * r + 1.6666665459e-1f;
+    y = y * r + 5.0000001201e-1f;
+    y = y * r * r + r + 1.0f;
+    Mask exponent;
+    std::memcpy(&exponent, &shifted, sizeof exponent);
+    exponent = (exponent - 0x4b400000 + 127) << 23;
+    Lanes power;
+    std::memcpy(&power, &exponent, sizeof power);
+    return x > least ? y * power : zero;
+}
+
+// Bell k at value m is scale_k times what this makes of bell k - 1: itself times 2^(m ratio_k) where ratio_k is
+// not 0, else anew 2^(sharpness_k (m - centre_k)^2).
+struct Bells {
+    const float *centre, *sharpness, *ratio;
+    int64_t K;
+};
+
+constexpr int64_t VALUES = 4;  // vectors of values that are taken through all kernels together
+
+INLINE void next_bell(const Bells &bells, int64_t k, const Lanes *m, Lanes *bell, Lanes *factor) {
+    if (bells.ratio[k] != 0.0f) {
+        if (bells.ratio[k] != bells.ratio[k - 1])
+            for (int64_t v = 0; v < VALUES; ++v) factor[v] = power_of_two(m[v] * bells.ratio[k]);
+        for (int64_t v = 0; v < VALUES; ++v) bell[v] *= factor[v];
+        return;
+    }
+    for (int64_t v = 0; v < VALUES; ++v) {
+        const Lanes away = m[v] - bells.centre[k];
+        bell[v] = power_of_two(away * away * bells.sharpness[k]);
+    }
+}
+
+// Vectors of a row from `start` on, out of reach behind its end.
+INLINE void load(const float *row, const float *reach, int64_t start, int64_t R, float away, Lanes *m) {
+    float values[VALUES * LANES];
+    const float *from = row + start;
+    if (start + VALUES * LANES > R) {
+        for (int64_t r = 0; r < VALUES * LANES; ++r) values[r] = start + r < R ? row[start + r] : away;
+        from = values;
+    }
+    for (int64_t v = 0; v < VALUES; ++v)
+        m[v] = *(const Loose *)(from + v * LANES) + *(const Loose *)(reach + start + v * LANES);
+}
+
+// sum_k of `count` rows of R values; reach: 0, or what takes a value out of every kernel's reach.
+CLONED void kernel_sums_rows(const float *value, const float *reach, const Bells &bells, const float *scale,
+                             float *sum, float *space, int64_t count, int64_t R, float away) {
+    Lanes *total_K = (Lanes *)space;
+    for (int64_t row = 0; row < count; ++row) {
+        for (int64_t k = 0; k < bells.K; ++k) total_K[k] = Lanes{};
+        for (int64_t start = 0; start < R; start += VALUES * LANES) {
+            Lanes m[VALUES], bell[VALUES] = {}, factor[VALUES] = {};
+            load(value + row * R, reach, start, R, away, m);
+            for (int64_t k = 0; k < bells.K; ++k) {
+                next_bell(bells, k, m, bell, factor);
+                total_K[k] += (bell[0] + bell[1]) + (bell[2] + bell[3]);
+            }
+        }
+        for (int64_t k = 0; k < bells.K; ++k) sum[row * bells.K + k] = total(total_K[k]) * scale[k];
+    }
+}
+
+// dM = sum_k g_k bell_k (centre_k - M) / width_k^2; pull_k is scale_k / width_k^2.
+CLONED void kernel_sums_backward_rows(const float *value, const float *reach, const Bells &bells,
+                                      const float *pull, const float *gradient, float *result, float *space,
+                                      int64_t count, int64_t R, float away) {
+    float *weight_K = space;
+    for (int64_t row = 0; row < count; ++row) {
+        for (int64_t k = 0; k < bells.K; ++k) weight_K[k] = gradient[row * bells.K + k] * pull[k];
+        for (int64_t start = 0; start < R; start += VALUES * LANES) {
+            Lanes m[VALUES], bell[VALUES] = {}, factor[VALUES] = {}, slope[VALUES] = {};
+            load(value + row * R, reach, start, R, away, m);
+            for (int64_t k = 0; k < bells.K; ++k) {
+                next_bell(bells, k, m, bell, factor);
+                // the difference first: a narrow kernel's weight is large, and would magnify what sums lose
+                for (int64_t v = 0; v < VALUES; ++v) slope[v] += bell[v] * weight_K[k] * (bells.centre[k] - m[v]);
+            }
+            const int64_t there = R - start < VALUES * LANES ? R - start : VALUES * LANES;
+            std::memcpy(result + row * R + start, slope, sizeof(float) * there);
+        }
+    }
+}
+
 }  // namespace
 
 extern "C" {
@@ -761,6 +857,40 @@ void attention_backward(const float *state, const float *offset_NV, const float 
             scatter(head.query_gradient, to, 3 * model, head);
             scatter(head.key_gradient, to + model, 3 * model, head);
             scatter(head.value_gradient, to + 2 * model, 3 * model, head);
+        }
+    }
+}
+
+// value [B, X, R] where X is product positions x n-gram sizes; mask [B, R] may be null; sum [B, X, K].
+void kernel_sums(const float *value, const uint8_t *mask_BR, const float *centre, const float *sharpness,
+                 const float *ratio, const float *scale, float *sum, float away, int64_t B, int64_t X, int64_t R,
+                 int64_t K, int32_t threads) {
+    const Bells bells = {centre, sharpness, ratio, K};
+#pragma omp parallel num_threads(threads)
+    {
+        std::vector<float> reach(R + VALUES * LANES, 0.0f), space(LANES * (K + 1));
+        float *aligned = (float *)(((uintptr_t)space.data() + 63) / 64 * 64);
+#pragma omp for schedule(static)
+        for (int64_t b = 0; b < B; ++b) {
+            for (int64_t r = 0; r < R; ++r) reach[r] = !mask_BR || mask_BR[b * R + r] ? 0.0f : away;
+            kernel_sums_rows(value + b * X * R, reach.data(), bells, scale, sum + b * X * K, aligned, X, R, away);
+        }
+    }
+}
+
+void kernel_sums_backward(const float *value, const uint8_t *mask_BR, const float *centre,
+                          const float *sharpness, const float *ratio, const float *pull, const float *gradient,
+                          float *result, float away, int64_t B, int64_t X, int64_t R, int64_t K,
+                          int32_t threads) {
+    const Bells bells = {centre, sharpness, ratio, K};
+#pragma omp parallel num_threads(threads)
+    {
+        std::vector<float> reach(R + VALUES * LANES, 0.0f), space(K);
+#pragma omp for schedule(static)
+        for (int64_t b = 0; b < B; ++b) {
+            for (int64_t r = 0; r < R; ++r) reach[r] = !mask_BR || mask_BR[b * R + r] ? 0.0f : away;
+            kernel_sums_backward_rows(value + b * X * R, reach.data(), bells, pull, gradient + b * X * K,
+                                      result + b * X * R, space.data(), X, R, away);
         }
     }
 }

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.core import kernels
-from benchmark.core.layers import MASKED, Dropout, linear, word_embedding
+from benchmark.core.layers import MASKED, Dropout, conv_over_time, linear, word_embedding
 from benchmark.core.types import CorpusShape
 
 
@@ -42,13 +42,6 @@ class TextConvEncoder(nn.Module):
         word_NTE = self.dropout(self.embedding(token_NT))
         gram_NKTH = torch.stack([conv_over_time(word_NTE, conv) for conv in self.convs], 1)  # type: ignore[arg-type]
         return masked_relu(gram_NKTH, mask_NT[:, None, :, None])
-
-
-def conv_over_time(x_NTE: Tensor, conv: nn.Conv1d) -> Tensor:
-    """`[N, T, H]`, written as a convolution of two axes, for which no axis need be moved in memory."""
-    x_NE1T = x_NTE.transpose(1, 2).unsqueeze(2)
-    y_NH1T = F.conv2d(x_NE1T, conv.weight.unsqueeze(2), conv.bias, padding=(0, int(conv.padding[0])))
-    return y_NH1T.squeeze(2).transpose(1, 2)
 
 
 class _MaskedRelu(torch.autograd.Function):

@@ -16,6 +16,7 @@ import ctypes
 import functools
 import importlib.util
 import os
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -38,6 +39,8 @@ _SIGNATURES: dict[str, list[Any]] = {
     "dropout": [_POINTER] * 3 + [ctypes.c_uint64, ctypes.c_uint32, ctypes.c_float, _SIZE, _INT, _INT],
     "unit_vectors": [_POINTER] * 3 + [ctypes.c_float, _SIZE, _SIZE, _INT],
     "unit_vectors_backward": [_POINTER] * 4 + [ctypes.c_float, _SIZE, _SIZE, _INT],
+    "kernel_sums": [_POINTER] * 7 + [ctypes.c_float] + [_SIZE] * 4 + [_INT],
+    "kernel_sums_backward": [_POINTER] * 8 + [ctypes.c_float] + [_SIZE] * 4 + [_INT],
     "attention": [_POINTER] * 4
     + [ctypes.c_float, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_float]
     + [_SIZE] * 4
@@ -290,3 +293,36 @@ def attention(state_NVX: Tensor, offset_NV: Tensor, heads: int, rate: float) -> 
     arrays = state_NVX.contiguous(), offset_NV.contiguous()
     result: Tensor = _Attention.apply(*arrays, heads, rate)  # type: ignore[no-untyped-call]
     return result
+
+
+@dataclass(frozen=True)
+class Bells:
+    """How to make the bells exp(-(m - μ_k)² / 2σ_k²), `[K]` each: bell k is `scale` times s_k, where s_k is
+    2^(sharpness (m - centre)²), or s_(k-1) 2^(m ratio) where `ratio` is not 0."""
+
+    centre: Tensor
+    sharpness: Tensor
+    ratio: Tensor
+    scale: Tensor
+    pull: Tensor
+    """scale / σ²."""
+
+
+def kernel_sums(value_BXR: Tensor, mask_BR: Tensor | None, bells: Bells, away: float) -> Tensor:
+    """Σ_r bell_k(value_r) over valid r, `[B, X, K]`. `away` takes a value out of every bell's reach."""
+    K = len(bells.centre)
+    sum_BXK = value_BXR.new_empty(*value_BXR.shape[:2], K)
+    arrays = value_BXR, mask_BR, bells.centre, bells.sharpness, bells.ratio, bells.scale
+    _call("kernel_sums", *arrays, sum_BXK, away, *value_BXR.shape, K)
+    return sum_BXK
+
+
+def kernel_sums_backward(
+    value_BXR: Tensor, mask_BR: Tensor | None, bells: Bells, away: float, gradient_BXK: Tensor
+) -> Tensor:
+    """∂L/∂value, `[B, X, R]`."""
+    result_BXR = torch.empty_like(value_BXR)
+    arrays = value_BXR, mask_BR, bells.centre, bells.sharpness, bells.ratio, bells.pull
+    gradients = gradient_BXK.contiguous(), result_BXR
+    _call("kernel_sums_backward", *arrays, *gradients, away, *value_BXR.shape, len(bells.centre))
+    return result_BXR

@@ -134,6 +134,13 @@ def linear(x_NTF: Tensor, weight_HF: Tensor, bias_H: Tensor | None = None) -> Te
     return F.conv2d(x_NF1T, weight_HF[:, :, None, None], bias_H).squeeze(2).transpose(1, 2)
 
 
+def conv_over_time(x_NTE: Tensor, conv: nn.Conv1d) -> Tensor:
+    """`[N, T, H]`, written as a convolution of two axes, for which no axis need be moved in memory."""
+    x_NE1T = x_NTE.transpose(1, 2).unsqueeze(2)
+    y_NH1T = F.conv2d(x_NE1T, conv.weight.unsqueeze(2), conv.bias, padding=(0, int(conv.padding[0])))
+    return y_NH1T.squeeze(2).transpose(1, 2)
+
+
 class ProductAwareAttention(nn.Module):
     """A review's positions, each with the product positions that it attends to added (PRH-Net, Fan et al.,
     WWW 2019; used by MCR, MCL and SANCL).
