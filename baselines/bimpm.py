@@ -20,8 +20,10 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from baselines.common import FORMS, RELEASED_TEXT_PADDING, text_released_training
+from benchmark.core import kernels
 from benchmark.core.layers import Dropout, check_choice, row_chunks, word_embedding
 from benchmark.core.model import Departure, RankingModel
 from benchmark.core.recurrent import BiLSTM, States, reference_lstm_names
@@ -385,46 +387,22 @@ class _MaxCosine(torch.autograd.Function):
         p_mask: Tensor | None,
         h_mask: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        p_scale_BPL, h_scale_BPR = _inverse_norm(p_BLH, square_PH), _inverse_norm(h_BRH, square_PH)
-        p_best, h_best = torch.empty_like(p_scale_BPL), torch.empty_like(h_scale_BPR)
-        p_winner = torch.empty_like(p_scale_BPL, dtype=torch.int64)
-        h_winner = torch.empty_like(h_scale_BPR, dtype=torch.int64)
-        for rows in _rows(p_BLH, h_BRH, square_PH):
-            dot_BPLR = _weighted_dots(p_BLH[rows], h_BRH[rows], square_PH)
-            # a step's own norm does not change which partner is best, so it is divided out afterwards
-            by_h = dot_BPLR * h_scale_BPR[rows].unsqueeze(2)
-            if h_mask is not None:
-                by_h.masked_fill_(~h_mask[rows, None, None], -torch.inf)
-            torch.max(by_h, 3, out=(p_best[rows], p_winner[rows]))
-            by_p = dot_BPLR.mul_(p_scale_BPL[rows].unsqueeze(3))
-            if p_mask is not None:
-                by_p.masked_fill_(~p_mask[rows, None, :, None], -torch.inf)
-            torch.max(by_p, 2, out=(h_best[rows], h_winner[rows]))
-        p_best *= p_scale_BPL
-        h_best *= h_scale_BPR
-        ctx.save_for_backward(
-            p_BLH, h_BRH, square_PH, p_scale_BPL, h_scale_BPR, p_best, h_best, p_winner, h_winner
-        )
+        p_BLH, h_BRH, square_PH = p_BLH.contiguous(), h_BRH.contiguous(), square_PH.contiguous()
+        scales = _inverse_norm(p_BLH, square_PH), _inverse_norm(h_BRH, square_PH)
+        p, h = _best_partners(p_BLH, h_BRH, square_PH, scales, (p_mask, h_mask))
+        # a step's own norm does not change which partner is best, so it is divided out afterwards
+        p_best, h_best = p.best * scales[0], h.best * scales[1]
+        ctx.save_for_backward(p_BLH, h_BRH, square_PH, *scales, p_best, h_best, p.winner, h.winner)
         return p_best.transpose(1, 2), h_best.transpose(1, 2)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         p_BLH, h_BRH, square_PH, p_scale, h_scale, p_best, h_best, p_winner, h_winner = ctx.saved_tensors
         p_grad_BPL, h_grad_BPR = (grad.transpose(1, 2) for grad in grads)
-        grad_p, grad_h, grad_square = (torch.zeros_like(x) for x in (p_BLH, h_BRH, square_PH))
-        for rows in _rows(p_BLH, h_BRH, square_PH):
-            p, h = p_BLH[rows], h_BRH[rows]
-            dn_BPLR = p.new_zeros(*p_scale[rows].shape, h.shape[1])
-            dn_BPLR.scatter_(3, p_winner[rows].unsqueeze(3), p_grad_BPL[rows].unsqueeze(3))
-            dn_BPLR.scatter_add_(2, h_winner[rows].unsqueeze(2), h_grad_BPR[rows].unsqueeze(2))
-            dn_BPLR *= p_scale[rows].unsqueeze(3)
-            dn_BPLR *= h_scale[rows].unsqueeze(2)
-            dn_BXR = dn_BPLR.flatten(1, 2)
-            toward_BPLH = (dn_BXR @ h).view(*p_scale[rows].shape, -1)
-            grad_p[rows] = (toward_BPLH * square_PH.unsqueeze(1)).sum(1)
-            grad_square += toward_BPLH.mul_(p.unsqueeze(1)).sum((0, 2))
-            weighted_BXH = (p.unsqueeze(1) * square_PH.unsqueeze(1)).flatten(1, 2)
-            grad_h[rows] = dn_BXR.transpose(1, 2) @ weighted_BXH
+        grad_p, grad_h, grad_square = _through_winners(
+            (p_BLH, h_BRH), square_PH, (p_scale, h_scale), (p_winner, h_winner), (p_grad_BPL, h_grad_BPR)
+        )
         p_share, h_share = p_grad_BPL * p_best, h_grad_BPR * h_best
         c_BPL = p_share.scatter_add(2, h_winner, h_share)
         c_BPR = h_share.scatter_add(2, p_winner, p_share)
@@ -434,6 +412,57 @@ class _MaxCosine(torch.autograd.Function):
             grad_x -= x * (ratio_BTP @ square_PH)
             grad_square -= 0.5 * ratio_BTP.flatten(0, 1).T @ x.square().flatten(0, 1)
         return grad_p, grad_h, grad_square, None, None
+
+
+Pair = tuple[Tensor, Tensor]
+
+
+def _best_partners(
+    p_BLH: Tensor, h_BRH: Tensor, square_PH: Tensor, scales: Pair, masks: tuple[Tensor | None, Tensor | None]
+) -> tuple[kernels.Partners, kernels.Partners]:
+    """See `kernels.best_partners`."""
+    found = []
+    for rows in _rows(p_BLH, h_BRH, square_PH):
+        dot_BPLR = _weighted_dots(p_BLH[rows], h_BRH[rows], square_PH)
+        p_scale_BPL, h_scale_BPR = scales[0][rows], scales[1][rows]
+        p_mask_BL, h_mask_BR = (None if mask is None else mask[rows] for mask in masks)
+        if kernels.usable(dot_BPLR):
+            p, h = kernels.best_partners(dot_BPLR, (p_scale_BPL, h_scale_BPR), (p_mask_BL, h_mask_BR))
+        else:
+            by_h = dot_BPLR * h_scale_BPR.unsqueeze(2)
+            if h_mask_BR is not None:
+                by_h.masked_fill_(~h_mask_BR[:, None, None], -torch.inf)
+            by_p = dot_BPLR.mul_(p_scale_BPL.unsqueeze(3))
+            if p_mask_BL is not None:
+                by_p.masked_fill_(~p_mask_BL[:, None, :, None], -torch.inf)
+            p, h = kernels.Partners(*by_h.max(3)), kernels.Partners(*by_p.max(2))
+        found.append((p.best, p.winner, h.best, h.winner))
+    p_best, p_winner, h_best, h_winner = (torch.cat(part) for part in zip(*found, strict=True))
+    return kernels.Partners(p_best, p_winner), kernels.Partners(h_best, h_winner)
+
+
+def _through_winners(
+    texts: Pair, square_PH: Tensor, scales: Pair, winners: Pair, gradients: Pair
+) -> tuple[Tensor, Tensor, Tensor]:
+    """See `kernels.best_partners_backward`."""
+    if kernels.usable(*texts, square_PH):
+        return kernels.best_partners_backward(texts, square_PH, scales, winners, gradients)
+    (p_BLH, h_BRH), (p_scale, h_scale), (p_winner, h_winner) = texts, scales, winners
+    grad_p, grad_h, grad_square = (torch.zeros_like(x) for x in (p_BLH, h_BRH, square_PH))
+    for rows in _rows(p_BLH, h_BRH, square_PH):
+        p, h = p_BLH[rows], h_BRH[rows]
+        dn_BPLR = p.new_zeros(*p_scale[rows].shape, h.shape[1])
+        dn_BPLR.scatter_(3, p_winner[rows].unsqueeze(3), gradients[0][rows].unsqueeze(3))
+        dn_BPLR.scatter_add_(2, h_winner[rows].unsqueeze(2), gradients[1][rows].unsqueeze(2))
+        dn_BPLR *= p_scale[rows].unsqueeze(3)
+        dn_BPLR *= h_scale[rows].unsqueeze(2)
+        dn_BXR = dn_BPLR.flatten(1, 2)
+        toward_BPLH = (dn_BXR @ h).view(*p_scale[rows].shape, -1)
+        grad_p[rows] = (toward_BPLH * square_PH.unsqueeze(1)).sum(1)
+        grad_square += toward_BPLH.mul_(p.unsqueeze(1)).sum((0, 2))
+        weighted_BXH = (p.unsqueeze(1) * square_PH.unsqueeze(1)).flatten(1, 2)
+        grad_h[rows] = dn_BXR.transpose(1, 2) @ weighted_BXH
+    return grad_p, grad_h, grad_square
 
 
 def _rows(p_BLH: Tensor, h_BRH: Tensor, square_PH: Tensor) -> Iterator[slice]:

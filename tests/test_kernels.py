@@ -18,6 +18,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from baselines.bimpm import max_cosine
 from benchmark.core import kernels, layers
 from benchmark.core.graph import pair_attention
 from benchmark.core.layers import MASKED, Dropout, KernelMaxPooling, unit_vectors
@@ -168,6 +169,25 @@ def test_attention_with_dropout():
         assert abs(float(slope - gradient.flatten()[i])) < 2e-3
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 4), st.integers(4, 30), st.booleans(), SEEDS)
+def test_max_cosine(n_left, n_right, perspectives, hidden, masked, seed):
+    """BiMPM's max-pooling matching, each text with at least one valid step."""
+    random = torch.Generator().manual_seed(seed)
+    shapes = (2, n_left, hidden), (2, n_right, hidden), (perspectives, hidden)
+    p, h, w = (torch.randn(*shape, generator=random) for shape in shapes)
+    masks = [
+        length_mask(torch.randint(1, n + 1, (2,), generator=random), n) if masked else None
+        for n in (n_left, n_right)
+    ]
+
+    def joined(*arguments):
+        return torch.cat(max_cosine(*arguments, *masks), 1)
+
+    for ours, exact in in_both_precisions(joined, p, h, w):
+        torch.testing.assert_close(ours.double(), exact, rtol=1e-3, atol=1e-3)
+
+
 def test_results_do_not_depend_on_the_number_of_threads(threads):
     """Bit for bit: forward, backward and what dropout draws."""
     torch.manual_seed(0)
@@ -248,6 +268,7 @@ def test_what_cannot_be_taken_goes_another_way():
 SCORES = """
 import json, torch
 from benchmark import models
+from baselines.bimpm import max_cosine
 from benchmark.core import kernels, layers
 from tests import toy
 model_class = models.load("mcr")

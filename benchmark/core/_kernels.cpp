@@ -688,6 +688,79 @@ CLONED void kernel_sums_backward_rows(const float *value, const float *reach, co
     }
 }
 
+// --------------------------------------------------------------------------- BiMPM's max-pooling matching
+
+// Of one row and perspective: dot_LR, and for each step of a text the best partner among the valid steps of
+// the other, by dot times the partner's scale. best is -inf and winner 0 where there is none.
+CLONED void best_partners_map(const float *dot_LR, const float *p_scale_L, const float *h_scale_R,
+                              const uint8_t *p_mask_L, const float *h_offset_R, float *p_best_L,
+                              int64_t *p_winner_L, float *h_best_R, int32_t *h_found_R, int64_t *h_winner_R,
+                              int64_t L, int64_t R) {
+    const float lowest = -std::numeric_limits<float>::infinity();
+    for (int64_t r = 0; r < R; ++r) {
+        h_best_R[r] = lowest;
+        h_found_R[r] = 0;
+    }
+    for (int64_t l = 0; l < L; ++l) {
+        const float *row = dot_LR + l * R;
+        const float scale = p_scale_L[l];
+        const bool valid = !p_mask_L || p_mask_L[l];
+        float best = lowest;
+#pragma omp simd reduction(max : best)
+        for (int64_t r = 0; r < R; ++r) {
+            const float value = row[r] * h_scale_R[r] + h_offset_R[r];
+            best = value > best ? value : best;
+        }
+        int64_t winner = 0;
+        for (int64_t r = 0; r < R && best > lowest; ++r)
+            if (row[r] * h_scale_R[r] + h_offset_R[r] == best) {
+                winner = r;
+                break;
+            }
+        p_best_L[l] = best;
+        p_winner_L[l] = winner;
+        if (!valid) continue;
+#pragma omp simd
+        for (int64_t r = 0; r < R; ++r) {
+            const float value = row[r] * scale;
+            const bool better = value > h_best_R[r];
+            h_best_R[r] = better ? value : h_best_R[r];
+            h_found_R[r] = better ? int32_t(l) : h_found_R[r];
+        }
+    }
+    for (int64_t r = 0; r < R; ++r) h_winner_R[r] = h_found_R[r];
+}
+
+// Of winners (t, s) of one row and perspective with gradients g_ts of sum_d v_d p_td h_sd:
+// p_t += g v h_s, h_s += g v p_t, v += g p_t h_s.
+CLONED void best_partners_backward_row(const float *p_LH, const float *h_RH, const float *v_PH,
+                                       const float *p_scale_PL, const float *h_scale_PR,
+                                       const int64_t *p_winner_PL, const int64_t *h_winner_PR,
+                                       const float *p_gradient_PL, const float *h_gradient_PR, float *p_result_LH,
+                                       float *h_result_RH, float *v_result_PH, int64_t P, int64_t L, int64_t R,
+                                       int64_t H) {
+    for (int64_t k = 0; k < P; ++k) {
+        const float *v = v_PH + k * H;
+        float *to_v = v_result_PH + k * H;
+        for (int64_t i = 0; i < L + R; ++i) {
+            const bool of_p = i < L;
+            const int64_t l = of_p ? i : h_winner_PR[k * R + i - L], r = of_p ? p_winner_PL[k * L + i] : i - L;
+            const float gradient = of_p ? p_gradient_PL[k * L + i] : h_gradient_PR[k * R + i - L];
+            if (gradient == 0.0f) continue;
+            const float g = gradient * p_scale_PL[k * L + l] * h_scale_PR[k * R + r];
+            const float *p = p_LH + l * H, *h = h_RH + r * H;
+            float *to_p = p_result_LH + l * H, *to_h = h_result_RH + r * H;
+#pragma omp simd
+            for (int64_t d = 0; d < H; ++d) {
+                const float gv = g * v[d];
+                to_p[d] += gv * h[d];
+                to_h[d] += gv * p[d];
+                to_v[d] += g * p[d] * h[d];
+            }
+        }
+    }
+}
+
 }  // namespace
 
 extern "C" {
@@ -893,6 +966,40 @@ void kernel_sums_backward(const float *value, const uint8_t *mask_BR, const floa
                                       result + b * X * R, space.data(), X, R, away);
         }
     }
+}
+
+// dot [B, P, L, R]; masks [B, L] and [B, R] may be null; bests and winners [B, P, L] and [B, P, R].
+void best_partners(const float *dot, const float *p_scale, const float *h_scale, const uint8_t *p_mask_BL,
+                   const uint8_t *h_mask_BR, float *p_best, int64_t *p_winner, float *h_best, int64_t *h_winner,
+                   int64_t B, int64_t P, int64_t L, int64_t R, int32_t threads) {
+#pragma omp parallel num_threads(threads)
+    {
+        std::vector<float> offset(R);
+        std::vector<int32_t> found(R);
+#pragma omp for schedule(static)
+        for (int64_t x = 0; x < B * P; ++x) {
+            const int64_t b = x / P;
+            for (int64_t r = 0; r < R; ++r)
+                offset[r] = !h_mask_BR || h_mask_BR[b * R + r] ? 0.0f : -std::numeric_limits<float>::infinity();
+            best_partners_map(dot + x * L * R, p_scale + x * L, h_scale + x * R,
+                              p_mask_BL ? p_mask_BL + b * L : nullptr, offset.data(), p_best + x * L,
+                              p_winner + x * L, h_best + x * R, found.data(), h_winner + x * R, L, R);
+        }
+    }
+}
+
+// Results are added to; v_result is [B, P, H].
+void best_partners_backward(const float *p_BLH, const float *h_BRH, const float *v_PH, const float *p_scale,
+                            const float *h_scale, const int64_t *p_winner, const int64_t *h_winner,
+                            const float *p_gradient, const float *h_gradient, float *p_result, float *h_result,
+                            float *v_result, int64_t B, int64_t P, int64_t L, int64_t R, int64_t H,
+                            int32_t threads) {
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t b = 0; b < B; ++b)
+        best_partners_backward_row(p_BLH + b * L * H, h_BRH + b * R * H, v_PH, p_scale + b * P * L,
+                                   h_scale + b * P * R, p_winner + b * P * L, h_winner + b * P * R,
+                                   p_gradient + b * P * L, h_gradient + b * P * R, p_result + b * L * H,
+                                   h_result + b * R * H, v_result + b * P * H, P, L, R, H);
 }
 
 }  // extern "C"

@@ -39,6 +39,8 @@ _SIGNATURES: dict[str, list[Any]] = {
     "dropout": [_POINTER] * 3 + [ctypes.c_uint64, ctypes.c_uint32, ctypes.c_float, _SIZE, _INT, _INT],
     "unit_vectors": [_POINTER] * 3 + [ctypes.c_float, _SIZE, _SIZE, _INT],
     "unit_vectors_backward": [_POINTER] * 4 + [ctypes.c_float, _SIZE, _SIZE, _INT],
+    "best_partners": [_POINTER] * 9 + [_SIZE] * 4 + [_INT],
+    "best_partners_backward": [_POINTER] * 12 + [_SIZE] * 5 + [_INT],
     "kernel_sums": [_POINTER] * 7 + [ctypes.c_float] + [_SIZE] * 4 + [_INT],
     "kernel_sums_backward": [_POINTER] * 8 + [ctypes.c_float] + [_SIZE] * 4 + [_INT],
     "attention": [_POINTER] * 4
@@ -326,3 +328,44 @@ def kernel_sums_backward(
     gradients = gradient_BXK.contiguous(), result_BXR
     _call("kernel_sums_backward", *arrays, *gradients, away, *value_BXR.shape, len(bells.centre))
     return result_BXR
+
+
+@dataclass(frozen=True)
+class Partners:
+    """For each step of one text the best partner among the valid steps of the other."""
+
+    best: Tensor
+    """float [B, P, T]: dot product times the partner's scale; -inf where there is no partner."""
+    winner: Tensor
+    """int64 [B, P, T]."""
+
+
+def best_partners(
+    dot_BPLR: Tensor,
+    scales: tuple[Tensor, Tensor],
+    masks: tuple[Tensor | None, Tensor | None],
+) -> tuple[Partners, Partners]:
+    """Best partners of the steps l and of the steps r, by dot_lr scale_r and dot_lr scale_l; scales are
+    `[B, P, L]` and `[B, P, R]`, masks `[B, L]` and `[B, R]`."""
+    of_l, of_r = (
+        Partners(torch.empty_like(scale), torch.empty_like(scale, dtype=torch.int64)) for scale in scales
+    )
+    arrays = dot_BPLR, *scales, *(None if mask is None else mask.contiguous() for mask in masks)
+    _call("best_partners", *arrays, of_l.best, of_l.winner, of_r.best, of_r.winner, *dot_BPLR.shape)
+    return of_l, of_r
+
+
+def best_partners_backward(
+    texts: tuple[Tensor, Tensor],
+    square_PH: Tensor,
+    scales: tuple[Tensor, Tensor],
+    winners: tuple[Tensor, Tensor],
+    gradients: tuple[Tensor, Tensor],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of the texts `[B, L, H]` and `[B, R, H]` and of the squared weights `[P, H]`, through the dot products
+    Σ_d v_d p_d h_d of the winners, whose cosines have the `gradients` `[B, P, L]` and `[B, P, R]`."""
+    (B, L, H), R, P = texts[0].shape, texts[1].shape[1], len(square_PH)
+    results = *(torch.zeros_like(x) for x in texts), square_PH.new_zeros(B, P, H)
+    arrays = *texts, square_PH, *scales, *winners, *(x.contiguous() for x in gradients)
+    _call("best_partners_backward", *arrays, *results, B, P, L, R, H)
+    return results[0], results[1], results[2].sum(0)
