@@ -72,7 +72,11 @@ class WordEncoder(nn.Module):
         self.lstm = BiLSTM(embedding, hidden // 2)
 
     def forward(self, items: Items) -> States:
-        state_NTD = self.lstm(self.dropout(self.embedding(items.token_NT)), items.token_count_N).both
+        if self.training:
+            word_NTE = self.dropout(self.embedding(items.token_NT))
+            state_NTD = self.lstm(word_NTE, items.token_count_N).both
+        else:
+            state_NTD = self.lstm.of_words(self.embedding, items.token_NT, items.token_count_N)
         return States(state_NTD, items.token_mask_NT, masked_mean(state_NTD, items.token_mask_NT))
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from baselines.common import FORMS, text_released_training
@@ -19,6 +20,9 @@ from benchmark.core.layers import Dropout, ProductAwareAttention, check_choice, 
 from benchmark.core.model import Departure, RankingModel
 from benchmark.core.recurrent import BiLSTM, reference_lstm_names
 from benchmark.core.types import Batch, CorpusShape, Items
+
+SCORED_AT_ONCE = 16
+"""Rows whose attention is computed together when scoring: what they need stays in the cache."""
 
 
 @dataclass(frozen=True)
@@ -110,20 +114,28 @@ class PRHNet(RankingModel):
         product_NLF = self._encode(batch.products, self.product_embedding, self.product_lstm)
         review_NRF = self._encode(batch.reviews, self.review_embedding, self.review_lstm)
         query_NLF = self.attention.query(product_NLF)
-        aware_BF = self.attention.summed(
-            product_NLF[batch.product_B],
-            batch.products.token_mask_NT[batch.product_B],
-            review_NRF[batch.review_B],
-            batch.reviews.token_mask_NT[batch.review_B],
-            query_NLF[batch.product_B],
-        )
-        return aware_BF / batch.reviews.token_count_N[batch.review_B, None]
+        features = []
+        at_once = len(batch) if self.training else SCORED_AT_ONCE
+        for start in range(0, len(batch), at_once):
+            p_B = batch.product_B[start : start + at_once]
+            r_B = batch.review_B[start : start + at_once]
+            aware_BF = self.attention.summed(
+                product_NLF[p_B],
+                batch.products.token_mask_NT[p_B],
+                review_NRF[r_B],
+                batch.reviews.token_mask_NT[r_B],
+                query_NLF[p_B],
+            )
+            features.append(aware_BF / batch.reviews.token_count_N[r_B, None])
+        return torch.cat(features)
 
     def score(self, batch: Batch) -> Tensor:
         score_B1: Tensor = self.scorer(self.scorer_input(batch))
         return score_B1.squeeze(1)
 
     def _encode(self, items: Items, embedding: nn.Embedding, lstm: BiLSTM) -> Tensor:
+        if not self.training:
+            return lstm.of_words(embedding, items.token_NT, items.token_count_N)
         word_NTE = self.embedding_dropout(embedding(items.token_NT))
         state_NTF: Tensor = self.dropout(lstm(word_NTE, items.token_count_N).both)
         return state_NTF

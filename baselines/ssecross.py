@@ -63,8 +63,12 @@ class TextEncoder(nn.Module):
 
     def forward(self, items: Items) -> Tensor:
         """`[N, D]`."""
-        word_NTE = self.dropout(self.embedding(items.token_NT))
-        return masked_mean(self.lstm(word_NTE, items.token_count_N).both, items.token_mask_NT)
+        if self.training:
+            word_NTE = self.dropout(self.embedding(items.token_NT))
+            state_NTD = self.lstm(word_NTE, items.token_count_N).both
+        else:
+            state_NTD = self.lstm.of_words(self.embedding, items.token_NT, items.token_count_N)
+        return masked_mean(state_NTD, items.token_mask_NT)
 
 
 class ImageEncoder(nn.Module):

@@ -25,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark import runner
 from benchmark.config import TrainingConfig
+from benchmark.core import kernels
 from benchmark.core.losses import ranking_loss
 from benchmark.core.types import Batch
 from benchmark.prefetch import prefetched
@@ -265,7 +266,7 @@ def _flops_per_row(trainer: _Trainer) -> float:
     (batch,) = trainer.batches(1)
     trainer.optimiser.zero_grad(set_to_none=True)
     counter = FlopCounterMode(display=False)
-    with _lstm_flops(trainer.model) as lstm, counter:
+    with kernels.switched_off(), _lstm_flops(trainer.model) as lstm, counter:
         torch.autograd.backward(trainer.loss(batch))
     trainer.optimiser.zero_grad(set_to_none=True)
     return (counter.get_total_flops() + sum(lstm)) / len(batch)

@@ -20,8 +20,10 @@ from hypothesis import strategies as st
 
 from baselines.bimpm import max_cosine
 from benchmark.core import kernels, layers
+from benchmark.core.encoders import RoiEncoderLayer
 from benchmark.core.graph import pair_attention
 from benchmark.core.layers import MASKED, Dropout, KernelMaxPooling, unit_vectors
+from benchmark.core.recurrent import BiLSTM
 from benchmark.core.types import length_mask
 
 pytestmark = pytest.mark.skipif(not kernels.available(), reason="the compiled code was not built")
@@ -188,6 +190,23 @@ def test_max_cosine(n_left, n_right, perspectives, hidden, masked, seed):
         torch.testing.assert_close(ours.double(), exact, rtol=1e-3, atol=1e-3)
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 20), st.integers(1, 12), st.integers(1, 40), st.booleans(), SEEDS)
+def test_lstm_scores_as_the_library_does(n_texts, n_steps, hidden, masked, seed):
+    """States of both directions with and without a gradient to be taken, of vectors and of words."""
+    torch.manual_seed(seed)
+    lstm, table = BiLSTM(6, hidden), torch.nn.Embedding(11, 6)
+    token = torch.randint(0, 11, (n_texts, n_steps))
+    count = torch.randint(1, n_steps + 1, (n_texts,)) if masked else None
+    wanted = lstm(table(token), count)
+    with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layers, "CHUNK_BYTES", 1 << 13)  # some rows at a time
+        found = lstm(table(token), count)
+        words = lstm.of_words(table, token, torch.full((n_texts,), n_steps) if count is None else count)
+    for ours, expected in zip((*found, words), (*wanted, wanted.both), strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_results_do_not_depend_on_the_number_of_threads(threads):
     """Bit for bit: forward, backward and what dropout draws."""
     torch.manual_seed(0)
@@ -263,6 +282,18 @@ def test_what_cannot_be_taken_goes_another_way():
     assert not kernels.usable(torch.ones(2), torch.ones(3, dtype=torch.float64))
     assert not kernels.usable(torch.ones(2, dtype=torch.bfloat16))
     assert not kernels.usable(torch.ones(2, device="meta"))
+
+
+def test_switched_off_for_a_while():
+    with kernels.switched_off():
+        assert not kernels.available()
+        assert not kernels.usable(torch.ones(2))
+    assert kernels.available()
+
+
+def test_heads_must_divide_the_width():
+    with pytest.raises(ValueError, match="5 attention heads do not divide a width of 24"):
+        RoiEncoderLayer(24, 5, 48, 0.0, 0.0, 0.0)
 
 
 SCORES = """

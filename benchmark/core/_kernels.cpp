@@ -761,6 +761,68 @@ CLONED void best_partners_backward_row(const float *p_LH, const float *h_RH, con
     }
 }
 
+// ------------------------------------------------------------------------------------- LSTM, for scoring only
+
+constexpr int64_t SEQUENCES = 8;  // sequences that a thread takes through their steps together
+
+INLINE Lanes sigmoid(Lanes x) { return 1.0f / (1.0f + exponential(-x)); }
+
+// One direction of up to SEQUENCES sequences. inputs: of each distinct input the four gates i, f, g, o, each `wide`
+// (H padded to whole vectors), rows `stride` apart, biases included; slot_NT: which input each step has;
+// recurrent [H, 4 wide]. states: rows 2 H apart, those at and beyond a sequence's count stay as they are.
+CLONED void lstm_sequences(const float *inputs, int64_t stride, const int64_t *slot_NT, const int64_t *count_N,
+                           const float *recurrent, float *states, float *space, int64_t sequences, int64_t T,
+                           int64_t H, int64_t wide, bool backward) {
+    float *gates = space, *h = gates + SEQUENCES * 4 * wide, *c = h + SEQUENCES * wide;
+    std::memset(h, 0, sizeof(float) * 2 * SEQUENCES * wide);
+    int64_t steps = 0;
+    for (int64_t n = 0; n < sequences; ++n) steps = count_N[n] > steps ? count_N[n] : steps;
+    for (int64_t step = 0; step < steps; ++step) {
+        for (int64_t n = 0; n < sequences; n += OWN) {
+            const float *input[OWN];
+            for (int64_t k = 0; k < OWN; ++k) {
+                const int64_t row = n + k < sequences ? n + k : n;  // a row that is there stands in
+                const int64_t last = step < count_N[row] ? step : count_N[row] - 1;
+                input[k] = inputs + slot_NT[row * T + (backward ? count_N[row] - 1 - last : last)] * stride;
+            }
+            for (int64_t column = 0; column < 4 * wide; column += OTHERS * LANES) {
+                Lanes sum[OWN][OTHERS];
+                for (int64_t k = 0; k < OWN; ++k)
+                    for (int64_t v = 0; v < OTHERS; ++v) sum[k][v] = *(const Loose *)(input[k] + column + v * LANES);
+                for (int64_t d = 0; d < H; ++d) {
+                    const Loose *w = (const Loose *)(recurrent + d * 4 * wide + column);
+                    const Lanes w0 = w[0], w1 = w[1], w2 = w[2], w3 = w[3];
+#pragma GCC unroll 4
+                    for (int64_t k = 0; k < OWN; ++k) {
+                        const float state = h[(n + k) * wide + d];
+                        sum[k][0] += state * w0;
+                        sum[k][1] += state * w1;
+                        sum[k][2] += state * w2;
+                        sum[k][3] += state * w3;
+                    }
+                }
+                for (int64_t k = 0; k < OWN; ++k)
+                    std::memcpy(gates + (n + k) * 4 * wide + column, sum[k], sizeof sum[k]);
+            }
+        }
+        for (int64_t n = 0; n < sequences; ++n) {
+            if (step >= count_N[n]) continue;
+            const float *gate = gates + n * 4 * wide;
+            for (int64_t d = 0; d < wide; d += LANES) {
+                const Lanes in = sigmoid(*(const Loose *)(gate + d));
+                const Lanes forget = sigmoid(*(const Loose *)(gate + wide + d));
+                const Lanes fresh = 2.0f * sigmoid(2.0f * *(const Loose *)(gate + 2 * wide + d)) - 1.0f;
+                const Lanes out = sigmoid(*(const Loose *)(gate + 3 * wide + d));
+                Loose *memory = (Loose *)(c + n * wide + d);
+                *memory = forget * *memory + in * fresh;
+                *(Loose *)(h + n * wide + d) = out * (2.0f * sigmoid(2.0f * *memory) - 1.0f);
+            }
+            const int64_t at = backward ? count_N[n] - 1 - step : step;
+            std::memcpy(states + (n * T + at) * 2 * H, h + n * wide, sizeof(float) * H);
+        }
+    }
+}
+
 }  // namespace
 
 extern "C" {
@@ -1000,6 +1062,23 @@ void best_partners_backward(const float *p_BLH, const float *h_BRH, const float 
                                    h_scale + b * P * R, p_winner + b * P * L, h_winner + b * P * R,
                                    p_gradient + b * P * L, h_gradient + b * P * R, p_result + b * L * H,
                                    h_result + b * R * H, v_result + b * P * H, P, L, R, H);
+}
+
+// inputs [U, 2, 4 wide] and recurrent [2, H, 4 wide]: forward, then backward; states [N, T, 2, H].
+void lstm(const float *inputs, const int64_t *slot_NT, const int64_t *count_N, const float *recurrent,
+          float *states, int64_t N, int64_t T, int64_t H, int64_t wide, int32_t threads) {
+    const int64_t blocks = (N + SEQUENCES - 1) / SEQUENCES;
+#pragma omp parallel num_threads(threads)
+    {
+        std::vector<float> space(SEQUENCES * 6 * wide);
+#pragma omp for schedule(dynamic)
+        for (int64_t x = 0; x < 2 * blocks; ++x) {
+            const int64_t direction = x / blocks, n = x % blocks * SEQUENCES;
+            lstm_sequences(inputs + direction * 4 * wide, 8 * wide, slot_NT + n * T, count_N + n,
+                           recurrent + direction * H * 4 * wide, states + n * T * 2 * H + direction * H, space.data(),
+                           n + SEQUENCES < N ? SEQUENCES : N - n, T, H, wide, direction == 1);
+        }
+    }
 }
 
 }  // extern "C"

@@ -72,6 +72,8 @@ class RoiEncoderLayer(nn.Module):
         self, width: int, heads: int, ffn: int, dropout: float, relu_dropout: float, attention_dropout: float
     ) -> None:
         super().__init__()
+        if width % heads:
+            raise ValueError(f"{heads} attention heads do not divide a width of {width}")
         self.heads = heads
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)

@@ -12,10 +12,12 @@ features, A product and C review representations, S filters of all sizes togethe
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import importlib.util
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +43,7 @@ _SIGNATURES: dict[str, list[Any]] = {
     "unit_vectors_backward": [_POINTER] * 4 + [ctypes.c_float, _SIZE, _SIZE, _INT],
     "best_partners": [_POINTER] * 9 + [_SIZE] * 4 + [_INT],
     "best_partners_backward": [_POINTER] * 12 + [_SIZE] * 5 + [_INT],
+    "lstm": [_POINTER] * 5 + [_SIZE] * 4 + [_INT],
     "kernel_sums": [_POINTER] * 7 + [ctypes.c_float] + [_SIZE] * 4 + [_INT],
     "kernel_sums_backward": [_POINTER] * 8 + [ctypes.c_float] + [_SIZE] * 4 + [_INT],
     "attention": [_POINTER] * 4
@@ -73,9 +76,23 @@ def _library() -> ctypes.CDLL | None:
     return library
 
 
+_off = False
+
+
 def available() -> bool:
-    """Whether the compiled code is there."""
-    return _library() is not None
+    """Whether the compiled code is there and not switched off."""
+    return not _off and _library() is not None
+
+
+@contextlib.contextmanager
+def switched_off() -> Iterator[None]:
+    """Everything in PyTorch, in all threads, for instance to count its operations."""
+    global _off
+    before, _off = _off, True
+    try:
+        yield
+    finally:
+        _off = before
 
 
 def usable(*tensors: Tensor) -> bool:
@@ -369,3 +386,17 @@ def best_partners_backward(
     arrays = *texts, square_PH, *scales, *winners, *(x.contiguous() for x in gradients)
     _call("best_partners_backward", *arrays, *results, B, P, L, R, H)
     return results[0], results[1], results[2].sum(0)
+
+
+def lstm(inputs_UG: Tensor, slot_NT: Tensor, count_N: Tensor, recurrent_DHG: Tensor, hidden: int) -> Tensor:
+    """States of both directions of an LSTM, `[N, T, 2, H]`, zero beyond a sequence's count; no gradient.
+
+    `inputs_UG` holds, for each distinct input u, the four gates (i, f, g, o) of the forward and then of the
+    backward direction, each as wide as H in whole vectors, biases included; `slot_NT` says which input a step has.
+    `recurrent_DHG` is `[2, H, 4 wide]`.
+    """
+    (N, T), wide = slot_NT.shape, hidden + -hidden % LANES
+    states = inputs_UG.new_zeros(N, T, 2, hidden)
+    arrays = (x.contiguous() for x in (inputs_UG, slot_NT, count_N, recurrent_DHG))
+    _call("lstm", *arrays, states, N, T, hidden, wide)
+    return states

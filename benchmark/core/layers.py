@@ -188,7 +188,7 @@ class ProductAwareAttention(nn.Module):
     def _weights(query_BLF: Tensor, product_mask_BL: Tensor, review_BRF: Tensor) -> Tensor:
         """Sᵀ: what each review position takes of each product position, `[B, R, L]`."""
         logit_BRL = review_BRF @ query_BLF.transpose(1, 2)
-        return logit_BRL.masked_fill(~product_mask_BL.unsqueeze(1), MASKED).softmax(-1)
+        return logit_BRL.masked_fill_(~product_mask_BL.unsqueeze(1), MASKED).softmax(-1)
 
 
 def unit_vectors(x: Tensor) -> Tensor:
