@@ -17,7 +17,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.core.encoders import RoiEncoder
-from benchmark.core.layers import Dropout, KernelMaxPooling, check_choice, masked_max, mlp, word_embedding
+from benchmark.core.layers import (
+    Dropout,
+    KernelMaxPooling,
+    check_choice,
+    check_heads,
+    masked_max,
+    mlp,
+    word_embedding,
+)
 from benchmark.core.matching import ROWS_AT_ONCE, ContextFeatures
 from benchmark.core.model import Departure, RankingLoss, RankingModel
 from benchmark.core.reference_names import (
@@ -107,11 +115,8 @@ class Config:
 
     def __post_init__(self) -> None:
         check_choice("form", self.form, ("fair", "released"))
-        if self.hidden % self.joint_heads or self.hidden % self.cross_heads:
-            raise ValueError(
-                f"hidden={self.hidden} is not a multiple of joint_heads={self.joint_heads} "
-                f"and cross_heads={self.cross_heads}"
-            )
+        heads = {name: getattr(self, name) for name in ("image_heads", "joint_heads", "cross_heads")}
+        check_heads(self.hidden, **heads)
 
 
 class LSTMTextEncoder(nn.Module):

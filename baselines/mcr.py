@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmark.core.encoders import RoiEncoder, TextConvEncoder
-from benchmark.core.layers import KernelMaxPooling, check_choice, mlp, unit_vectors
+from benchmark.core.layers import KernelMaxPooling, check_choice, check_heads, mlp, unit_vectors
 from benchmark.core.matching import ROWS_AT_ONCE, ContextFeatures, Item
 from benchmark.core.model import Departure, RankingModel
 from benchmark.core.reference_names import context_names, pooling_names, roi_encoder_names
@@ -74,6 +74,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check_choice("form", self.form, ("fair", "released"))
+        check_heads(self.image_hidden, image_heads=self.image_heads)
 
 
 @dataclass(frozen=True)

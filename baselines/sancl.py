@@ -24,6 +24,7 @@ from benchmark.core.layers import (
     Dropout,
     ProductAwareAttention,
     check_choice,
+    check_heads,
     masked_mean,
     masked_softmax,
     mlp,
@@ -83,6 +84,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check_choice("form", self.form, ("fair", "released"))
+        check_heads(self.image_hidden, image_heads=self.image_heads)
         check_choice("network", self.network, ("conv",) if self.form == "fair" else ("conv", "bert"))
 
 

@@ -103,6 +103,6 @@ def test_loss_adds_the_contrast_of_helpful_rows():
 
 
 def test_heads_must_divide_the_width():
-    with pytest.raises(ValueError, match="hidden=20 is not a multiple of joint_heads=8"):
+    with pytest.raises(ValueError, match="joint_heads is 8, which does not divide the width of 20"):
         Config(hidden=20)
     assert MCL.config_class is Config

@@ -91,7 +91,7 @@ def test_a_request_that_measures_nothing_is_refused() -> None:
 def test_command_prints_one_list_with_a_failure_as_such(tmp_path: Path) -> None:
     result = bench(
         "speed", "--method", "prhnet", "--method", "mcr", "--preset", "quick", "--threads", "1", "--steps", "1",
-        "--products", "2", "--set", "mcr.image_heads=5", "--json", "--cache", str(tmp_path), code=1,
+        "--products", "2", "--set", "mcr.kernels=2", "--json", "--cache", str(tmp_path), code=1,
     )  # fmt: skip
     prhnet, mcr = json.loads(result.stdout)
     assert result.stderr == ""

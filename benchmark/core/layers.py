@@ -37,6 +37,15 @@ def check_choice(field: str, given: str, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{field} is {given!r}; allowed: {', '.join(allowed)}")
 
 
+def check_heads(width: int, **heads: int) -> None:
+    """ValueError unless each number of attention heads divides the width."""
+    for field, number in heads.items():
+        if number < 1 or width % number:
+            raise ValueError(
+                f"{field} is {number}, which does not divide the width of {width} that it shares"
+            )
+
+
 def row_chunks(n_rows: int, row_bytes: int) -> Iterator[slice]:
     """Slices of rows whose temporaries of `row_bytes` each stay within `CHUNK_BYTES`."""
     size = max(1, CHUNK_BYTES // row_bytes)
