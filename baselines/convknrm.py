@@ -31,6 +31,8 @@ from benchmark.core.layers import (
     Dropout,
     check_choice,
     conv_over_time,
+    convs_over_words,
+    distinct,
     row_chunks,
     unit_vectors,
     word_embedding,
@@ -166,10 +168,14 @@ class ConvKNRM(RankingModel):
 
     def _ngrams(self, items: Items, embedding: nn.Embedding) -> Tensor:
         """Normalised n-gram channels at every position, `[N, A, T, C]`; the end of a text sees zeros."""
-        word_NTE = self.embedding_dropout(embedding(items.token_NT))
-        size = word_NTE.shape[1]
-        word_NTE = F.pad(word_NTE, (0, 0, 0, max(self.config.ngrams) - 1))
-        gram_NATC = torch.stack([conv_over_time(word_NTE, conv)[:, :size] for conv in self.convs], 1)  # type: ignore[arg-type]
+        if not self.training and kernels.scores(embedding.weight):
+            word_U, slot_NT = distinct(items.token_NT, embedding.num_embeddings)
+            gram_NATC = convs_over_words(embedding.weight[word_U], slot_NT, self.convs, [0] * len(self.convs))
+        else:
+            word_NTE = self.embedding_dropout(embedding(items.token_NT))
+            size = word_NTE.shape[1]
+            word_NTE = F.pad(word_NTE, (0, 0, 0, max(self.config.ngrams) - 1))
+            gram_NATC = torch.stack([conv_over_time(word_NTE, conv)[:, :size] for conv in self.convs], 1)  # type: ignore[arg-type]
         activation = torch.tanh if self.config.form == "released" else torch.relu
         return unit_vectors(activation(gram_NATC))
 

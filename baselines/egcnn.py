@@ -19,9 +19,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.common import FORMS, RELEASED_TEXT_PADDING, text_released_training
-from benchmark.core.layers import Dropout, check_choice, word_embedding
+from benchmark.core import kernels
+from benchmark.core.layers import (
+    Dropout,
+    check_choice,
+    conv_over_time,
+    convs_over_words,
+    distinct,
+    linear,
+    word_embedding,
+)
 from benchmark.core.model import Departure, RankingModel
-from benchmark.core.types import Batch, CorpusShape, Items, Padding
+from benchmark.core.types import Batch, CorpusShape, Items, Padding, length_mask
 
 
 @dataclass(frozen=True)
@@ -128,14 +137,13 @@ class EGCNN(RankingModel):
 
     def scorer_input(self, batch: Batch) -> Tensor:
         """Pooled windows, `[B, C * widths]`."""
-        review_NRE = self._gated(batch.reviews, self.review_embedding)
         if self.config.form == "released":
-            product_NLE = self._gated(batch.products, self.product_embedding)
+            product_NLE = self._gated(self.product_embedding(batch.products.token_NT))
+            review_NRE = self._gated(self.review_embedding(batch.reviews.token_NT))
             return self._joined(product_NLE, review_NRE, batch)
-        pooled_BC = self._pooled(review_NRE, batch.reviews.token_count_N)[batch.review_B]
+        pooled_BC = self._pooled(batch.reviews, self.review_embedding)[batch.review_B]
         if self.config.product_text:
-            product_NLE = self._gated(batch.products, self.product_embedding)
-            product_BC = self._pooled(product_NLE, batch.products.token_count_N)[batch.product_B]
+            product_BC = self._pooled(batch.products, self.product_embedding)[batch.product_B]
             pooled_BC = torch.maximum(pooled_BC, product_BC)
         return pooled_BC
 
@@ -143,25 +151,28 @@ class EGCNN(RankingModel):
         score_B1: Tensor = self.scorer(self.dropout(self.scorer_input(batch)))
         return score_B1.squeeze(1)
 
-    def _gated(self, items: Items, embedding: nn.Embedding) -> Tensor:
+    def _gated(self, word_NTE: Tensor) -> Tensor:
         """ẽ_t = g_t ∘ x_t, `[N, T, E]`; zero at padding."""
-        word_NTE = self.embedding_dropout(embedding(items.token_NT))
-        gated_NTE: Tensor = torch.sigmoid(self.gate(word_NTE)) * word_NTE
-        return gated_NTE
+        word_NTE = self.embedding_dropout(word_NTE)
+        gate_NTE = torch.sigmoid(linear(word_NTE, self.gate.weight, self.gate.bias))
+        return gate_NTE * word_NTE
 
-    def _pooled(self, gated_NTE: Tensor, count_N: Tensor) -> Tensor:
+    def _pooled(self, items: Items, embedding: nn.Embedding) -> Tensor:
         """Maximum over the windows that lie within the text, `[N, C * widths]`; a text shorter than a window
         is filled up with zeros to a single window."""
-        word_NET = gated_NTE.transpose(1, 2)
-        size = gated_NTE.shape[1]
-        pooled = []
-        for conv, k in zip(self.convs, self.config.windows, strict=True):
-            window_NCT = torch.relu(conv(F.pad(word_NET, (0, k - 1))))
-            n_windows_N = (count_N - k + 1).clamp(min=1)
-            inside_NT = torch.arange(size, device=count_N.device) < n_windows_N[:, None]
-            # after the ReLU a zero can never beat a window
-            pooled.append((window_NCT * inside_NT[:, None]).amax(2))
-        return torch.cat(pooled, 1)
+        windows_NA = torch.stack([items.token_count_N - k + 1 for k in self.config.windows], 1).clamp(min=1)
+        if not self.training and kernels.scores(embedding.weight):
+            word_U, slot_NT = distinct(items.token_NT, embedding.num_embeddings)
+            gated_UE = self._gated(embedding.weight[word_U].unsqueeze(0)).squeeze(0)
+            answer_NATC = convs_over_words(gated_UE, slot_NT, self.convs, [0] * len(self.convs))
+            best_XC, _ = kernels.highest(answer_NATC.flatten(0, 1), windows_NA.flatten())
+            return torch.relu(best_XC).view(len(items), -1)
+        gated_NTE = F.pad(self._gated(embedding(items.token_NT)), (0, 0, 0, max(self.config.windows) - 1))
+        pooled = [
+            self._windows_maximum(conv, k, gated_NTE, windows_N)
+            for conv, k, windows_N in zip(self.convs, self.config.windows, windows_NA.unbind(1), strict=True)
+        ]
+        return torch.relu(torch.cat(pooled, 1))  # the ReLU of the largest is the largest ReLU
 
     def _joined(self, product_NLE: Tensor, review_NRE: Tensor, batch: Batch) -> Tensor:
         """Maximum over all windows of [product ; review], `[B, C]`, with the product's padding between them.
@@ -180,9 +191,23 @@ class EGCNN(RankingModel):
         ]
         return torch.stack(parts).amax(0)
 
-    def _windows_maximum(self, conv: nn.Module, k: int, word_NTE: Tensor) -> Tensor:
-        """`[N, C]`; -inf where the text is shorter than a window."""
-        if word_NTE.shape[1] < k:
+    def _windows_maximum(
+        self, conv: nn.Module, k: int, word_NTE: Tensor, windows_N: Tensor | None = None
+    ) -> Tensor:
+        """Maximum over the first `windows_N` windows (None: all), `[N, C]`; -inf if there is none."""
+        assert isinstance(conv, nn.Conv1d)
+        n_windows = word_NTE.shape[1] - k + 1
+        if n_windows < 1:
             return word_NTE.new_full((len(word_NTE), self.config.filters), -torch.inf)
-        maximum_NC: Tensor = conv(word_NTE.transpose(1, 2)).amax(2)
-        return maximum_NC
+        if kernels.usable(word_NTE, conv.weight):
+            if windows_N is None:
+                windows_N = torch.full((len(word_NTE),), n_windows)
+            with torch.no_grad():
+                answer_NTC = conv_over_time(word_NTE, conv, with_bias=False)
+            assert conv.bias is not None
+            return kernels.highest_windows(word_NTE, conv.weight, answer_NTC, windows_N) + conv.bias
+        window_NTC = conv_over_time(word_NTE, conv)
+        if windows_N is not None:
+            outside_NT = ~length_mask(windows_N, n_windows)
+            window_NTC = window_NTC.masked_fill(outside_NT.unsqueeze(-1), -torch.inf)
+        return window_NTC.amax(1)

@@ -19,12 +19,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from baselines.bimpm import max_cosine
+from benchmark import models
 from benchmark.core import kernels, layers
 from benchmark.core.encoders import RoiEncoderLayer
 from benchmark.core.graph import pair_attention
 from benchmark.core.layers import MASKED, Dropout, KernelMaxPooling, unit_vectors
 from benchmark.core.recurrent import BiLSTM
 from benchmark.core.types import length_mask
+from tests import toy
 
 pytestmark = pytest.mark.skipif(not kernels.available(), reason="the compiled code was not built")
 
@@ -191,6 +193,42 @@ def test_max_cosine(n_left, n_right, perspectives, hidden, masked, seed):
 
 
 @settings(max_examples=40, deadline=None)
+@given(st.integers(1, 5), st.integers(1, 12), st.integers(1, 4), st.integers(1, 40), SEEDS)
+def test_highest_windows(n_texts, n_steps, width, filters, seed):
+    torch.manual_seed(seed)
+    size = n_steps + width - 1
+    windows = torch.randint(1, n_steps + 1, (n_texts,))
+    x, weight = torch.randn(n_texts, size, 7), torch.randn(filters, 7, width)
+
+    def highest(x, weight):
+        answer = torch.nn.functional.conv1d(x.transpose(1, 2), weight).transpose(1, 2)
+        if x.dtype == torch.float32:
+            return kernels.highest_windows(x, weight, answer.detach(), windows)
+        outside = ~length_mask(windows, n_steps)
+        return answer.masked_fill(outside.unsqueeze(-1), -torch.inf).amax(1)
+
+    for ours, exact in in_both_precisions(highest, x, weight):
+        torch.testing.assert_close(ours.double(), exact, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["egcnn", "convknrm", "mcr", "prhnet", "ssecross", "drnet"])
+def test_scores_by_distinct_words(method):
+    """With and without a gradient to be taken: by position, and once for each distinct word. Texts of one word,
+    shorter than every window, and longer."""
+    model_class = models.load(method)
+    torch.manual_seed(0)
+    model = model_class(model_class.config_class(**model_class.quick), toy.SHAPE).eval()
+    random = np.random.default_rng(0)
+    images = np.zeros((0, toy.ROI_WIDTH))
+    texts = [[int(word) for word in random.integers(2, toy.VOCABULARY, n)] for n in (1, 2, 3, 9, 14)]
+    items = [toy.Item(text, images) for text in texts]
+    batch = toy.batch([items[3], items[0]], [items, items], group_size=5)
+    expected = model.score(batch)
+    with torch.inference_mode():
+        torch.testing.assert_close(model.score(batch), expected.detach(), rtol=1e-4, atol=1e-5)
+
+
+@settings(max_examples=40, deadline=None)
 @given(st.integers(1, 20), st.integers(1, 12), st.integers(1, 40), st.booleans(), SEEDS)
 def test_lstm_scores_as_the_library_does(n_texts, n_steps, hidden, masked, seed):
     """States of both directions with and without a gradient to be taken, of vectors and of words."""
@@ -300,6 +338,7 @@ SCORES = """
 import json, torch
 from benchmark import models
 from baselines.bimpm import max_cosine
+from benchmark import models
 from benchmark.core import kernels, layers
 from tests import toy
 model_class = models.load("mcr")

@@ -295,15 +295,12 @@ MUTATIONS = {
         "egcnn",
         egcnn.EGCNN,
         "_windows_maximum",
-        lambda self, conv, k, x, original=egcnn.EGCNN._windows_maximum: original(
-            self, conv, k, x if x.shape[1] != 2 * (k - 1) else x[:, : k - 1]
+        lambda self, conv, k, x, *rest, original=egcnn.EGCNN._windows_maximum: original(
+            self, conv, k, x if x.shape[1] != 2 * (k - 1) else x[:, : k - 1], *rest
         ),
     ),
     "product read with the review's table": Mutation(
-        "egcnn",
-        egcnn.EGCNN,
-        "_gated",
-        lambda self, items, table, original=egcnn.EGCNN._gated: original(self, items, self.review_embedding),
+        "egcnn", egcnn.EGCNN, "product_embedding", property(lambda self: self.review_embedding)
     ),
     "another encoder for review images": Mutation(
         "mcr", selfcheck, "build", with_own_encoder_for_review_images

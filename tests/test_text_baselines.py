@@ -88,8 +88,8 @@ def test_egcnn_windows_within_and_across_texts_are_all_windows():
     with torch.no_grad():
         word = torch.cat(
             [
-                model._gated(products, model.product_embedding)[product_B],
-                model._gated(reviews, model.review_embedding),
+                model._gated(model.product_embedding(products.token_NT))[product_B],
+                model._gated(model.review_embedding(reviews.token_NT)),
             ],
             1,
         )

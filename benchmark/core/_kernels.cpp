@@ -823,6 +823,48 @@ CLONED void lstm_sequences(const float *inputs, int64_t stride, const int64_t *s
     }
 }
 
+// ------------------------------------------------------------------------- EG-CNN's maximum over windows
+
+// Largest answer of each filter over the first `windows` windows of a text, and where; the first of equal ones.
+CLONED void highest_window(const float *answer_TC, float *best_C, int32_t *winner_C, int64_t windows, int64_t C) {
+    for (int64_t c = 0; c < C; ++c) {
+        best_C[c] = answer_TC[c];
+        winner_C[c] = 0;
+    }
+    for (int64_t t = 1; t < windows; ++t) {
+        const float *answer = answer_TC + t * C;
+#pragma omp simd
+        for (int64_t c = 0; c < C; ++c) {
+            const bool better = answer[c] > best_C[c];
+            best_C[c] = better ? answer[c] : best_C[c];
+            winner_C[c] = better ? int32_t(t) : winner_C[c];
+        }
+    }
+}
+
+// One text: out_ATC, the sum over the words of each window of what the word adds at its place in the window.
+CLONED void sum_words_text(const float *product_UPC, const int64_t *slot_T, const int64_t *size_A,
+                           const int64_t *before_A, float *out_ATC, int64_t T, int64_t A, int64_t P, int64_t C) {
+    int64_t first = 0;
+    for (int64_t a = 0; a < A; first += size_A[a], ++a)
+        for (int64_t t = 0; t < T; ++t) {
+            float *out = out_ATC + (a * T + t) * C;
+            std::memset(out, 0, sizeof(float) * C);
+            for (int64_t j = 0; j < size_A[a]; ++j) {
+                const int64_t at = t + j - before_A[a];
+                if (at < 0 || at >= T) continue;
+                const float *product = product_UPC + (slot_T[at] * P + first + j) * C;
+#pragma omp simd
+                for (int64_t c = 0; c < C; ++c) out[c] += product[c];
+            }
+        }
+}
+
+CLONED void add_scaled(float *to, const float *from, float factor, int64_t count) {
+#pragma omp simd
+    for (int64_t i = 0; i < count; ++i) to[i] += factor * from[i];
+}
+
 }  // namespace
 
 extern "C" {
@@ -1079,6 +1121,43 @@ void lstm(const float *inputs, const int64_t *slot_NT, const int64_t *count_N, c
                            n + SEQUENCES < N ? SEQUENCES : N - n, T, H, wide, direction == 1);
         }
     }
+}
+
+// answer [N, T, C]; best and winner [N, C].
+void highest_windows(const float *answer, const int64_t *windows_N, float *best, int32_t *winner, int64_t N,
+                     int64_t T, int64_t C, int32_t threads) {
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t n = 0; n < N; ++n)
+        highest_window(answer + n * T * C, best + n * C, winner + n * C, windows_N[n], C);
+}
+
+// A window is k rows of x [N, T, E], one after another; weight [C, k, E]. Results are added to.
+void highest_windows_backward(const float *x, const float *weight, const int32_t *winner_NC,
+                              const float *gradient_NC, float *x_result, float *weight_result, int64_t N,
+                              int64_t T, int64_t E, int64_t C, int64_t k, int32_t threads) {
+#pragma omp parallel num_threads(threads)
+    {
+#pragma omp for schedule(static)
+        for (int64_t n = 0; n < N; ++n)
+            for (int64_t c = 0; c < C; ++c)
+                if (gradient_NC[n * C + c] != 0.0f)
+                    add_scaled(x_result + (n * T + winner_NC[n * C + c]) * E, weight + c * k * E,
+                               gradient_NC[n * C + c], k * E);
+#pragma omp for schedule(static)
+        for (int64_t c = 0; c < C; ++c)
+            for (int64_t n = 0; n < N; ++n)
+                if (gradient_NC[n * C + c] != 0.0f)
+                    add_scaled(weight_result + c * k * E, x + (n * T + winner_NC[n * C + c]) * E,
+                               gradient_NC[n * C + c], k * E);
+    }
+}
+
+// product [U, P, C] where P is all places of all windows; out [N, A, T, C].
+void sum_words(const float *product_UPC, const int64_t *slot_NT, const int64_t *size_A, const int64_t *before_A,
+               float *out, int64_t N, int64_t T, int64_t A, int64_t P, int64_t C, int32_t threads) {
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t n = 0; n < N; ++n)
+        sum_words_text(product_UPC, slot_NT + n * T, size_A, before_A, out + n * A * T * C, T, A, P, C);
 }
 
 }  // extern "C"

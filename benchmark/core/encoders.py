@@ -15,7 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.core import kernels
-from benchmark.core.layers import MASKED, Dropout, conv_over_time, linear, word_embedding
+from benchmark.core.layers import (
+    MASKED,
+    Dropout,
+    conv_over_time,
+    convs_over_words,
+    distinct,
+    linear,
+    word_embedding,
+)
 from benchmark.core.types import CorpusShape
 
 
@@ -39,6 +47,11 @@ class TextConvEncoder(nn.Module):
     def forward(self, token_NT: Tensor, mask_NT: Tensor) -> Tensor:
         """`[N, K, T, D]`, one representation for each kernel size. Padding ids are the zero vector, so a
         window at the end of a text sees zeros whatever the padded length is."""
+        if not self.training and kernels.scores(self.embedding.weight):
+            word_U, slot_NT = distinct(token_NT, self.embedding.num_embeddings)
+            before = [int(conv.padding[0]) for conv in self.convs]  # type: ignore[index]
+            gram_NKTH = convs_over_words(self.embedding.weight[word_U], slot_NT, self.convs, before)
+            return gram_NKTH.relu_().mul_(mask_NT[:, None, :, None])
         word_NTE = self.dropout(self.embedding(token_NT))
         gram_NKTH = torch.stack([conv_over_time(word_NTE, conv) for conv in self.convs], 1)  # type: ignore[arg-type]
         return masked_relu(gram_NKTH, mask_NT[:, None, :, None])

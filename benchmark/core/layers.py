@@ -9,7 +9,7 @@ Masks are bool, True where valid. In the fair forms no padded position ever chan
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -143,11 +143,34 @@ def linear(x_NTF: Tensor, weight_HF: Tensor, bias_H: Tensor | None = None) -> Te
     return F.conv2d(x_NF1T, weight_HF[:, :, None, None], bias_H).squeeze(2).transpose(1, 2)
 
 
-def conv_over_time(x_NTE: Tensor, conv: nn.Conv1d) -> Tensor:
+def conv_over_time(x_NTE: Tensor, conv: nn.Conv1d, with_bias: bool = True) -> Tensor:
     """`[N, T, H]`, written as a convolution of two axes, for which no axis need be moved in memory."""
     x_NE1T = x_NTE.transpose(1, 2).unsqueeze(2)
-    y_NH1T = F.conv2d(x_NE1T, conv.weight.unsqueeze(2), conv.bias, padding=(0, int(conv.padding[0])))
+    y_NH1T = F.conv2d(
+        x_NE1T, conv.weight.unsqueeze(2), conv.bias if with_bias else None, padding=(0, int(conv.padding[0]))
+    )
     return y_NH1T.squeeze(2).transpose(1, 2)
+
+
+def distinct(token_NT: Tensor, vocabulary: int) -> tuple[Tensor, Tensor]:
+    """The distinct tokens `[U]`, ascending, and the place of each token among them, `[N, T]`."""
+    used_V = torch.zeros(vocabulary, dtype=torch.bool, device=token_NT.device)
+    used_V[token_NT.flatten()] = True
+    return used_V.nonzero().squeeze(1), (used_V.cumsum(0) - 1)[token_NT]
+
+
+def convs_over_words(
+    word_UE: Tensor, slot_NT: Tensor, convs: Iterable[nn.Module], before: Sequence[int]
+) -> Tensor:
+    """`[N, A, T, C]`: convolutions over texts of which word t is `word_UE[slot_NT[n, t]]`, the window of step t
+    beginning `before` steps earlier; zeros beyond the ends. For scoring: what a word adds at each place of a
+    window is computed once for each distinct word. Needs the compiled code; no gradient."""
+    weights_CEK, bias_AC = zip(*((conv.weight, conv.bias) for conv in convs), strict=True)
+    weight_XE = torch.cat([weight_CEK.permute(2, 0, 1).flatten(0, 1) for weight_CEK in weights_CEK])
+    product_UX = linear(word_UE.unsqueeze(0), weight_XE).squeeze(0)
+    product_UPC = product_UX.view(len(word_UE), -1, len(bias_AC[0]))
+    sizes = [weight_CEK.shape[2] for weight_CEK in weights_CEK]
+    return kernels.sum_words(product_UPC, slot_NT, sizes, before).add_(torch.stack(bias_AC).unsqueeze(1))
 
 
 class ProductAwareAttention(nn.Module):

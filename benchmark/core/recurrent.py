@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.core import kernels
-from benchmark.core.layers import linear, row_chunks
+from benchmark.core.layers import distinct, linear, row_chunks
 from benchmark.core.types import length_mask
 
 LSTM_WEIGHTS = "weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"
@@ -58,7 +58,7 @@ class BiLSTM(nn.Module):
         self.backward_lstm = nn.LSTM(width, hidden, batch_first=True)
 
     def forward(self, x_NTE: Tensor, count_N: Tensor | None = None) -> States:
-        if self._compiled(x_NTE):
+        if kernels.scores(x_NTE):
             (N, T, _), states = x_NTE.shape, []
             for rows in row_chunks(N, T * self._width() * x_NTE.element_size() // CHUNKS_AT_ONCE):
                 slot_NT = torch.arange(x_NTE[rows].shape[:2].numel()).view(-1, T)
@@ -80,13 +80,10 @@ class BiLSTM(nn.Module):
     def of_words(self, table: nn.Embedding, token_NT: Tensor, count_N: Tensor) -> Tensor:
         """`States.both` of the words' vectors, `[N, T, 2H]`. When scoring, what a word adds to the gates, most of the
         work, is computed once for each distinct word."""
-        if not self._compiled(table.weight):
+        if not kernels.scores(table.weight):
             return self.forward(table(token_NT), count_N).both
         word_U, slot_NT = distinct(token_NT, len(table.weight))
         return self._scored(table.weight[word_U], slot_NT, count_N).flatten(2)
-
-    def _compiled(self, x: Tensor) -> bool:
-        return not torch.is_grad_enabled() and kernels.usable(x)
 
     def _width(self) -> int:
         """All gates of both directions, each as wide as the hidden state in whole vectors."""
@@ -108,13 +105,6 @@ class BiLSTM(nn.Module):
         inputs_UG = linear(x_UE.unsqueeze(0), torch.cat(weights), torch.cat(biases)).squeeze(0)
         counts = torch.full(slot_NT.shape[:1], slot_NT.shape[1]) if count_N is None else count_N
         return kernels.lstm(inputs_UG, slot_NT, counts, torch.stack(recurrent), hidden)
-
-
-def distinct(token_NT: Tensor, vocabulary: int) -> tuple[Tensor, Tensor]:
-    """The distinct tokens `[U]`, ascending, and the place of each token among them, `[N, T]`."""
-    used_V = torch.zeros(vocabulary, dtype=torch.bool, device=token_NT.device)
-    used_V[token_NT.flatten()] = True
-    return used_V.nonzero().squeeze(1), (used_V.cumsum(0) - 1)[token_NT]
 
 
 def _reversal(count_N: Tensor, size: int) -> Tensor:
