@@ -16,7 +16,8 @@ from benchmark.records import StoredRun
 METRICS = ("map", "ndcg@3", "ndcg@5")
 MOST_PRODUCTS = 10
 """Products listed by `render_difference`: those whose MAP differs most."""
-VERSION_KEYS = ("package", "commit", "python", "platform", "device", "torch_threads", "libraries")
+RUN_BY = ("package", "commit", "python", "platform", "device", "torch_threads", "compiled_kernels")
+VERSION_KEYS = (*RUN_BY, "libraries")
 
 
 def find_run(results: Path, given: str) -> StoredRun:

@@ -73,11 +73,13 @@ class Profile:
     device_busy_share: float | None
     """On a GPU: time in kernels over elapsed time; the rest is gaps in which it waits for the host."""
     flops_per_row: float
-    """Of a training step: forward and backward. Counted: matrix products (not of matrix with vector),
-    convolutions, attention kernels, and LSTMs by formula. Not counted: everything element by element, and so
-    most of what pooling, kernels and pair networks do."""
+    """Of a training step, forward and backward, as PyTorch does it without the compiled kernels. Counted: matrix
+    products (not of matrix with vector), convolutions, attention kernels, and LSTMs by formula. Not counted:
+    everything element by element, and so most of what pooling, kernels and pair networks do."""
     peak_flops_per_s: float
     """Of a square matrix product on this device at this precision."""
+    compiled_kernels: bool
+    """Whether `benchmark.core.kernels` was built here, which a CPU takes in float32."""
 
     def to_json(self) -> dict[str, Any]:
         """Flat, with the derived share of the device's peak."""
@@ -205,6 +207,7 @@ def profile(spec: RunSpec, corpus: Corpus, *, steps: int, warmup: int = 2) -> Pr
         device_busy_share=_busy_share(trainer, steps) if on_gpu else None,
         flops_per_row=_flops_per_row(trainer),
         peak_flops_per_s=peak_flops(trainer.device, trainer.config.precision),
+        compiled_kernels=kernels.available(),
     )
 
 

@@ -76,6 +76,7 @@ def speed(
     if json_:
         common.print_json([result.to_json(request) for result in results])
     else:
-        print(f"{render(results, request)}\n\n{about}.")
+        built = any(result.profile.get("compiled_kernels") for result in results)
+        print(f"{render(results, request)}\n\n{about}, {'with' if built else 'without'} compiled kernels.")
     if any(result.reason for result in results):
         raise typer.Exit(EXIT_RUN_FAILED)
