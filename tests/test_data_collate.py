@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import DataError, UsageError
 from benchmark.core.types import Batch, Items, Padding
 from benchmark.data.collate import Collator
 from benchmark.data.corpus import Corpus, Split, open_corpus
@@ -132,6 +136,36 @@ def test_a_batch_may_be_written_to_without_harm_to_the_pack(corpus: Corpus) -> N
     again = collator.pairs(np.arange(4))
     assert torch.equal(again.reviews.roi_NVF, before)  # type: ignore[arg-type]
     assert not (again.reviews.token_NT == 7).all()
+
+
+def test_large_features_are_read_by_position(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same batches, also from several threads at once, and no page of the file stays mapped."""
+    padding = Padding(min_rois=2, empty_rois=2)
+    parts = [np.arange(start, start + 12) for start in range(0, 48, 4)]
+    mapped = Collator(corpus.train, reads_images=True, max_rois=3, padding=padding)
+    expected = [mapped.pairs(part) for part in parts]
+    assert mapped._items["review"]._rois._rows._file is None  # type: ignore[union-attr]
+    monkeypatch.setattr("benchmark.data.collate.MAPPED_BYTES", 0)
+    positioned = Collator(corpus.train, reads_images=True, max_rois=3, padding=padding)
+    assert (positioned._items["review"]._rois._rows._file is not None) == hasattr(os, "preadv")  # type: ignore[union-attr]
+    with ThreadPoolExecutor(4) as threads:
+        batches = list(threads.map(positioned.pairs, parts * 20))
+    for batch, one in zip(batches, expected * 20, strict=True):
+        for items, others in ((batch.products, one.products), (batch.reviews, one.reviews)):
+            assert torch.equal(items.roi_NVF, others.roi_NVF)  # type: ignore[arg-type]
+            assert torch.equal(items.roi_count_N, others.roi_count_N)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(not hasattr(os, "preadv"), reason="features are always mapped here")
+def test_a_feature_file_that_was_cut_short(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmark.data.collate.MAPPED_BYTES", 0)
+    copy = replace(corpus.train, pack=shutil.copytree(corpus.pack, tmp_path / "pack"))
+    collator = Collator(copy, reads_images=True)
+    os.truncate(copy.pack / "rois.npy", 200)
+    with pytest.raises(DataError, match=r"rois.npy: cut short"):
+        collator.pairs(np.arange(60))
 
 
 def test_word_pieces_in_batches(corpus: Corpus, tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ of the split.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+import weakref
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from benchmark.core.errors import UsageError
+from benchmark.core.errors import DataError, UsageError
 from benchmark.core.model import Tokenizer
 from benchmark.core.types import Batch, Items, Padding
 from benchmark.data.corpus import Split
@@ -23,6 +25,9 @@ from benchmark.data.text import CLS, PAD
 from benchmark.data.wordpieces import EncoderTokens
 
 Int64 = npt.NDArray[np.int64]
+
+MAPPED_BYTES = 1 << 29
+"""Features that take more are read by position instead of through a memory map."""
 
 
 class Collator:
@@ -162,7 +167,7 @@ class _RoiReader:
     """RoI features of one side's items, float32, zero rows where padded."""
 
     def __init__(self, rois: Ragged, padding: Padding, max_rois: int) -> None:
-        self._flat_F = torch.from_numpy(rois.flat)
+        self._rows = _RowFile(rois.flat)
         self._start_N = rois.offset_N1[:-1]
         self._stored_N = np.minimum(rois.count_N, max_rois)
         self._count_N = np.where(self._stored_N == 0, padding.empty_rois, self._stored_N)
@@ -172,10 +177,50 @@ class _RoiReader:
         """(roi_NVF, roi_count_N)"""
         count_N = self._count_N[row_N]
         size = max(self._min_rois, int(count_N.max(initial=0)))
-        roi_NVF = torch.empty(len(row_N), size, self._flat_F.shape[1])
-        for roi_VF, start, stored in zip(
-            roi_NVF, self._start_N[row_N].tolist(), self._stored_N[row_N].tolist(), strict=True
-        ):  # an item's RoIs lie together: one copy, which converts on the way
-            roi_VF[:stored].copy_(self._flat_F[start : start + stored])
-            roi_VF[stored:].zero_()
+        roi_NVF = torch.empty(len(row_N), size, self._rows.width)
+        starts, stored = self._start_N[row_N].tolist(), self._stored_N[row_N].tolist()
+        for roi_VF, stored_VF in zip(roi_NVF, self._rows.stretches(starts, stored), strict=True):
+            roi_VF[: len(stored_VF)].copy_(stored_VF)  # converts on the way
+            roi_VF[len(stored_VF) :].zero_()
         return roi_NVF, torch.from_numpy(count_N)
+
+
+class _RowFile:
+    """Stretches of rows of a flat array, read from any number of threads.
+
+    A small file is read through its map. Of a large one, pages once read would count towards the resident set
+    until it holds the whole file, and a page that is not in memory yet brings up to megabytes of neighbours
+    with it (so far as the system reads ahead): such a file is read by position, an item at a time.
+    """
+
+    def __init__(self, flat: npt.NDArray[Any]) -> None:
+        self.width = flat.shape[1]
+        self._flat_F = torch.from_numpy(flat)
+        self._file: int | None = None
+        if not hasattr(os, "preadv"):
+            return
+        if isinstance(flat, np.memmap) and flat.filename and flat.nbytes > MAPPED_BYTES:
+            self._path, self._begin = flat.filename, flat.offset
+            self._file = os.open(self._path, os.O_RDONLY)
+            weakref.finalize(self, os.close, self._file)
+
+    def stretches(self, starts: list[int], counts: list[int]) -> Iterator[torch.Tensor]:
+        """[count, F] from each start; valid until the next one is asked for."""
+        if self._file is None:
+            for start, count in zip(starts, counts, strict=True):
+                yield self._flat_F[start : start + count]
+            return
+        row_bytes = self.width * self._flat_F.itemsize
+        if hasattr(os, "posix_fadvise"):  # all at once: a disk serves many requests faster than one by one
+            for start, count in zip(starts, counts, strict=True):
+                if count:
+                    place = self._begin + start * row_bytes
+                    os.posix_fadvise(self._file, place, count * row_bytes, os.POSIX_FADV_WILLNEED)
+        buffer_VF = torch.empty(max(counts, default=0), self.width, dtype=self._flat_F.dtype)
+        raw_VF = buffer_VF.numpy()
+        for start, count in zip(starts, counts, strict=True):
+            if count:
+                read = os.preadv(self._file, [raw_VF[:count].data], self._begin + start * row_bytes)
+                if read < count * row_bytes:
+                    raise DataError(f"{self._path}: cut short; remove the pack, the next run makes it anew")
+            yield buffer_VF[:count]
