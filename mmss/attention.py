@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmark.core.layers import Linear, linear
+
 
 class SelfAttention(nn.Module):
     """Scaled dot-product self-attention along a sequence (Vaswani et al., 2017), bare as Eq. 3-5 show it.
@@ -21,9 +23,9 @@ class SelfAttention(nn.Module):
     def __init__(self, width: int, heads: int = 1, *, residual: bool = False) -> None:
         super().__init__()
         self.heads = heads
-        self.query_key = nn.Linear(width, 2 * width)
-        self.value = nn.Linear(width, width)
-        self.join = nn.Linear(width, width) if heads > 1 else None
+        self.query_key = Linear(width, 2 * width)
+        self.value = Linear(width, width)
+        self.join = Linear(width, width) if heads > 1 else None
         self.norm = nn.LayerNorm(width) if residual else None
 
     def forward(self, x_NLD: Tensor, mask_NL: Tensor) -> Tensor:
@@ -46,7 +48,7 @@ class SelfAttention(nn.Module):
         else:
             weight = project.weight @ self.value.weight
             bias = F.linear(self.value.bias, project.weight, project.bias)
-            projected = self._attend(x_NLD, F.linear(x_NLD, weight, bias), mask_NL)
+            projected = self._attend(x_NLD, linear(x_NLD, weight, bias), mask_NL)
         masked: Tensor = projected * mask_NL[:, :, None]
         return masked
 

@@ -26,6 +26,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from benchmark.core.errors import DataError, UsageError
+from benchmark.core.layers import with_own_linear
 from benchmark.core.types import CorpusShape, Items
 from mmss.config import SCRATCH, Config
 
@@ -81,6 +82,7 @@ class TextEncoder(nn.Module):
     def __init__(self, config: Config, corpus: CorpusShape) -> None:
         super().__init__()
         self.bert = scratch_encoder(config, corpus) if config.encoder == SCRATCH else _pretrained(config)
+        with_own_linear(self.bert)
         hidden = int(self.bert.config.hidden_size)
         self.project = nn.Linear(hidden, config.width) if hidden != config.width else nn.Identity()
 

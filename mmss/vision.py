@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from benchmark.core.layers import Linear
 from benchmark.core.types import Items
 from mmss.attention import SelfAttention
 from mmss.config import Config
@@ -22,7 +23,7 @@ class VisualEncoder(nn.Module):
         # A corpus without images has RoIs of width 1, which several heads cannot share.
         heads = config.attention_heads if width % config.attention_heads == 0 else 1
         self.attention = SelfAttention(width, heads, residual=config.attention_residual)
-        self.project = nn.Linear(roi_width, config.width)
+        self.project = Linear(roi_width, config.width)
 
     def forward(self, items: Items) -> Tensor:
         """States `[N, V, D]`; zero at padding, so all zero for an item without images."""

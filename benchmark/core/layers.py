@@ -129,7 +129,7 @@ def mlp(*widths: int, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
     layers: list[nn.Module] = []
     for index, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
         layers += [activation()] if index else []
-        layers.append(nn.Linear(inputs, outputs))
+        layers.append(Linear(inputs, outputs))
     return nn.Sequential(*layers)
 
 
@@ -141,6 +141,23 @@ def linear(x_NTF: Tensor, weight_HF: Tensor, bias_H: Tensor | None = None) -> Te
         return F.linear(x_NTF, weight_HF, bias_H)
     x_NF1T = x_NTF.transpose(1, 2).unsqueeze(2)
     return F.conv2d(x_NF1T, weight_HF[:, :, None, None], bias_H).squeeze(2).transpose(1, 2)
+
+
+class Linear(nn.Linear):
+    """`nn.Linear`, computed by `linear` where the input has positions."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.dim() == 3:
+            return linear(input, self.weight, self.bias)
+        return F.linear(input, self.weight, self.bias)
+
+
+def with_own_linear(module: nn.Module) -> nn.Module:
+    """The module of another library, its linear maps computed by `linear`."""
+    for part in module.modules():
+        if type(part) is nn.Linear:
+            part.__class__ = Linear  # the parameters, and all that knows of them, stay
+    return module
 
 
 def conv_over_time(x_NTE: Tensor, conv: nn.Conv1d, with_bias: bool = True) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.core.layers import Dropout, masked_softmax, row_chunks
+from benchmark.core.layers import Dropout, Linear, masked_softmax, row_chunks
 
 
 class PostNormAttention(nn.Module):
@@ -18,10 +18,10 @@ class PostNormAttention(nn.Module):
     def __init__(self, width: int, heads: int, dropout: float, eps: float = 1e-12) -> None:
         super().__init__()
         self.heads = heads
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width)
-        self.value = nn.Linear(width, width)
-        self.output = nn.Linear(width, width)
+        self.query = Linear(width, width)
+        self.key = Linear(width, width)
+        self.value = Linear(width, width)
+        self.output = Linear(width, width)
         self.norm = nn.LayerNorm(width, eps=eps)
         self.dropout = Dropout(dropout)
 
@@ -45,8 +45,8 @@ class PostNormFeedForward(nn.Module):
 
     def __init__(self, width: int, inner: int, dropout: float, eps: float = 1e-12) -> None:
         super().__init__()
-        self.inner = nn.Linear(width, inner)
-        self.output = nn.Linear(inner, width)
+        self.inner = Linear(width, inner)
+        self.output = Linear(inner, width)
         self.norm = nn.LayerNorm(width, eps=eps)
         self.dropout = Dropout(dropout)
 
