@@ -7,6 +7,7 @@ PyTorch path carries every other test of the suite.
 from __future__ import annotations
 
 import copy
+import importlib.util
 import json
 import os
 import subprocess
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 
 from baselines.bimpm import max_cosine
 from benchmark import models
-from benchmark.core import kernels, layers
+from benchmark.core import compiled, kernels, layers
 from benchmark.core.encoders import RoiEncoderLayer
 from benchmark.core.graph import pair_attention
 from benchmark.core.layers import MASKED, Dropout, KernelMaxPooling, unit_vectors
@@ -339,7 +340,7 @@ import json, torch
 from benchmark import models
 from baselines.bimpm import max_cosine
 from benchmark import models
-from benchmark.core import kernels, layers
+from benchmark.core import compiled, kernels, layers
 from tests import toy
 model_class = models.load("mcr")
 torch.manual_seed(0)
@@ -354,10 +355,27 @@ print(json.dumps([kernels.available(), score.tolist()]))
 def test_the_switch_and_that_both_ways_agree():
     found = []
     for value in ("1", "0"):
-        environment = os.environ | {kernels.SWITCH: value}
+        environment = os.environ | {compiled.SWITCH: value}
         made = subprocess.run(
             [sys.executable, "-c", SCORES], env=environment, capture_output=True, text=True, check=True
         )
         found.append(json.loads(made.stdout))
     assert [there for there, _ in found] == [True, False]
     np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-4, atol=1e-5)
+
+
+def test_kernels_of_another_source_are_not_loaded(tmp_path, monkeypatch):
+    """After an update without a new installation their arguments might differ."""
+    for cached in (compiled.library, compiled.problem):
+        monkeypatch.setattr(compiled, cached.__name__, cached.__wrapped__)
+    assert compiled.library() is not None
+    assert compiled.problem() == ""
+    changed = tmp_path / "_kernels.cpp"
+    changed.write_bytes(compiled.SOURCE.read_bytes() + b"// changed")
+    monkeypatch.setattr(compiled, "SOURCE", changed)
+    assert compiled.library() is None
+    assert "install again" in compiled.problem()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert "were not built" in compiled.problem()
+    monkeypatch.setenv(compiled.SWITCH, "0")
+    assert compiled.problem() == ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -249,6 +249,7 @@ class Job:
             return
         print(self.headline())
         print(_overview(self.plan))
+        self._note_kernels(print)
         for spec, reason in self.plan.failed:
             print(f"failed before: {spec}: {reason.splitlines()[0]}")
         print(estimate.render())
@@ -263,6 +264,7 @@ class Job:
         plan, failed, finished, seconds = self.plan, [], 0, 0.0
         if not self.json:
             say(self.headline() + (f", {self.jobs} at a time" if plan.to_do else ""))
+            self._note_kernels(say)
         started = time.monotonic()
         with _terminable(), RunsProgress(plan.to_do, self.jobs, self.results, quiet=self.json) as progress:
             try:
@@ -294,6 +296,13 @@ class Job:
             if failed:
                 raise typer.Exit(EXIT_RUN_FAILED)
         return failed
+
+    def _note_kernels(self, tell: Callable[[str], None]) -> None:
+        """Why runs on this CPU will be slower than they could be, if so."""
+        from benchmark.core import compiled
+
+        if compiled.problem() and any(spec.device == "cpu" for spec in self.plan.to_do):
+            tell(f"note: {compiled.problem()}")
 
     def _summarise(self, finished: int, failed: Sequence[Outcome], seconds: float, duration: Any) -> None:
         plan = self.plan

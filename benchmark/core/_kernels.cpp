@@ -869,6 +869,12 @@ CLONED void add_scaled(float *to, const float *from, float factor, int64_t count
 
 extern "C" {
 
+#ifndef SOURCE_SHA256
+#define SOURCE_SHA256 "unknown"
+#endif
+extern const char kernels_source[];  // read in the file, before it is loaded: is it of this source?
+const char kernels_source[] = "mrhp-bench kernels of source " SOURCE_SHA256;
+
 void pair_scores(const float *a_NTH, const float *b_NTH, const float *w_H, const float *offset_NT, float *e_NTT,
                  int64_t N, int64_t T, int64_t H, int32_t threads) {
     const int64_t padded = whole_lanes(T);

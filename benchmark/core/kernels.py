@@ -15,8 +15,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
-import importlib.util
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +24,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-SWITCH = "MRHP_BENCH_KERNELS"
+from benchmark.core import compiled
+
 LANES = 16
 """Floats that the compiled code takes at a time."""
 DROPOUT_STEPS = 1 << 16
@@ -63,19 +62,19 @@ _SIGNATURES: dict[str, list[Any]] = {
 
 @functools.cache
 def _library() -> ctypes.CDLL | None:
-    """The compiled code; None where it was not built or is switched off."""
-    found = importlib.util.find_spec("benchmark.core._kernels")
-    if os.environ.get(SWITCH) == "0" or found is None or found.origin is None:
+    """The compiled code; None where there is none that may be used."""
+    file = compiled.library()
+    if file is None:
         return None
     try:
         library = ctypes.CDLL(
-            found.origin
+            str(file)
         )  # after torch: both then share one OpenMP library, one set of threads
-        for name, arguments in _SIGNATURES.items():
-            function = getattr(library, name)
-            function.argtypes, function.restype = arguments, None
-    except (OSError, AttributeError):  # built for another system, or of another version
+    except OSError:  # built for another system
         return None
+    for name, arguments in _SIGNATURES.items():
+        function = getattr(library, name)
+        function.argtypes, function.restype = arguments, None
     return library
 
 
