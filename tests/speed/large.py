@@ -16,6 +16,7 @@ import argparse
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -49,7 +50,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--distinct", type=int, default=20_000, help="feature files that are not links")
     parser.add_argument("--steps", type=int, default=400, help="training steps of each run")
     parser.add_argument("--threads", type=int, default=1, help="of a run")
-    parser.add_argument("--folder", type=Path, help="an empty or earlier one, kept; default: a temporary one")
+    parser.add_argument(
+        "--folder", type=Path, help="for the data, which stay and are used again; default: a temporary one"
+    )
     parser.add_argument("--json", type=Path, help="also write the measurements to this file")
     parser.add_argument("--child", nargs=2, metavar=("STAGE", "STARTED"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -80,6 +83,7 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     measured: dict[str, dict[str, Any]] = {}
     for name in ("pack", "run, cold", "run, warm"):
         if name == "pack":
+            shutil.rmtree(cache, ignore_errors=True)
             evict((root / "distinct").iterdir())
         elif name == "run, cold":
             evict(path for path in cache.rglob("*") if path.is_file())
