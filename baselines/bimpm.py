@@ -24,7 +24,7 @@ from torch.autograd.function import once_differentiable
 
 from baselines.common import FORMS, RELEASED_TEXT_PADDING, text_released_training
 from benchmark.core import kernels
-from benchmark.core.layers import Dropout, check_choice, row_chunks, word_embedding
+from benchmark.core.layers import Dropout, check_choice, in_float32, row_chunks, word_embedding
 from benchmark.core.model import Departure, RankingModel
 from benchmark.core.recurrent import BiLSTM, States, reference_lstm_names
 from benchmark.core.types import Batch, CorpusShape, Items, Padding
@@ -316,7 +316,8 @@ def most_attended(weight_BTS: Tensor, y_BSH: Tensor, mask_BS: Tensor | None) -> 
 
 def elementwise_maximum(weight_BTS: Tensor, y_BSH: Tensor) -> Tensor:
     """max_s α_ts y_sd for every component d, `[B, T, H]`."""
-    result: Tensor = _ElementwiseMaximum.apply(weight_BTS, y_BSH)  # type: ignore[no-untyped-call]
+    with in_float32(weight_BTS, y_BSH) as arrays:
+        result: Tensor = _ElementwiseMaximum.apply(*arrays)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -361,8 +362,8 @@ def max_cosine(
 ) -> tuple[Tensor, Tensor]:
     """Max-pooling matching: max over valid s of cos(w_k ∘ p_t, w_k ∘ h_s), `[B, L, P]`, and over valid t,
     `[B, R, P]`. Masks None: every step is valid."""
-    square_PH = weight_PH.square()
-    p_best, h_best = _MaxCosine.apply(p_BLH, h_BRH, square_PH, p_mask, h_mask)  # type: ignore[no-untyped-call]
+    with in_float32(p_BLH, h_BRH, weight_PH.square()) as arrays:
+        p_best, h_best = _MaxCosine.apply(*arrays, p_mask, h_mask)  # type: ignore[no-untyped-call]
     return p_best, h_best
 
 

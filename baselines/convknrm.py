@@ -33,6 +33,7 @@ from benchmark.core.layers import (
     conv_over_time,
     convs_over_words,
     distinct,
+    in_float32,
     row_chunks,
     unit_vectors,
     word_embedding,
@@ -184,7 +185,8 @@ class ConvKNRM(RankingModel):
         B, A, L, C = product_BALC.shape
         R = review_BARC.shape[2]
         # all A * A cosine matrices are one product
-        cosine_BXY = product_BALC.reshape(B, A * L, C) @ review_BARC.reshape(B, A * R, C).transpose(1, 2)
+        with in_float32(product_BALC, review_BARC) as (product_BALC, review_BARC):  # for the exact kernel
+            cosine_BXY = product_BALC.reshape(B, A * L, C) @ review_BARC.reshape(B, A * R, C).transpose(1, 2)
         mask_BR = batch.reviews.token_mask_NT[batch.review_B] if self.config.form == "fair" else None
         sum_BXK = kernel_sums(cosine_BXY.view(B, A * L * A, R), self.kernel_centres(), mask_BR)
         return sum_BXK.view(B, A, L, A, -1)
@@ -195,13 +197,16 @@ Kernels = list[tuple[float, float]]
 
 def kernel_sums(value_BXR: Tensor, centres: Kernels, mask_BR: Tensor | None = None) -> Tensor:
     """Σ_r exp(-(M_r - μ_k)² / 2σ_k²) over valid r for each (μ, σ), `[B, X, K]`."""
-    if kernels.usable(value_BXR):
-        mask = None if mask_BR is None else mask_BR.contiguous()
-        return _CompiledKernelSums.apply(value_BXR.contiguous(), mask, _bells(centres))  # type: ignore
-    if mask_BR is not None:
-        value_BXR = value_BXR.masked_fill(~mask_BR.unsqueeze(1), OUT_OF_REACH)
-    result: Tensor = _KernelSums.apply(value_BXR, centres)  # type: ignore[no-untyped-call]
-    return result
+    with in_float32(value_BXR) as (value_BXR,):
+        result: Tensor
+        if kernels.usable(value_BXR):
+            mask = None if mask_BR is None else mask_BR.contiguous()
+            result = _CompiledKernelSums.apply(value_BXR.contiguous(), mask, _bells(centres))  # type: ignore[no-untyped-call]
+            return result
+        if mask_BR is not None:
+            value_BXR = value_BXR.masked_fill(~mask_BR.unsqueeze(1), OUT_OF_REACH)
+        result = _KernelSums.apply(value_BXR, centres)  # type: ignore[no-untyped-call]
+        return result
 
 
 def _recurrences(centres: Kernels) -> Iterator[tuple[float, float]]:

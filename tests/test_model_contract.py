@@ -170,3 +170,23 @@ def test_a_method_says_what_it_is(form: tuple[str, str]) -> None:
         model_class.config_class().anything = 1  # type: ignore[attr-defined]
     if name != models.PROPOSED and model_class.released is None:
         assert model_class.departures or model_class.__doc__
+
+
+def test_half_precision_trains_and_scores(form):
+    """bf16 autocast on a CPU: finite gradients in float32, and scores near those of float32."""
+    model = build(*form)
+    batch = batch_for(model)
+    objective = ranking_loss(TrainingConfig(batch_size=GROUPS, negatives=SIZE - 1))
+    model.start_training(torch.zeros(GROUPS * SIZE))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = model.loss(batch, objective)
+    loss.backward()
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    assert gradients
+    assert all(g.dtype == torch.float32 and torch.isfinite(g).all() for g in gradients)
+    model.eval()
+    with torch.inference_mode():
+        exact = model.score(batch)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rough = model.score(batch)
+    assert (rough - exact).abs().max() < 0.05 * max(1.0, float(exact.abs().max()))

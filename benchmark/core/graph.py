@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from benchmark.core import kernels
-from benchmark.core.layers import MASKED, masked_mean
+from benchmark.core.layers import MASKED, in_float32, masked_mean
 
 BLOCK_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 26}
 """Size of the temporary of one block: 4 MB stay in a CPU's cache, a GPU wants few launches."""
@@ -103,10 +103,8 @@ def pair_attention(a_NTH: Tensor, b_NTH: Tensor, w_H: Tensor, mask_NT: Tensor) -
 
     Not twice differentiable. Half precisions are computed in float32: the sum has H signed terms.
     """
-    if a_NTH.dtype in (torch.bfloat16, torch.float16):
-        a_NTH, b_NTH = a_NTH.float(), b_NTH.float()
-    offset_NT = torch.zeros_like(mask_NT, dtype=a_NTH.dtype).masked_fill(~mask_NT, MASKED)
-    with torch.autocast(a_NTH.device.type, enabled=False):
+    with in_float32(a_NTH, b_NTH, w_H) as (a_NTH, b_NTH, w_H):
+        offset_NT = torch.zeros_like(mask_NT, dtype=a_NTH.dtype).masked_fill(~mask_NT, MASKED)
         arguments = a_NTH.contiguous(), b_NTH.contiguous(), w_H.to(a_NTH.dtype), offset_NT
         result: Tensor = _PairAttention.apply(*arguments)  # type: ignore[no-untyped-call]
     return result

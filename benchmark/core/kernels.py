@@ -98,10 +98,11 @@ def switched_off() -> Iterator[None]:
 
 
 def usable(*tensors: Tensor) -> bool:
-    """Whether the compiled code takes these: all float32 on a CPU."""
+    """Whether the compiled code takes these: all float32 on a CPU, and no autocast, under which what is made
+    of them on the way would have another precision."""
     if not all(x.dtype == torch.float32 and x.device.type == "cpu" for x in tensors):
         return False
-    return available()
+    return not torch.is_autocast_enabled("cpu") and available()
 
 
 def scores(*tensors: Tensor) -> bool:
@@ -110,8 +111,15 @@ def scores(*tensors: Tensor) -> bool:
 
 
 def _call(name: str, *arguments: Any) -> None:
-    """Tensors are contiguous; None is a null pointer; the number of threads is torch's."""
-    raw = [x.data_ptr() if isinstance(x, Tensor) else x for x in arguments]
+    """None is a null pointer; the number of threads is torch's. TypeError for a tensor that the compiled code would
+    misread: it takes raw memory."""
+    raw = []
+    for x in arguments:
+        if isinstance(x, Tensor):
+            if not x.is_contiguous() or (x.is_floating_point() and x.dtype != torch.float32):
+                raise TypeError(f"{name}: a tensor {tuple(x.shape)} of {x.dtype}, strides {x.stride()}")
+            x = x.data_ptr()
+        raw.append(x)
     getattr(_library(), name)(*raw, torch.get_num_threads())
 
 

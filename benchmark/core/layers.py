@@ -8,6 +8,7 @@ Masks are bool, True where valid. In the fair forms no padded position ever chan
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -29,6 +30,14 @@ LARGE_PRODUCT = 1 << 24
 
 CHUNK_BYTES = 1 << 22
 """Size of the temporary of one step of a loop over rows: it should stay in the cache."""
+
+
+@contextlib.contextmanager
+def in_float32(*arrays: Tensor) -> Iterator[list[Tensor]]:
+    """The arrays, half precisions widened, with autocast off: for what half precisions would spoil or break."""
+    half = (torch.bfloat16, torch.float16)
+    with torch.autocast(arrays[0].device.type, enabled=False):
+        yield [x.float() if x.dtype in half else x for x in arrays]
 
 
 def check_choice(field: str, given: str, allowed: tuple[str, ...]) -> None:
