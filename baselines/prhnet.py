@@ -19,7 +19,7 @@ from baselines.common import FORMS, text_released_training
 from benchmark.core.layers import Dropout, ProductAwareAttention, check_choice, word_embedding
 from benchmark.core.model import Departure, RankingModel
 from benchmark.core.recurrent import BiLSTM, reference_lstm_names
-from benchmark.core.types import Batch, CorpusShape, Items
+from benchmark.core.types import Batch, CorpusShape, Items, rows_of
 
 SCORED_AT_ONCE = 16
 """Rows whose attention is computed together when scoring: what they need stays in the cache."""
@@ -122,7 +122,7 @@ class PRHNet(RankingModel):
             aware_BF = self.attention.summed(
                 product_NLF[p_B],
                 batch.products.token_mask_NT[p_B],
-                review_NRF[r_B],
+                rows_of(review_NRF, r_B),
                 batch.reviews.token_mask_NT[r_B],
                 query_NLF[p_B],
             )

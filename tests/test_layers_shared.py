@@ -25,7 +25,7 @@ from benchmark.core.layers import (
     unit_vectors,
 )
 from benchmark.core.transformer import PostNormFeedForward, PostNormLayer
-from benchmark.core.types import CorpusShape, length_mask
+from benchmark.core.types import CorpusShape, length_mask, rows_of
 
 ONE_PAIR_AT_A_TIME, A_FEW_ROWS, EVERYTHING = 1, 64, 1 << 20
 
@@ -344,3 +344,12 @@ def test_words_get_the_vectors_of_the_corpus():
     assert drawn.shape == (40, 30)
     assert not drawn[0].any()
     assert 0.2 < drawn.abs().max() <= 0.25
+
+
+@pytest.mark.parametrize("index", [[0, 1, 2, 3], [1, 2], [3], [1, 3], [2, 1], [0, 0, 1], [0, 2, 1, 3], []])
+def test_rows_of_are_the_indexed_rows(index):
+    x, index_B = torch.randn(4, 3, requires_grad=True), torch.tensor(index, dtype=torch.int64)
+    ours = rows_of(x, index_B)
+    assert torch.equal(ours, x[index_B])
+    (gradient,) = torch.autograd.grad(ours.sum(), x)
+    assert torch.equal(gradient.sum(1) / 3, torch.bincount(index_B, minlength=4).float())

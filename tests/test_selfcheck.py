@@ -312,8 +312,8 @@ MUTATIONS = {
         "mcr",
         matching.ContextFeatures,
         "_mean",
-        lambda self, attention, product, review, mask: (
-            attention.summed(*product, review, mask) / mask.sum(1, keepdim=True).clamp(min=1)
+        lambda self, attention, product, review, mask, query: (
+            attention.summed(*product, review, mask, query) / mask.sum(1, keepdim=True).clamp(min=1)
         ),
     ),
     "padded nodes not in the claim": Mutation(

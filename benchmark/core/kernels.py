@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from benchmark.core import compiled
+from benchmark.core.types import rows_of
 
 LANES = 16
 """Floats that the compiled code takes at a time."""
@@ -190,7 +191,8 @@ class _StrongestCosines(torch.autograd.Function):
         keep: int,
     ) -> Tensor:
         left_B, right_B = rows
-        left_BXF, right_BYF = left_NALF[left_B].flatten(1, 2), right_MCRF[right_B].flatten(1, 2)
+        left_BXF = rows_of(left_NALF, left_B).flatten(1, 2)
+        right_BYF = rows_of(right_MCRF, right_B).flatten(1, 2)
         map_BXY = torch.bmm(left_BXF, right_BYF.transpose(1, 2))
         shape = (len(left_B), *left_NALF.shape[1:3], *right_MCRF.shape[1:3])
         value_BSK, cell_BSK = strongest(map_BXY.view(shape), weight, sizes, keep, *masks)

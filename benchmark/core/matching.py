@@ -9,13 +9,14 @@ Numbers f1..f5 follow the order of the features in the released scorer input.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor, nn
 
 from benchmark.core.graph import Coherence
 from benchmark.core.layers import ProductAwareAttention, mlp
+from benchmark.core.types import rows_of
 
 ROWS_AT_ONCE = 64
 """Rows that are matched together: a product with thousands of reviews is scored in bounded memory."""
@@ -33,6 +34,8 @@ class Item:
     common_image_NVC: Tensor
     graph: Tensor
     """Products: the claim vector `[N, C]`; reviews: nodes after message passing `[N, T + V, C]`."""
+    queries: tuple[Tensor, ...] = ()
+    """Products: what the four attentions compare a review's positions with."""
 
     @property
     def node_mask(self) -> Tensor:
@@ -41,7 +44,9 @@ class Item:
 
     def at(self, index_B: Tensor) -> Item:
         """The items that rows point at."""
-        return Item(*(getattr(self, field.name)[index_B] for field in fields(self)))
+        names = [field.name for field in fields(self) if field.name != "queries"]
+        kept = {name: rows_of(getattr(self, name), index_B) for name in names}
+        return Item(**kept, queries=tuple(rows_of(query, index_B) for query in self.queries))
 
 
 class ContextFeatures(nn.Module):
@@ -69,7 +74,10 @@ class ContextFeatures(nn.Module):
         self, text_NTH: Tensor, text_mask_NT: Tensor, image_NVD: Tensor, image_mask_NV: Tensor
     ) -> Item:
         """Everything about products that does not depend on the review."""
-        return self._item(text_NTH, text_mask_NT, image_NVD, image_mask_NV, self.coherence.claim)
+        item = self._item(text_NTH, text_mask_NT, image_NVD, image_mask_NV, self.coherence.claim)
+        attended = text_NTH, image_NVD, item.common_image_NVC, item.common_text_NTC
+        queries = tuple(a.query(x) for a, x in zip(self._attentions(), attended, strict=True))
+        return replace(item, queries=queries)
 
     def review(
         self, text_NTH: Tensor, text_mask_NT: Tensor, image_NVD: Tensor, image_mask_NV: Tensor
@@ -102,14 +110,23 @@ class ContextFeatures(nn.Module):
         """`[B, H + D + 3 C]` of row-wise products and reviews."""
         text, image = (p.text_NTH, p.text_mask_NT), (p.image_NVD, p.image_mask_NV)
         common_text, common_image = (p.common_text_NTC, p.text_mask_NT), (p.common_image_NVC, p.image_mask_NV)
+        reviews = (
+            (r.text_NTH, r.text_mask_NT),
+            (r.image_NVD, r.image_mask_NV),
+            (r.common_text_NTC, r.text_mask_NT),
+            (r.common_image_NVC, r.image_mask_NV),
+        )
+        sides = zip(
+            self._attentions(), (text, image, common_image, common_text), reviews, p.queries, strict=True
+        )
         features = [
-            self._mean(self.text_attention, text, r.text_NTH, r.text_mask_NT),
-            self._mean(self.image_attention, image, r.image_NVD, r.image_mask_NV),
-            self._mean(self.image_to_text, common_image, r.common_text_NTC, r.text_mask_NT),
-            self._mean(self.text_to_image, common_text, r.common_image_NVC, r.image_mask_NV),
-            self.coherence.pool(p.graph, r.graph, r.node_mask),
+            self._mean(attention, product, *review, query) for attention, product, review, query in sides
         ]
-        return torch.cat(features, 1)
+        return torch.cat([*features, self.coherence.pool(p.graph, r.graph, r.node_mask)], 1)
+
+    def _attentions(self) -> tuple[ProductAwareAttention, ...]:
+        """Of f1..f4."""
+        return self.text_attention, self.image_attention, self.image_to_text, self.text_to_image
 
     def _mean(
         self,
@@ -117,9 +134,10 @@ class ContextFeatures(nn.Module):
         product: tuple[Tensor, Tensor],
         review_BTF: Tensor,
         mask_BT: Tensor,
+        query_BLF: Tensor,
     ) -> Tensor:
         """Mean over the review's positions of what the attention makes of them."""
-        total_BF = attention.summed(*product, review_BTF, mask_BT)
+        total_BF = attention.summed(*product, review_BTF, mask_BT, query_BLF)
         if self.released:
             return total_BF / mask_BT.shape[1]
         return total_BF / mask_BT.sum(1, keepdim=True).clamp(min=1)

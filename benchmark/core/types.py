@@ -120,3 +120,13 @@ class CorpusShape:
     word_vectors: Callable[[str, int], Tensor] | None = None
     """(field, width) -> float32 [vocabulary, width], the initial word vectors of `product` or `review`
     (row 0 zero); a word gets the same vector in both. None: the model draws its own."""
+
+
+def rows_of(x: Tensor, index_B: Tensor) -> Tensor:
+    """`x[index_B]`, without a copy where that is a range of rows, as a batch's reviews are (on a GPU, looking would
+    take longer than copying)."""
+    if x.device.type == "cpu" and len(index_B):
+        first, end = int(index_B[0]), int(index_B[0]) + len(index_B)
+        if int(index_B[-1]) == end - 1 and torch.equal(index_B, torch.arange(first, end)):
+            return x if end - first == len(x) else x[first:end]
+    return x[index_B]
