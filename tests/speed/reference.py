@@ -165,7 +165,16 @@ def _measure(case: Case, seconds: float) -> dict[str, float]:
         "scoring": scoring,
         "memory": peak / GB,
         "with_scoring": peak_host_bytes() / GB,
+        "machine": _matrix_product(),
     }
+
+
+def _matrix_product() -> float:
+    """GFLOP/s of a square matrix product, median: how fast the machine is just now."""
+    import torch
+
+    a, b = (torch.ones(2048, 2048) for _ in range(2))
+    return 2 * 2048**3 / _median_seconds(lambda step: a @ b, 1.0) / GB
 
 
 def _model(case: Case) -> Any:
@@ -299,6 +308,12 @@ def _report(
             f"| {ours.scoring:.1f} | {faster[1]:.1f} ({case.target[1]:g}){marks[1]} "
             f"| {ours.memory:.2f} | {share:.2f} ({case.target[2]:g}){'' if share <= case.target[2] else ' !'} |"
         )
+    machine = sorted(run["machine"] for runs in measured.values() for run in runs)
+    lines += [
+        "",
+        f"A square matrix product beside each measurement: {statistics.median(machine):.0f} GFLOP/s "
+        f"(median; {machine[0]:.0f} to {machine[-1]:.0f}). It shows what other load the machine had.",
+    ]
     if data:
         lines += ["", "| data | ours | reference | x ref (target) |", "|---|---|---|---|"]
     for row in data:
