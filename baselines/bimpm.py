@@ -244,18 +244,10 @@ class BiMPM(RankingModel):
         full, pooling, attentive, max_attentive = weights
         p_mean, h_mean, p_max, h_max = self._attention(product, review)
         p_pooled, h_pooled = max_cosine(p_BLH, h_BRH, pooling, product.mask_BT, review.mask_BT)
-        p_features = [
-            weighted_cosine(p_BLH, review.last_BH.unsqueeze(1), full),
-            p_pooled,
-            weighted_cosine(p_BLH, p_mean, attentive),
-            weighted_cosine(p_BLH, p_max, max_attentive),
-        ]
-        h_features = [
-            weighted_cosine(h_BRH, product.last_BH.unsqueeze(1), full),
-            h_pooled,
-            weighted_cosine(h_BRH, h_mean, attentive),
-            weighted_cosine(h_BRH, h_max, max_attentive),
-        ]
+        compared = [full, attentive, max_attentive]
+        p_full, *p_attended = weighted_cosines(p_BLH, [review.last_BH.unsqueeze(1), p_mean, p_max], compared)
+        h_full, *h_attended = weighted_cosines(h_BRH, [product.last_BH.unsqueeze(1), h_mean, h_max], compared)
+        p_features, h_features = [p_full, p_pooled, *p_attended], [h_full, h_pooled, *h_attended]
         return p_features, h_features
 
     def _attention(self, product: Text, review: Text) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -285,15 +277,20 @@ def bounded_unit(x: Tensor) -> Tensor:
     return x * x.square().sum(-1, keepdim=True).clamp(min=EPSILON**2).rsqrt()
 
 
-def weighted_cosine(x_BTH: Tensor, y_BTH: Tensor, weight_PH: Tensor) -> Tensor:
-    """cos(w_k ∘ x_t, w_k ∘ y_t) for every perspective, `[B, T, P]`; y may have one step for all of x.
+def weighted_cosines(x_BTH: Tensor, ys: list[Tensor], weights: list[Tensor]) -> list[Tensor]:
+    """cos(w_k ∘ x_t, w_k ∘ y_t) for every perspective of each y with its weights `[P, H]`, `[B, T, P]` each; a y may
+    have one step for all of x.
 
-    Σ_d w_kd² x_d y_d is a product with the squared weights, and so are both squared norms.
+    Σ_d w_kd² x_d y_d is a product with the squared weights, and so are both squared norms; those of x are one
+    product for all weights.
     """
-    square_HP = weight_PH.square().T
-    x_norm = (x_BTH.square() @ square_HP).clamp(min=EPSILON**2)
-    y_norm = (y_BTH.square() @ square_HP).clamp(min=EPSILON**2)
-    return ((x_BTH * y_BTH) @ square_HP) * x_norm.rsqrt() * y_norm.rsqrt()
+    square_PH = [weight_PH.square() for weight_PH in weights]
+    x_norm_BTX = (x_BTH.square() @ torch.cat(square_PH).T).clamp(min=EPSILON**2)
+    cosines = []
+    for y_BTH, square, x_norm in zip(ys, square_PH, x_norm_BTX.split_with_sizes([len(w) for w in weights], -1), strict=True):
+        y_norm = (y_BTH.square() @ square.T).clamp(min=EPSILON**2)
+        cosines.append(((x_BTH * y_BTH) @ square.T) * x_norm.rsqrt() * y_norm.rsqrt())
+    return cosines
 
 
 def weighted_mean(weight_BTS: Tensor, y_BSH: Tensor, *, keep_sign: bool) -> Tensor:

@@ -274,8 +274,8 @@ MUTATIONS = {
     "perspective weights not squared": Mutation(
         "bimpm",
         bimpm,
-        "weighted_cosine",
-        simple(bimpm.weighted_cosine, lambda x, y, w: (x, y, w.abs().sqrt())),
+        "weighted_cosines",
+        simple(bimpm.weighted_cosines, lambda x, ys, weights: (x, ys, [w.abs().sqrt() for w in weights])),
     ),
     "kernel widths without the 2": Mutation(
         "convknrm", convknrm, "kernel_sums", kernels(lambda mu, sigma: (mu, sigma / 2**0.5))

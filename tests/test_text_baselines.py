@@ -316,15 +316,17 @@ def test_max_cosine(blocks, masked):
 
 
 def test_weighted_cosine_equals_the_library_cosine():
-    x, y, w = torch.randn(2, 3, 5).double(), torch.randn(2, 1, 5).double(), torch.randn(4, 5).double()
-    expected = F.cosine_similarity(x.unsqueeze(2) * w, y.unsqueeze(2) * w, dim=-1)
-    torch.testing.assert_close(bimpm.weighted_cosine(x, y, w), expected)
+    x, ys = torch.randn(2, 3, 5).double(), [torch.randn(2, n, 5).double() for n in (1, 3)]
+    weights = [torch.randn(4, 5).double() for _ in ys]
+    for ours, y, w in zip(bimpm.weighted_cosines(x, ys, weights), ys, weights, strict=True):
+        expected = F.cosine_similarity(x.unsqueeze(2) * w, y.unsqueeze(2) * w, dim=-1)
+        torch.testing.assert_close(ours, expected)
 
 
 def test_zero_states_have_finite_gradients():
     x = torch.zeros(1, 2, 3, requires_grad=True)
     y, w = torch.randn(1, 2, 3), torch.randn(2, 3)
-    total = bimpm.weighted_cosine(x, y, w).sum() + bimpm.bounded_unit(x).sum()
+    total = bimpm.weighted_cosines(x, [y], [w])[0].sum() + bimpm.bounded_unit(x).sum()
     (total + bimpm.max_cosine(x, y, w, None, None)[0].sum()).backward()
     assert torch.isfinite(x.grad).all()
 

@@ -769,14 +769,17 @@ INLINE Lanes sigmoid(Lanes x) { return 1.0f / (1.0f + exponential(-x)); }
 
 // One direction of up to SEQUENCES sequences. inputs: of each distinct input the four gates i, f, g, o, each `wide`
 // (H padded to whole vectors), rows `stride` apart, biases included; slot_NT: which input each step has;
-// recurrent [H, 4 wide]. states: rows 2 H apart, those at and beyond a sequence's count stay as they are.
+// recurrent [H, 4 wide]. states: rows 2 H apart, zero at and beyond a sequence's count.
 CLONED void lstm_sequences(const float *inputs, int64_t stride, const int64_t *slot_NT, const int64_t *count_N,
                            const float *recurrent, float *states, float *space, int64_t sequences, int64_t T,
                            int64_t H, int64_t wide, bool backward) {
     float *gates = space, *h = gates + SEQUENCES * 4 * wide, *c = h + SEQUENCES * wide;
     std::memset(h, 0, sizeof(float) * 2 * SEQUENCES * wide);
     int64_t steps = 0;
-    for (int64_t n = 0; n < sequences; ++n) steps = count_N[n] > steps ? count_N[n] : steps;
+    for (int64_t n = 0; n < sequences; ++n) {
+        steps = count_N[n] > steps ? count_N[n] : steps;
+        for (int64_t t = count_N[n]; t < T; ++t) std::memset(states + (n * T + t) * 2 * H, 0, sizeof(float) * H);
+    }
     for (int64_t step = 0; step < steps; ++step) {
         for (int64_t n = 0; n < sequences; n += OWN) {
             const float *input[OWN];

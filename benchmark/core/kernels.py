@@ -413,7 +413,7 @@ def lstm(inputs_UG: Tensor, slot_NT: Tensor, count_N: Tensor, recurrent_DHG: Ten
     `recurrent_DHG` is `[2, H, 4 wide]`.
     """
     (N, T), wide = slot_NT.shape, hidden + -hidden % LANES
-    states = inputs_UG.new_zeros(N, T, 2, hidden)
+    states = inputs_UG.new_empty(N, T, 2, hidden)
     arrays = (x.contiguous() for x in (inputs_UG, slot_NT, count_N, recurrent_DHG))
     _call("lstm", *arrays, states, N, T, hidden, wide)
     return states
