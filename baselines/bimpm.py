@@ -287,7 +287,9 @@ def weighted_cosines(x_BTH: Tensor, ys: list[Tensor], weights: list[Tensor]) -> 
     square_PH = [weight_PH.square() for weight_PH in weights]
     x_norm_BTX = (x_BTH.square() @ torch.cat(square_PH).T).clamp(min=EPSILON**2)
     cosines = []
-    for y_BTH, square, x_norm in zip(ys, square_PH, x_norm_BTX.split_with_sizes([len(w) for w in weights], -1), strict=True):
+    for y_BTH, square, x_norm in zip(
+        ys, square_PH, x_norm_BTX.split_with_sizes([len(w) for w in weights], -1), strict=True
+    ):
         y_norm = (y_BTH.square() @ square.T).clamp(min=EPSILON**2)
         cosines.append(((x_BTH * y_BTH) @ square.T) * x_norm.rsqrt() * y_norm.rsqrt())
     return cosines
