@@ -172,7 +172,9 @@ def test_a_killed_job_goes_on_and_equals_an_undisturbed_one(
             "--seeds",
             "0-5",
             "--set",
-            "epochs=4",
+            "epochs=40",  # long enough that the signal comes before the last run is done
+            "--set",
+            "patience=0",
             "--method",
             "egcnn",
             "--jobs",

@@ -119,8 +119,9 @@ def test_corpus_has_full_length_texts_and_is_made_once(tmp_path: Path) -> None:
 
 def test_reference_script_marks_what_misses_its_target(monkeypatch: pytest.MonkeyPatch) -> None:
     case = reference._case("prhnet:released")
-    measured = {case.name: [{"training": 153 * 2.6, "scoring": 985 * 2.0, "memory": 0.69}] * 3}
-    (row,) = reference._report([case], measured, []).splitlines()[2:]
+    run = {"training": 153 * 2.6, "scoring": 985 * 2.0, "memory": 0.69, "machine": 158.0}
+    row, *_, machine = reference._report([case], {case.name: [run] * 3}, []).splitlines()[2:]
+    assert "158 GFLOP/s (median; 158 to 158)" in machine
     assert "2.6 (2.5) |" in row
     assert "2.0 (3) ! |" in row
     assert "0.99 (1) |" in row
