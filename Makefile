@@ -31,7 +31,7 @@ tables: $(VENV)/.ready
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.ready: pyproject.toml setup.py constraints.txt benchmark/core/_kernels.cpp | $(VENV)/bin/python
+$(VENV)/.ready: pyproject.toml setup.py constraints.txt benchmark/kernels/_kernels.cpp | $(VENV)/bin/python
 	$(BIN)/python -m pip install -q -c constraints.txt torch
 	$(BIN)/python -m pip install -q -c constraints.txt -e .
 	touch $@

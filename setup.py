@@ -8,7 +8,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 
-SOURCE = "benchmark/core/_kernels.cpp"
+SOURCE = "benchmark/kernels/_kernels.cpp"
 FLAGS = [
     "-O3",
     "-std=c++17",
@@ -21,7 +21,7 @@ FLAGS = [
 
 digest = hashlib.sha256((Path(__file__).parent / SOURCE).read_bytes()).hexdigest()
 kernels = Extension(
-    "benchmark.core._kernels",
+    "benchmark.kernels._kernels",
     [SOURCE],
     define_macros=[("SOURCE_SHA256", f'"{digest}"')],
     extra_compile_args=FLAGS,

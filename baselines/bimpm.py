@@ -22,12 +22,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from baselines.common import FORMS, RELEASED_TEXT_PADDING, text_released_training
-from benchmark.core import kernels
-from benchmark.core.layers import Dropout, check_choice, in_float32, row_chunks, word_embedding
+from baselines.parts.layers import Dropout, check_field, in_float32, row_chunks, word_embedding
+from baselines.parts.recurrent import BiLSTM, States, reference_lstm_names
+from baselines.parts.text_only import FORMS, RELEASED_TEXT_PADDING, text_released_training
 from benchmark.core.model import Departure, RankingModel
-from benchmark.core.recurrent import BiLSTM, States, reference_lstm_names
 from benchmark.core.types import Batch, CorpusShape, Items, Padding
+from benchmark.kernels import native
 
 EPSILON = 1e-8
 """Lower bound of norms and of attention sums."""
@@ -48,7 +48,7 @@ class Config:
     """Dropout on word vectors, context states, matching features and in the scorer."""
 
     def __post_init__(self) -> None:
-        check_choice("form", self.form, FORMS)
+        check_field("form", self.form, FORMS)
 
 
 class Text(NamedTuple):
@@ -419,15 +419,15 @@ Pair = tuple[Tensor, Tensor]
 
 def _best_partners(
     p_BLH: Tensor, h_BRH: Tensor, square_PH: Tensor, scales: Pair, masks: tuple[Tensor | None, Tensor | None]
-) -> tuple[kernels.Partners, kernels.Partners]:
+) -> tuple[native.Partners, native.Partners]:
     """See `kernels.best_partners`."""
     found = []
     for rows in _rows(p_BLH, h_BRH, square_PH):
         dot_BPLR = _weighted_dots(p_BLH[rows], h_BRH[rows], square_PH)
         p_scale_BPL, h_scale_BPR = scales[0][rows], scales[1][rows]
         p_mask_BL, h_mask_BR = (None if mask is None else mask[rows] for mask in masks)
-        if kernels.usable(dot_BPLR):
-            p, h = kernels.best_partners(dot_BPLR, (p_scale_BPL, h_scale_BPR), (p_mask_BL, h_mask_BR))
+        if native.usable(dot_BPLR):
+            p, h = native.best_partners(dot_BPLR, (p_scale_BPL, h_scale_BPR), (p_mask_BL, h_mask_BR))
         else:
             by_h = dot_BPLR * h_scale_BPR.unsqueeze(2)
             if h_mask_BR is not None:
@@ -435,18 +435,18 @@ def _best_partners(
             by_p = dot_BPLR.mul_(p_scale_BPL.unsqueeze(3))
             if p_mask_BL is not None:
                 by_p.masked_fill_(~p_mask_BL[:, None, :, None], -torch.inf)
-            p, h = kernels.Partners(*by_h.max(3)), kernels.Partners(*by_p.max(2))
+            p, h = native.Partners(*by_h.max(3)), native.Partners(*by_p.max(2))
         found.append((p.best, p.winner, h.best, h.winner))
     p_best, p_winner, h_best, h_winner = (torch.cat(part) for part in zip(*found, strict=True))
-    return kernels.Partners(p_best, p_winner), kernels.Partners(h_best, h_winner)
+    return native.Partners(p_best, p_winner), native.Partners(h_best, h_winner)
 
 
 def _through_winners(
     texts: Pair, square_PH: Tensor, scales: Pair, winners: Pair, gradients: Pair
 ) -> tuple[Tensor, Tensor, Tensor]:
     """See `kernels.best_partners_backward`."""
-    if kernels.usable(*texts, square_PH):
-        return kernels.best_partners_backward(texts, square_PH, scales, winners, gradients)
+    if native.usable(*texts, square_PH):
+        return native.best_partners_backward(texts, square_PH, scales, winners, gradients)
     (p_BLH, h_BRH), (p_scale, h_scale), (p_winner, h_winner) = texts, scales, winners
     grad_p, grad_h, grad_square = (torch.zeros_like(x) for x in (p_BLH, h_BRH, square_PH))
     for rows in _rows(p_BLH, h_BRH, square_PH):

@@ -25,11 +25,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from baselines.common import FORMS, RELEASED_TEXT_PADDING, text_released_training
-from benchmark.core import kernels
-from benchmark.core.layers import (
+from baselines.parts.layers import (
     Dropout,
-    check_choice,
+    check_field,
     conv_over_time,
     convs_over_words,
     distinct,
@@ -38,8 +36,10 @@ from benchmark.core.layers import (
     unit_vectors,
     word_embedding,
 )
+from baselines.parts.text_only import FORMS, RELEASED_TEXT_PADDING, text_released_training
 from benchmark.core.model import Departure, RankingModel
 from benchmark.core.types import Batch, CorpusShape, Items, Padding
+from benchmark.kernels import native
 
 WIDE = 0.5
 """Width from which a kernel's values at all cosines are of about one size."""
@@ -67,7 +67,7 @@ class Config:
     """Dropout on the word vectors."""
 
     def __post_init__(self) -> None:
-        check_choice("form", self.form, FORMS)
+        check_field("form", self.form, FORMS)
         if self.kernels < 2:
             raise ValueError(f"kernels must be at least 2, not {self.kernels}")
 
@@ -169,7 +169,7 @@ class ConvKNRM(RankingModel):
 
     def _ngrams(self, items: Items, embedding: nn.Embedding) -> Tensor:
         """Normalised n-gram channels at every position, `[N, A, T, C]`; the end of a text sees zeros."""
-        if not self.training and kernels.scores(embedding.weight):
+        if not self.training and native.usable_for_scoring(embedding.weight):
             word_U, slot_NT = distinct(items.token_NT, embedding.num_embeddings)
             gram_NATC = convs_over_words(embedding.weight[word_U], slot_NT, self.convs, [0] * len(self.convs))
         else:
@@ -199,7 +199,7 @@ def kernel_sums(value_BXR: Tensor, centres: Kernels, mask_BR: Tensor | None = No
     """Σ_r exp(-(M_r - μ_k)² / 2σ_k²) over valid r for each (μ, σ), `[B, X, K]`."""
     with in_float32(value_BXR) as (value_BXR,):
         result: Tensor
-        if kernels.usable(value_BXR):
+        if native.usable(value_BXR):
             mask = None if mask_BR is None else mask_BR.contiguous()
             result = _CompiledKernelSums.apply(value_BXR.contiguous(), mask, _bells(centres))  # type: ignore[no-untyped-call]
             return result
@@ -227,15 +227,15 @@ def _recurrences(centres: Kernels) -> Iterator[tuple[float, float]]:
 
 
 @functools.cache
-def _cached_bells(centres: tuple[tuple[float, float], ...]) -> kernels.Bells:
+def _cached_bells(centres: tuple[tuple[float, float], ...]) -> native.Bells:
     rate_K, scale_K = np.array(list(_recurrences(list(centres)))).T
     centre_K, width_K = np.array(centres).T
     log2_e = math.log2(math.e)
     columns = centre_K, -0.5 * log2_e / width_K**2, rate_K * log2_e, scale_K, scale_K / width_K**2
-    return kernels.Bells(*(torch.tensor(column, dtype=torch.float32) for column in columns))
+    return native.Bells(*(torch.tensor(column, dtype=torch.float32) for column in columns))
 
 
-def _bells(centres: Kernels) -> kernels.Bells:
+def _bells(centres: Kernels) -> native.Bells:
     return _cached_bells(tuple(centres))
 
 
@@ -243,17 +243,17 @@ class _CompiledKernelSums(torch.autograd.Function):
     """In one pass over the cosines, which alone are kept for the backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, value_BXR: Tensor, mask_BR: Tensor | None, bells: kernels.Bells) -> Tensor:
+    def forward(ctx: Any, value_BXR: Tensor, mask_BR: Tensor | None, bells: native.Bells) -> Tensor:
         ctx.save_for_backward(value_BXR)
         ctx.mask_BR, ctx.bells = mask_BR, bells
-        return kernels.kernel_sums(value_BXR, mask_BR, bells, OUT_OF_REACH)
+        return native.kernel_sums(value_BXR, mask_BR, bells, OUT_OF_REACH)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient_BXK: Tensor) -> tuple[Tensor, None, None]:
         (value_BXR,) = ctx.saved_tensors
         settings = ctx.mask_BR, ctx.bells, OUT_OF_REACH, gradient_BXK
-        return kernels.kernel_sums_backward(value_BXR, *settings), None, None
+        return native.kernel_sums_backward(value_BXR, *settings), None, None
 
 
 class _KernelSums(torch.autograd.Function):

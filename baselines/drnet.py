@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.core.layers import Dropout, check_choice, masked_mean, masked_softmax, mlp, word_embedding
-from benchmark.core.matching import ROWS_AT_ONCE
+from baselines.parts.layers import Dropout, check_field, masked_mean, masked_softmax, mlp, word_embedding
+from baselines.parts.matching import ROWS_AT_ONCE
+from baselines.parts.recurrent import BiLSTM
 from benchmark.core.model import Departure, RankingLoss, RankingModel
-from benchmark.core.recurrent import BiLSTM
 from benchmark.core.types import Batch, CorpusShape, Items
 
 
@@ -48,7 +48,7 @@ class Config:
     """Weight of 1 - cos of the common parts of a pair's text and image; 0: no such term."""
 
     def __post_init__(self) -> None:
-        check_choice("variant", self.variant, ("product-aware", "review-only"))
+        check_field("variant", self.variant, ("product-aware", "review-only"))
 
 
 class States(NamedTuple):

@@ -18,19 +18,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.common import FORMS, RELEASED_TEXT_PADDING, text_released_training
-from benchmark.core import kernels
-from benchmark.core.layers import (
+from baselines.parts.layers import (
     Dropout,
-    check_choice,
+    check_field,
     conv_over_time,
     convs_over_words,
     distinct,
-    linear,
     word_embedding,
 )
+from baselines.parts.text_only import FORMS, RELEASED_TEXT_PADDING, text_released_training
 from benchmark.core.model import Departure, RankingModel
 from benchmark.core.types import Batch, CorpusShape, Items, Padding, length_mask
+from benchmark.kernels import native
+from benchmark.kernels.linear import linear
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Config:
     """Dropout on the pooled features."""
 
     def __post_init__(self) -> None:
-        check_choice("form", self.form, FORMS)
-        check_choice("gate", self.gate, ("vector", "scalar"))
+        check_field("form", self.form, FORMS)
+        check_field("gate", self.gate, ("vector", "scalar"))
         if self.form == "released" and (len(self.windows) != 1 or not self.product_text):
             raise ValueError("the released form has one window width and reads the product text")
 
@@ -161,11 +161,11 @@ class EGCNN(RankingModel):
         """Maximum over the windows that lie within the text, `[N, C * widths]`; a text shorter than a window
         is filled up with zeros to a single window."""
         windows_NA = torch.stack([items.token_count_N - k + 1 for k in self.config.windows], 1).clamp(min=1)
-        if not self.training and kernels.scores(embedding.weight):
+        if not self.training and native.usable_for_scoring(embedding.weight):
             word_U, slot_NT = distinct(items.token_NT, embedding.num_embeddings)
             gated_UE = self._gated(embedding.weight[word_U].unsqueeze(0)).squeeze(0)
             answer_NATC = convs_over_words(gated_UE, slot_NT, self.convs, [0] * len(self.convs))
-            best_XC, _ = kernels.highest(answer_NATC.flatten(0, 1), windows_NA.flatten())
+            best_XC, _ = native.highest(answer_NATC.flatten(0, 1), windows_NA.flatten())
             return torch.relu(best_XC).view(len(items), -1)
         gated_NTE = F.pad(self._gated(embedding(items.token_NT)), (0, 0, 0, max(self.config.windows) - 1))
         pooled = [
@@ -199,13 +199,13 @@ class EGCNN(RankingModel):
         n_windows = word_NTE.shape[1] - k + 1
         if n_windows < 1:
             return word_NTE.new_full((len(word_NTE), self.config.filters), -torch.inf)
-        if kernels.usable(word_NTE, conv.weight):
+        if native.usable(word_NTE, conv.weight):
             if windows_N is None:
                 windows_N = torch.full((len(word_NTE),), n_windows)
             with torch.no_grad():
                 answer_NTC = conv_over_time(word_NTE, conv, with_bias=False)
             assert conv.bias is not None
-            return kernels.highest_windows(word_NTE, conv.weight, answer_NTC, windows_N) + conv.bias
+            return native.highest_windows(word_NTE, conv.weight, answer_NTC, windows_N) + conv.bias
         window_NTC = conv_over_time(word_NTE, conv)
         if windows_N is not None:
             outside_NT = ~length_mask(windows_N, n_windows)

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchmark.core.layers import Dropout, KernelMaxPooling, check_choice, unit_vectors, word_embedding
-from benchmark.core.matching import ROWS_AT_ONCE, ContextFeatures
+from baselines.parts.layers import Dropout, check_field, unit_vectors, word_embedding
+from baselines.parts.matching import ROWS_AT_ONCE, ContextFeatures
+from baselines.parts.pooling import KernelMaxPooling
+from baselines.parts.transformer import PostNormAttention, PostNormFeedForward, PostNormLayer
 from benchmark.core.model import Departure, RankingLoss, RankingModel
-from benchmark.core.transformer import PostNormAttention, PostNormFeedForward, PostNormLayer
 from benchmark.core.types import Batch, CorpusShape, Items, length_mask
 
 
@@ -70,7 +71,7 @@ class Config:
     """Dropout in all transformer parts."""
 
     def __post_init__(self) -> None:
-        check_choice("listnet", self.listnet, ("stated", "swapped"))
+        check_field("listnet", self.listnet, ("stated", "swapped"))
         if self.hidden % self.heads or self.features % self.heads:
             raise ValueError(
                 f"heads={self.heads} does not divide hidden={self.hidden} and {self.features} features"

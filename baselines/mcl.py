@@ -16,26 +16,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.core.encoders import RoiEncoder
-from benchmark.core.layers import (
-    Dropout,
-    KernelMaxPooling,
-    check_choice,
-    check_heads,
-    masked_max,
-    mlp,
-    word_embedding,
-)
-from benchmark.core.matching import ROWS_AT_ONCE, ContextFeatures
-from benchmark.core.model import Departure, RankingLoss, RankingModel
-from benchmark.core.reference_names import (
+from baselines.parts.encoders import RoiEncoder
+from baselines.parts.layers import Dropout, check_field, check_heads, masked_max, mlp, word_embedding
+from baselines.parts.matching import ROWS_AT_ONCE, ContextFeatures
+from baselines.parts.pooling import KernelMaxPooling
+from baselines.parts.reference_names import (
     attention_names,
     context_names,
     feed_forward_names,
     pooling_names,
     roi_encoder_names,
 )
-from benchmark.core.transformer import PostNormAttention, PostNormFeedForward, PostNormLayer
+from baselines.parts.transformer import PostNormAttention, PostNormFeedForward, PostNormLayer
+from benchmark.core.model import Departure, RankingLoss, RankingModel
 from benchmark.core.types import Batch, CorpusShape, Items, Padding
 
 PRODUCT_TEXT, REVIEW_TEXT, PRODUCT_IMAGE, REVIEW_IMAGE = range(4)
@@ -114,7 +107,7 @@ class Config:
     """Rows with at least this label take part in the contrast."""
 
     def __post_init__(self) -> None:
-        check_choice("form", self.form, ("fair", "released"))
+        check_field("form", self.form, ("fair", "released"))
         heads = {name: getattr(self, name) for name in ("image_heads", "joint_heads", "cross_heads")}
         check_heads(self.hidden, **heads)
 

@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.core.encoders import RoiEncoder, TextConvEncoder
-from benchmark.core.layers import KernelMaxPooling, check_choice, check_heads, mlp, unit_vectors
-from benchmark.core.matching import ROWS_AT_ONCE, ContextFeatures, Item
+from baselines.parts.encoders import RoiEncoder, TextConvEncoder
+from baselines.parts.layers import check_field, check_heads, mlp, unit_vectors
+from baselines.parts.matching import ROWS_AT_ONCE, ContextFeatures, Item
+from baselines.parts.pooling import KernelMaxPooling
+from baselines.parts.reference_names import context_names, pooling_names, roi_encoder_names
 from benchmark.core.model import Departure, RankingModel
-from benchmark.core.reference_names import context_names, pooling_names, roi_encoder_names
 from benchmark.core.types import Batch, CorpusShape, Items, Padding
 
 
@@ -73,7 +74,7 @@ class Config:
     """Dropout on the attention weights of the RoI encoder."""
 
     def __post_init__(self) -> None:
-        check_choice("form", self.form, ("fair", "released"))
+        check_field("form", self.form, ("fair", "released"))
         check_heads(self.image_hidden, image_heads=self.image_heads)
 
 

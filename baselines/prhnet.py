@@ -15,10 +15,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from baselines.common import FORMS, text_released_training
-from benchmark.core.layers import Dropout, ProductAwareAttention, check_choice, word_embedding
+from baselines.parts.layers import Dropout, ProductAwareAttention, check_field, word_embedding
+from baselines.parts.recurrent import BiLSTM, reference_lstm_names
+from baselines.parts.text_only import FORMS, text_released_training
 from benchmark.core.model import Departure, RankingModel
-from benchmark.core.recurrent import BiLSTM, reference_lstm_names
 from benchmark.core.types import Batch, CorpusShape, Items, rows_of
 
 SCORED_AT_ONCE = 16
@@ -39,7 +39,7 @@ class Config:
     """Dropout on the LSTM states."""
 
     def __post_init__(self) -> None:
-        check_choice("form", self.form, FORMS)
+        check_field("form", self.form, FORMS)
 
 
 class PRHNet(RankingModel):

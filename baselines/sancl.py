@@ -18,21 +18,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.core.encoders import RoiEncoder
-from benchmark.core.layers import (
+from baselines.parts.encoders import RoiEncoder
+from baselines.parts.layers import (
     MASKED,
     Dropout,
     ProductAwareAttention,
-    check_choice,
+    check_field,
     check_heads,
     masked_mean,
     masked_softmax,
     mlp,
     word_embedding,
 )
-from benchmark.core.matching import ROWS_AT_ONCE
+from baselines.parts.matching import ROWS_AT_ONCE
+from baselines.parts.reference_names import roi_encoder_names
 from benchmark.core.model import Departure, RankingLoss, RankingModel, Tokenizer
-from benchmark.core.reference_names import roi_encoder_names
 from benchmark.core.types import Batch, CorpusShape, Items, Padding
 
 SAME_WORD = 0.999
@@ -83,9 +83,9 @@ class Config:
     """Reviews with at least this label count as a natural match."""
 
     def __post_init__(self) -> None:
-        check_choice("form", self.form, ("fair", "released"))
+        check_field("form", self.form, ("fair", "released"))
         check_heads(self.image_hidden, image_heads=self.image_heads)
-        check_choice("network", self.network, ("conv",) if self.form == "fair" else ("conv", "bert"))
+        check_field("network", self.network, ("conv",) if self.form == "fair" else ("conv", "bert"))
 
 
 class ConvEncoder(nn.Module):

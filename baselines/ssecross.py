@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchmark.core.layers import Dropout, check_choice, masked_mean, mlp, word_embedding
+from baselines.parts.layers import Dropout, check_field, masked_mean, mlp, word_embedding
+from baselines.parts.recurrent import BiLSTM
 from benchmark.core.model import Departure, RankingLoss, RankingModel
-from benchmark.core.recurrent import BiLSTM
 from benchmark.core.types import Batch, CorpusShape, Items
 
 
@@ -49,7 +49,7 @@ class Config:
     probability ρ / (1 + ρ)."""
 
     def __post_init__(self) -> None:
-        check_choice("variant", self.variant, ("product-aware", "review-only"))
+        check_field("variant", self.variant, ("product-aware", "review-only"))
 
 
 class TextEncoder(nn.Module):

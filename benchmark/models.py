@@ -6,9 +6,7 @@ from it. A new method is one file and one line here.
 
 from __future__ import annotations
 
-import difflib
 import importlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -16,6 +14,7 @@ from benchmark.core.errors import UsageError
 
 if TYPE_CHECKING:
     from benchmark.core.model import RankingModel
+from benchmark.core.words import near_miss
 
 Modality = Literal["text", "multimodal"]
 
@@ -50,12 +49,6 @@ METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 DEFAULT_METHODS: tuple[str, ...] = tuple(method.name for method in _ALL if method.in_paper)
 PROPOSED = "mmss"
 """The method that the paper proposes; the others are its baselines."""
-
-
-def near_miss(given: str, known: Iterable[str]) -> str:
-    """ " Did you mean ...?" for the closest known names, or an empty string."""
-    close = difflib.get_close_matches(given.lower(), list(known), n=3, cutoff=0.5)
-    return f" Did you mean {' or '.join(close)}?" if close else ""
 
 
 def get(name: str) -> Method:

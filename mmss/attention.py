@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.core.layers import Linear, linear
+from benchmark.kernels.linear import Linear, linear
 
 
 class SelfAttention(nn.Module):

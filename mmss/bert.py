@@ -26,8 +26,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from benchmark.core.errors import DataError, UsageError
-from benchmark.core.layers import with_own_linear
 from benchmark.core.types import CorpusShape, Items
+from benchmark.kernels.linear import with_own_linear
 from mmss.config import SCRATCH, Config
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from benchmark.core.layers import Linear
 from benchmark.core.types import Items
+from benchmark.kernels.linear import Linear
 from mmss.attention import SelfAttention
 from mmss.config import Config
 

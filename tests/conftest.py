@@ -22,7 +22,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny synthetic release: two data sets, one category each."""
-    from benchmark.data.mini import MiniSpec, write_corpus
+    from benchmark.data.mini.corpus import MiniSpec, write_corpus
 
     root = tmp_path_factory.mktemp("corpus") / "tiny"
     spec = MiniSpec(

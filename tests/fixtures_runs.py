@@ -5,7 +5,10 @@ import json
 import numpy as np
 import pandas as pd
 
-from benchmark.records import RunSpec, RunWriter, data_folder, load_runs
+from benchmark.runs.files import data_folder
+from benchmark.runs.spec import RunSpec
+from benchmark.runs.store import load_runs
+from benchmark.runs.writer import RunWriter
 
 TRAINING = {"relevance_threshold": 0, "epochs": 3}
 N_PRODUCTS = 30

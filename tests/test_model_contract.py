@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from benchmark import models
-from benchmark.config import TrainingConfig
-from benchmark.core.losses import ranking_loss
 from benchmark.core.model import RankingModel
 from benchmark.core.types import Batch, CorpusShape, Items, Padding
+from benchmark.engine.config import TrainingConfig
+from benchmark.engine.losses import ranking_loss
 from tests import toy
 
 FORMS = [

@@ -6,17 +6,17 @@ Results go to standard output, progress and messages to standard error. Exit cod
 
 from __future__ import annotations
 
-from benchmark.cli import checks, data, inspection, judgement, multiverse, runs, speed, tables
+from benchmark.cli import check, data, inspect, judge, multiverse, run, speed, table
 from benchmark.cli.common import app
 
 __all__ = ["app", "main"]
 
-runs.register(app)
-tables.register(app)
-inspection.register(app)
-judgement.register(app)
+run.register(app)
+table.register(app)
+inspect.register(app)
+judge.register(app)
 multiverse.register(app)
-checks.register(app)
+check.register(app)
 speed.register(app)
 data.register(app)
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
 from benchmark import __version__
-from benchmark.core.errors import EXIT_INTERRUPTED, BenchError
+from benchmark.core import words
+from benchmark.core.errors import EXIT_INTERRUPTED, BenchError, UsageError
+from benchmark.engine.plan import PARTS
 
 app = typer.Typer(
     name="bench",
@@ -153,3 +155,38 @@ Ties = Annotated[
     str,
     typer.Option("--ties", help="Tied scores: expected (mean over their orders) or file-order."),
 ]
+
+
+def pick(kind: str, chosen: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """The chosen names in the registry's order, each once; all if none was chosen."""
+    for name in chosen:
+        words.check_choice(kind, name, known)
+    return tuple(name for name in known if not chosen or name in chosen)
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """`0,1,2` or `0-4` -> seeds, each once, in order."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        low, dash, high = part.strip().partition("-")
+        try:
+            seeds += range(int(low), int(high) + 1) if dash else [int(low)]
+        except ValueError:
+            raise UsageError(f"--seeds takes numbers such as 0,1,2 or 0-4, not {text!r}.") from None
+    if not seeds:
+        raise UsageError(f"--seeds {text!r} names no seed.")
+    return tuple(dict.fromkeys(seeds))
+
+
+def parse_drops(drops: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """`["ptrt", "rtrv"]` -> one ablation each; `all` -> the paper's seven; `ptrt+rtrv` drops both at once."""
+    chosen: list[tuple[str, ...]] = []
+    for drop in drops:
+        if drop == "all":
+            chosen += [(part,) for part in PARTS]
+            continue
+        names = drop.split("+")
+        for name in names:
+            words.check_choice("part to drop", name, (*PARTS, "all"))
+        chosen.append(tuple(part for part in PARTS if part in names))
+    return tuple(dict.fromkeys(chosen))

@@ -31,8 +31,8 @@ def check(
     json_: common.Json = False,
 ) -> None:
     """Validate a release: every problem at once, and its counts beside the paper's Table 3."""
+    from benchmark.cli.progress import counted
     from benchmark.data import check as checker
-    from benchmark.progress import counted
 
     with counted(quiet=json_) as progress:
         report = checker.check(data, labels_from_votes=labels_from_votes, progress=progress)
@@ -95,9 +95,9 @@ def _packed(
     quiet: bool,
 ) -> list[Corpus]:
     """The chosen categories, opened (packed first, where that was not done yet)."""
-    from benchmark.cli.runs import open_data
+    from benchmark.cli.common import pick
+    from benchmark.cli.job import open_data
     from benchmark.data.catalog import CATEGORIES, DATASETS
-    from benchmark.plan import pick
 
     datasets, categories = (
         pick("dataset", dataset or (), DATASETS),
@@ -126,10 +126,10 @@ def make(
     seed: Annotated[int, typer.Option("--seed", help="Seed of the generator.")] = 2024,
 ) -> None:
     """Write a synthetic corpus of any size in the release's format, with known planted effects."""
+    from benchmark.cli.common import pick
+    from benchmark.cli.progress import counted
     from benchmark.data.catalog import CATEGORIES, DATASETS
-    from benchmark.data.mini import MiniSpec, write_corpus
-    from benchmark.plan import pick
-    from benchmark.progress import counted
+    from benchmark.data.mini.corpus import MiniSpec, write_corpus
 
     spec = MiniSpec(
         train_products=products,

@@ -13,9 +13,10 @@ from benchmark.cli.common import handled, say
 from benchmark.core.errors import EXIT_RUN_FAILED, BenchError, UsageError
 
 if TYPE_CHECKING:
-    from benchmark.cli.runs import Job
-    from benchmark.multiverse import Effect, Variant
-    from benchmark.records import RunSpec, StoredRun
+    from benchmark.cli.job import Job
+    from benchmark.report.multiverse import Effect, Variant
+    from benchmark.runs.spec import RunSpec
+    from benchmark.runs.store import StoredRun
 
 
 def register(app: typer.Typer) -> None:
@@ -57,11 +58,12 @@ def multiverse(
     For clothing of both data sets unless told otherwise. Without --all-single the options of several
     decisions are combined.
     """
-    from benchmark.cli.runs import Job, JobOptions
+    from benchmark.cli.common import parse_seeds, pick
+    from benchmark.cli.job import Job, JobOptions
     from benchmark.data.catalog import CATEGORIES, DATASETS
-    from benchmark.multiverse import plot as draw
-    from benchmark.multiverse import render, to_json, variants
-    from benchmark.plan import Choices, parse_seeds, pick
+    from benchmark.engine.plan import Choices
+    from benchmark.report.multiverse import plot as draw
+    from benchmark.report.multiverse import render, to_json, variants
 
     wanted = [name for part in vary or () for name in part.split(",") if name.strip()]
     if not wanted and not all_single:
@@ -106,13 +108,13 @@ def multiverse(
 def _absent_files(method: str, varied: list[Variant]) -> dict[str, str]:
     """Variants that read a file which is not here (a pre-trained encoder), and why: of all decisions, those
     are left out; one that was asked for by name is an error."""
-    from benchmark import settings
     from benchmark.data.catalog import CATEGORIES, DATASETS
+    from benchmark.engine import resolve
 
     absent = {}
     for variant in varied:
-        overrides = settings.qualify_overrides(variant.overrides, (method,))
-        setting = settings.resolve(
+        overrides = resolve.qualify_overrides(variant.overrides, (method,))
+        setting = resolve.resolve(
             method, DATASETS[0], CATEGORIES[0], preset="quick", protocol="fair", overrides=overrides
         )
         try:
@@ -123,7 +125,7 @@ def _absent_files(method: str, varied: list[Variant]) -> dict[str, str]:
 
 
 def _effects(job: Job, varied: list[Variant]) -> list[Effect]:
-    from benchmark.multiverse import effect
+    from benchmark.report.multiverse import effect
 
     default, *changed = job.specs_of
     places = list(dict.fromkeys((spec.dataset, spec.category) for spec in default))
@@ -135,12 +137,12 @@ def _effects(job: Job, varied: list[Variant]) -> list[Effect]:
 
 
 def _done(job: Job, specs: list[RunSpec], place: tuple[str, str]) -> list[StoredRun]:
-    from benchmark import records
+    from benchmark.runs import files, store
 
     return [
-        records.load_run(spec.folder(job.results))
+        store.load_run(spec.folder(job.results))
         for spec in specs
-        if (spec.dataset, spec.category) == place and records.is_done(spec, job.results)
+        if (spec.dataset, spec.category) == place and files.is_done(spec, job.results)
     ]
 
 

@@ -47,9 +47,10 @@ def speed(
     Each method runs alone, in a process of its own and, unlike a run, on all cores. From its rates follows
     what the paper's whole grid would take on this machine.
     """
-    from benchmark.plan import default_jobs, pick
-    from benchmark.settings import check_choice
-    from benchmark.speed_report import Measured, Request, describe, measure_all, render, speed_corpus
+    from benchmark.cli.common import pick
+    from benchmark.core.words import check_choice
+    from benchmark.engine.machine import default_jobs
+    from benchmark.speed.report import Measured, Request, describe, measure_all, render, speed_corpus
 
     check_choice("precision", precision, ("float32", "tf32", "bf16"))
     request = Request(

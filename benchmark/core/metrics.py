@@ -17,10 +17,12 @@ Ties (defect P25) are a visible choice:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln
 
@@ -241,3 +243,30 @@ def _check_finite(what: str, value_R: NDArray[Any], product_R: Ints) -> None:
             f"{len(bad)} {what}(s) are not finite; the first is {value_R[row]} "
             f"in row {row}, a review of product {product_R[row]}"
         )
+
+
+def per_product_table(
+    product_ids: Sequence[str],
+    product_R: NDArray[np.int64],
+    label_R: ArrayLike,
+    score_R: ArrayLike,
+    threshold: int,
+    ties: Ties = "expected",
+) -> pd.DataFrame:
+    """One row per product: counts, the metrics (0..1) and the expected value of a random order.
+
+    `product_R` is each review's row in `product_ids`.
+    """
+    n = len(product_ids)
+    relevant_R = np.asarray(label_R) > threshold
+    values = per_product_metrics(label_R, score_R, product_R, n, threshold=threshold, ties=ties)
+    chance = random_order_expectation(label_R, product_R, n, threshold=threshold)
+    return pd.DataFrame(
+        {
+            "product_id": product_ids,
+            "n_reviews": np.bincount(product_R, minlength=n),
+            "n_relevant": np.bincount(product_R[relevant_R], minlength=n),
+            **{name: values[name] for name in METRICS},
+            **{f"random_{name}": chance[name] for name in PAPER_METRICS},
+        }
+    )

@@ -74,7 +74,7 @@ class RankingModel(nn.Module, ABC):
 
     @classmethod
     def released_training(cls, dataset: str, category: str) -> Mapping[str, Any]:
-        """Fields of `benchmark.config.TrainingConfig` that the released configuration of this method sets
+        """Fields of `benchmark.engine.config.TrainingConfig` that the released configuration of this method sets
         for a category (`lazada`/`amazon`, `clothing`/`electronics`/`home`). The docstring of an override
         says where a released setting cannot be followed honestly."""
         return {}

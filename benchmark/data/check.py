@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from benchmark.data.catalog import CATEGORY_LABELS, SPLITS
 from benchmark.data.corpus import identity
-from benchmark.data.features import FeatureReader, coverage
+from benchmark.data.published import published_count
 from benchmark.data.release import (
     CategoryFolder,
     Findings,
@@ -22,7 +22,7 @@ from benchmark.data.release import (
     read_split,
     sides,
 )
-from benchmark.published import published_count
+from benchmark.data.roi_files import FeatureReader, coverage
 
 Progress = Callable[[int, int, str], None]
 _UNREADABLE_SHOWN = 5

@@ -32,8 +32,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.data.catalog import LANGUAGES, SIDES, SPLITS
-from benchmark.data.features import FeatureReader, coverage
 from benchmark.data.release import CategoryFolder, Findings, RawSplit, note_overlap, read_split, sides
+from benchmark.data.roi_files import FeatureReader, coverage
 from benchmark.data.store import Ragged, RowWriter, Strings, build_folder, offsets_of
 from benchmark.data.store import cache_root as cache_root
 from benchmark.data.text import CLS, PAD, UNKNOWN, vocabulary, word_hashes, word_tokenizer

@@ -52,7 +52,7 @@ def main(out: Path | None = None) -> None:
 
 def generate(root: Path, products: int) -> None:
     """A corpus with RoIs of 512 and 10 reviews a product; its dev and test splits grow with it too."""
-    from benchmark.data.mini import MiniSpec, write_corpus
+    from benchmark.data.mini.corpus import MiniSpec, write_corpus
 
     spec = MiniSpec(
         train_products=products, dev_products=products // 10, test_products=products // 10, min_reviews=10,
@@ -66,9 +66,10 @@ def measure(method: str, root: Path, cache: Path) -> dict[str, float]:
     import numpy as np
     import torch
 
-    from benchmark.evaluate import score_split
-    from benchmark.plan import Choices, Source, expand
-    from benchmark.speed import _Trainer, peak_host_bytes
+    from benchmark.data.source import Source
+    from benchmark.engine.evaluate import score_split
+    from benchmark.engine.plan import Choices, expand
+    from benchmark.speed.measure import _Trainer, peak_host_bytes
 
     seconds: dict[str, float] = {}
 

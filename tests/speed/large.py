@@ -113,7 +113,7 @@ def evict(files: Iterable[Path]) -> None:
 
 def generate(root: Path, reviews: int, distinct: int) -> None:
     """A release of one category in the published layout; `synthetic.json` comes last."""
-    from benchmark.data.mini_files import write_json
+    from benchmark.data.mini.files import write_json
 
     rng = np.random.default_rng(0)
     pool = _feature_pool(root / "distinct", rng, distinct)
@@ -191,7 +191,7 @@ def _write_table(root: Path, kind: str, split: str, table: dict[str, list[Any]])
 
 def pack(root: Path, cache: Path) -> dict[str, Any]:
     """Rates of packing, whole and of its parts: progress reports say when which one began."""
-    from benchmark.plan import Source
+    from benchmark.data.source import Source
 
     seconds: dict[str, float] = defaultdict(float)
     last = ("start", time.perf_counter())
@@ -241,10 +241,11 @@ def run(root: Path, cache: Path, steps: int, threads: int, started: float) -> di
 
     import torch
 
-    from benchmark.evaluate import score_split
-    from benchmark.plan import Choices, Source, expand
-    from benchmark.runner import make_collator
-    from benchmark.speed import _Trainer
+    from benchmark.data.source import Source
+    from benchmark.engine.evaluate import score_split
+    from benchmark.engine.plan import Choices, expand
+    from benchmark.engine.runner import make_collator
+    from benchmark.speed.measure import _Trainer
 
     until("imported")
     corpus = Source(root, cache).open(*PLACE)

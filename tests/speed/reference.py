@@ -136,14 +136,14 @@ def _measure(case: Case, seconds: float) -> dict[str, float]:
     """One network in this process: its rates and the peak of memory, in that of training alone too."""
     import torch
 
-    from benchmark import runner
-    from benchmark.config import TrainingConfig
-    from benchmark.core.losses import ranking_loss
-    from benchmark.speed import peak_host_bytes
-    from benchmark.train import _step, autocast, make_optimiser
+    from benchmark.engine.config import TrainingConfig
+    from benchmark.engine.losses import ranking_loss
+    from benchmark.engine.machine import prepare_process
+    from benchmark.engine.train import _step, autocast, make_optimiser
+    from benchmark.speed.measure import peak_host_bytes
 
     config = TrainingConfig(threads=THREADS, batch_size=GROUPS, negatives=GROUP_SIZE - 1)
-    runner.prepare_process(config)
+    prepare_process(config)
     torch.manual_seed(0)
     model = _model(case).train()
     device = torch.device("cpu")
@@ -225,7 +225,7 @@ def _pairs() -> dict[str, Any]:
     """Pair construction on 2,000 products of 20 reviews, seven negatives."""
     import numpy as np
 
-    from benchmark.core.pairs import training_groups
+    from benchmark.engine.pairs import training_groups
 
     label_R = np.random.default_rng(0).choice(5, 40_000, p=(0.54, 0.20, 0.12, 0.09, 0.05))
     product_R = np.repeat(np.arange(2000), 20)

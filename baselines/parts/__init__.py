@@ -1,0 +1,1 @@
+"""Building blocks that only the baselines use."""

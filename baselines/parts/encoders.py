@@ -1,0 +1,161 @@
+"""Encoders of words and RoIs that several baselines share.
+
+N distinct items, T word positions, V RoIs, E word-vector width, F RoI width, D hidden size, H heads of width d,
+K kernel sizes.
+
+An item is encoded once, however many rows of a batch point at it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from baselines.parts.layers import MASKED, Dropout, conv_over_time, convs_over_words, distinct, word_embedding
+from benchmark.core.types import CorpusShape
+from benchmark.kernels import native
+from benchmark.kernels.linear import linear
+
+
+class TextConvEncoder(nn.Module):
+    """Word n-grams (MCR): relu(Conv1d_k(X)) for each odd kernel size k, "same" padding, pads zeroed."""
+
+    def __init__(
+        self,
+        corpus: CorpusShape,
+        field: str,
+        embedding: int,
+        hidden: int,
+        kernels: tuple[int, ...],
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.embedding = word_embedding(corpus, field, embedding)
+        self.dropout = Dropout(dropout)
+        self.convs = nn.ModuleList(nn.Conv1d(embedding, hidden, k, padding=k // 2) for k in kernels)
+
+    def forward(self, token_NT: Tensor, mask_NT: Tensor) -> Tensor:
+        """`[N, K, T, D]`, one representation for each kernel size. Padding ids are the zero vector, so a
+        window at the end of a text sees zeros whatever the padded length is."""
+        if not self.training and native.usable_for_scoring(self.embedding.weight):
+            word_U, slot_NT = distinct(token_NT, self.embedding.num_embeddings)
+            before = [int(conv.padding[0]) for conv in self.convs]  # type: ignore[index]
+            gram_NKTH = convs_over_words(self.embedding.weight[word_U], slot_NT, self.convs, before)
+            return gram_NKTH.relu_().mul_(mask_NT[:, None, :, None])
+        word_NTE = self.dropout(self.embedding(token_NT))
+        gram_NKTH = torch.stack([conv_over_time(word_NTE, conv) for conv in self.convs], 1)  # type: ignore[arg-type]
+        return masked_relu(gram_NKTH, mask_NT[:, None, :, None])
+
+
+class _MaskedRelu(torch.autograd.Function):
+    """One array for both, kept for the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, mask: Tensor) -> Tensor:
+        y = torch.relu(x).mul_(mask)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (y,) = ctx.saved_tensors
+        return torch.ops.aten.threshold_backward(gradient, y, 0), None
+
+
+def masked_relu(x: Tensor, mask: Tensor) -> Tensor:
+    """relu(x), zero outside the mask."""
+    result: Tensor = _MaskedRelu.apply(x, mask)  # type: ignore[no-untyped-call]
+    return result
+
+
+class RoiEncoderLayer(nn.Module):
+    """Pre-norm transformer layer: x + Attention(LN(x)), then x + W₂ relu(W₁ LN(x))."""
+
+    def __init__(
+        self, width: int, heads: int, ffn: int, dropout: float, relu_dropout: float, attention_dropout: float
+    ) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"{heads} attention heads do not divide a width of {width}")
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.output = nn.Linear(width, width)
+        self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
+        self.fc1 = nn.Linear(width, ffn)
+        self.fc2 = nn.Linear(ffn, width)
+        self.dropout = Dropout(dropout)
+        self.relu_dropout = Dropout(relu_dropout)
+        self.attention_dropout = Dropout(attention_dropout)
+
+    def forward(self, x_NVD: Tensor, mask_NV: Tensor) -> Tensor:
+        x_NVD = self.dropout.add(x_NVD, self.attend(self.norms[0](x_NVD), mask_NV))
+        hidden = self.relu_dropout.relu(linear(self.norms[1](x_NVD), self.fc1.weight, self.fc1.bias))
+        return self.dropout.add(x_NVD, linear(hidden, self.fc2.weight, self.fc2.bias))
+
+    def attend(self, x_NVD: Tensor, mask_NV: Tensor) -> Tensor:
+        """Scaled dot-product self-attention; heads are consecutive blocks of channels."""
+        N, V, D = x_NVD.shape
+        maps = self.query, self.key, self.value
+        weight, bias = torch.cat([m.weight for m in maps]), torch.cat([m.bias for m in maps])
+        state_NVX = linear(x_NVD, weight, bias)
+        offset_NV = torch.zeros_like(mask_NV, dtype=x_NVD.dtype).masked_fill(~mask_NV, MASKED)
+        if native.usable(state_NVX, offset_NV):
+            rate = self.attention_dropout.rate if self.training else 0.0
+            attended_NVD = native.attention(state_NVX, offset_NV, self.heads, rate)
+        else:
+            state = state_NVX.view(N, V, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+            if torch.is_grad_enabled():
+                attended = self._attend_by_hand(state, offset_NV)
+            else:
+                query, key, value = state.unbind()
+                attended = F.scaled_dot_product_attention(query, key, value, offset_NV[:, None, None, :])
+            attended_NVD = attended.transpose(1, 2).reshape(N, V, D)
+        return linear(attended_NVD, self.output.weight, self.output.bias)
+
+    def _attend_by_hand(self, state: Tensor, offset_NV: Tensor) -> Tensor:
+        """`[N, H, V, d]` from queries, keys and values `[3, N, H, V, d]`: with dropout on the weights, which
+        the fused kernel of a CPU does not have, and the same order of sums on every device."""
+        query_XVd, key_XVd, value_XVd = state.flatten(1, 2).unbind()  # X: items x heads
+        offset_X1V = offset_NV.repeat_interleave(self.heads, 0).unsqueeze(1)
+        scale = query_XVd.shape[-1] ** -0.5
+        logit_XVV = torch.baddbmm(offset_X1V, query_XVd, key_XVd.transpose(1, 2), alpha=scale)
+        attended_XVd = self.attention_dropout(logit_XVV.softmax(-1)) @ value_XVd
+        return torch.unflatten(attended_XVd, 0, state.shape[1:3])
+
+
+class RoiEncoder(nn.Module):
+    """MCR's image encoder: a linear map, pre-norm transformer layers without positions, a final layer norm.
+    Padded RoIs are neither attended to nor returned (zeros)."""
+
+    def __init__(
+        self,
+        roi_width: int,
+        width: int,
+        heads: int,
+        ffn: int,
+        layers: int,
+        dropout: float,
+        relu_dropout: float,
+        attention_dropout: float,
+    ) -> None:
+        super().__init__()
+        self.map = nn.Linear(roi_width, width)
+        self.dropout = Dropout(dropout)
+        self.layers = nn.ModuleList(
+            RoiEncoderLayer(width, heads, ffn, dropout, relu_dropout, attention_dropout)
+            for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, roi_NVF: Tensor, mask_NV: Tensor) -> Tensor:
+        """`[N, V, D]`."""
+        x_NVD = self.dropout(linear(roi_NVF, self.map.weight, self.map.bias))
+        for layer in self.layers:
+            x_NVD = layer(x_NVD, mask_NV)
+        result: Tensor = self.norm(x_NVD) * mask_NV.unsqueeze(-1)
+        return result

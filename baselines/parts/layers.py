@@ -1,0 +1,227 @@
+"""Building blocks that several baselines share, in the notation of MCR (Liu et al., ACL 2021).
+
+B rows (product, review), N distinct items, T (L product, R review) positions, F features, C channels of a
+matching map, S filters of all kernel sizes together, K values kept by a pooling, P taps of a kernel.
+
+Masks are bool, True where valid. In the fair forms no padded position ever changes a valid result.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmark.core.types import CorpusShape
+from benchmark.kernels import native
+from benchmark.kernels.linear import Linear, linear
+
+MASKED = -1e23
+"""Logit of a masked position; finite, so that a fully masked row stays finite too."""
+
+LEAST_LENGTH = 1e-12
+"""Length that a vector is divided by at least."""
+
+CHUNK_BYTES = 1 << 22
+"""Size of the temporary of one step of a loop over rows: it should stay in the cache."""
+
+
+@contextlib.contextmanager
+def in_float32(*arrays: Tensor) -> Iterator[list[Tensor]]:
+    """The arrays, half precisions widened, with autocast off: for what half precisions would spoil or break."""
+    half = (torch.bfloat16, torch.float16)
+    with torch.autocast(arrays[0].device.type, enabled=False):
+        yield [x.float() if x.dtype in half else x for x in arrays]
+
+
+def check_field(field: str, given: str, allowed: tuple[str, ...]) -> None:
+    """ValueError unless `given` is allowed, for the fields of a configuration."""
+    if given not in allowed:
+        raise ValueError(f"{field} is {given!r}; allowed: {', '.join(allowed)}")
+
+
+def check_heads(width: int, **heads: int) -> None:
+    """ValueError unless each number of attention heads divides the width."""
+    for field, number in heads.items():
+        if number < 1 or width % number:
+            raise ValueError(
+                f"{field} is {number}, which does not divide the width of {width} that it shares"
+            )
+
+
+def row_chunks(n_rows: int, row_bytes: int) -> Iterator[slice]:
+    """Slices of rows whose temporaries of `row_bytes` each stay within `CHUNK_BYTES`."""
+    size = max(1, CHUNK_BYTES // row_bytes)
+    for start in range(0, n_rows, size):
+        yield slice(start, min(start + size, n_rows))
+
+
+def masked_mean(x_NTF: Tensor, mask_NT: Tensor) -> Tensor:
+    """Mean over valid positions, `[N, F]`; zeros where there is none."""
+    weight_NT1 = mask_NT.to(x_NTF.dtype).unsqueeze(-1)
+    return (x_NTF * weight_NT1).sum(1) / weight_NT1.sum(1).clamp(min=1)
+
+
+def masked_max(x_NTF: Tensor, mask_NT: Tensor) -> Tensor:
+    """Element-wise maximum over valid positions, `[N, F]`; zeros where there is none."""
+    top_NF = x_NTF.masked_fill(~mask_NT.unsqueeze(-1), -torch.inf).amax(1)
+    return torch.where(mask_NT.any(1, keepdim=True), top_NF, torch.zeros_like(top_NF))
+
+
+def masked_softmax(logit: Tensor, mask: Tensor) -> Tensor:
+    """Softmax over the last axis among valid positions; zeros where there is none."""
+    weight = logit.masked_fill(~mask, MASKED).softmax(-1)
+    return weight * mask.any(-1, keepdim=True)
+
+
+class Dropout(nn.Module):
+    """Inverted dropout. On a CPU one draw serves several elements (drawing with `nn.Dropout` was a quarter of a
+    training step there); the rate is exact to 1 / 65536."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0:
+            return x
+        if x.device.type != "cpu":
+            return F.dropout(x, self.rate)
+        if native.usable(x):
+            return native.dropout(x, self.rate)
+        return x * self._keep(x).to(x.dtype).div_(1 - self.rate)
+
+    def relu(self, x: Tensor) -> Tensor:
+        """dropout(relu(x)), with one mask for both, so that each pass over `x` is made once."""
+        if not self.training or self.rate == 0 or x.device.type != "cpu":
+            return self.forward(torch.relu(x))
+        if native.usable(x):
+            return native.dropout(x, self.rate, relu=True)
+        keep = self._keep(x).logical_and_(x > 0)
+        return x * keep.to(x.dtype).div_(1 - self.rate)
+
+    def add(self, base: Tensor, x: Tensor) -> Tensor:
+        """base + dropout(x), of one shape."""
+        if self.training and self.rate > 0 and native.usable(base, x):
+            return native.dropout(x, self.rate, base=base)
+        return base + self.forward(x)
+
+    def _keep(self, x: Tensor) -> Tensor:
+        """bool, True with probability 1 - rate."""
+        bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        draw = bits.view(torch.int16)[: x.numel()].view(x.shape)  # uniform on -32768 .. 32767
+        keep: Tensor = draw >= round(self.rate * 65536) - 32768
+        return keep
+
+
+def word_embedding(corpus: CorpusShape, field: str, width: int) -> nn.Embedding:
+    """Trainable word vectors of `product` or `review` texts: the corpus' own vectors if it has some, else
+    U(-0.25, 0.25). Row 0 is padding: zero, without a gradient."""
+    size = corpus.product_vocabulary if field == "product" else corpus.review_vocabulary
+    table = nn.Embedding(size, width, padding_idx=0)
+    with torch.no_grad():
+        table.weight.uniform_(-0.25, 0.25)
+        if corpus.word_vectors is not None:
+            table.weight.copy_(corpus.word_vectors(field, width))
+        table.weight[0] = 0
+    return table
+
+
+def mlp(*widths: int, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
+    """Linear layers of the given widths with an activation between them (none after the last)."""
+    layers: list[nn.Module] = []
+    for index, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
+        layers += [activation()] if index else []
+        layers.append(Linear(inputs, outputs))
+    return nn.Sequential(*layers)
+
+
+def conv_over_time(x_NTE: Tensor, conv: nn.Conv1d, with_bias: bool = True) -> Tensor:
+    """`[N, T, H]`, written as a convolution of two axes, for which no axis need be moved in memory."""
+    x_NE1T = x_NTE.transpose(1, 2).unsqueeze(2)
+    y_NH1T = F.conv2d(
+        x_NE1T, conv.weight.unsqueeze(2), conv.bias if with_bias else None, padding=(0, int(conv.padding[0]))
+    )
+    return y_NH1T.squeeze(2).transpose(1, 2)
+
+
+def distinct(token_NT: Tensor, vocabulary: int) -> tuple[Tensor, Tensor]:
+    """The distinct tokens `[U]`, ascending, and the place of each token among them, `[N, T]`."""
+    used_V = torch.zeros(vocabulary, dtype=torch.bool, device=token_NT.device)
+    used_V[token_NT.flatten()] = True
+    return used_V.nonzero().squeeze(1), (used_V.cumsum(0) - 1)[token_NT]
+
+
+def convs_over_words(
+    word_UE: Tensor, slot_NT: Tensor, convs: Iterable[nn.Module], before: Sequence[int]
+) -> Tensor:
+    """`[N, A, T, C]`: convolutions over texts of which word t is `word_UE[slot_NT[n, t]]`, the window of step t
+    beginning `before` steps earlier; zeros beyond the ends. For scoring: what a word adds at each place of a
+    window is computed once for each distinct word. Needs the compiled code; no gradient."""
+    weights_CEK, bias_AC = zip(*((conv.weight, conv.bias) for conv in convs), strict=True)
+    weight_XE = torch.cat([weight_CEK.permute(2, 0, 1).flatten(0, 1) for weight_CEK in weights_CEK])
+    product_UX = linear(word_UE.unsqueeze(0), weight_XE).squeeze(0)
+    product_UPC = product_UX.view(len(word_UE), -1, len(bias_AC[0]))
+    sizes = [weight_CEK.shape[2] for weight_CEK in weights_CEK]
+    return native.sum_words(product_UPC, slot_NT, sizes, before).add_(torch.stack(bias_AC).unsqueeze(1))
+
+
+class ProductAwareAttention(nn.Module):
+    """A review's positions, each with the product positions that it attends to added (PRH-Net, Fan et al.,
+    WWW 2019; used by MCR, MCL and SANCL).
+
+    S = relu(P w + b) Vᵀ; softmax over the *product* axis; result V + Sᵀ P, padded review rows zero. There
+    is no 1/√F. `w` and `b` are Xavier-uniform, the bias included.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.empty(width, width))
+        self.b = nn.Parameter(torch.empty(1, 1, width))
+        nn.init.xavier_uniform_(self.w)
+        nn.init.xavier_uniform_(self.b)
+
+    def forward(
+        self, product_BLF: Tensor, product_mask_BL: Tensor, review_BRF: Tensor, review_mask_BR: Tensor
+    ) -> Tensor:
+        """`[B, R, F]`. A product without any valid position adds nothing, provided that its padded positions
+        are zero."""
+        weight_BRL = self._weights(self.query(product_BLF), product_mask_BL, review_BRF)
+        return (review_BRF + weight_BRL @ product_BLF) * review_mask_BR.unsqueeze(-1)
+
+    def summed(
+        self,
+        product_BLF: Tensor,
+        product_mask_BL: Tensor,
+        review_BRF: Tensor,
+        review_mask_BR: Tensor,
+        query_BLF: Tensor | None = None,
+    ) -> Tensor:
+        """The sum of `forward`'s result over the review's positions, `[B, F]`: Σ_r V_r + (Σ_r Sᵀ_r) P, half the
+        work. `query_BLF` is `query(product_BLF)`, where it is known already."""
+        if query_BLF is None:
+            query_BLF = self.query(product_BLF)
+        weight_BRL = self._weights(query_BLF, product_mask_BL, review_BRF)
+        mask_B1R = review_mask_BR.to(review_BRF.dtype).unsqueeze(1)
+        return (mask_B1R @ review_BRF + (mask_B1R @ weight_BRL) @ product_BLF).squeeze(1)
+
+    def query(self, product_NLF: Tensor) -> Tensor:
+        """relu(P w + b), which the review's positions are compared with."""
+        return torch.relu(product_NLF @ self.w + self.b)
+
+    @staticmethod
+    def _weights(query_BLF: Tensor, product_mask_BL: Tensor, review_BRF: Tensor) -> Tensor:
+        """Sᵀ: what each review position takes of each product position, `[B, R, L]`."""
+        logit_BRL = review_BRF @ query_BLF.transpose(1, 2)
+        return logit_BRL.masked_fill_(~product_mask_BL.unsqueeze(1), MASKED).softmax(-1)
+
+
+def unit_vectors(x: Tensor) -> Tensor:
+    """x / |x| along the last axis; a zero vector stays zero."""
+    if native.usable(x):
+        return native.unit_vectors(x, LEAST_LENGTH)
+    return F.normalize(x, dim=-1, eps=LEAST_LENGTH)

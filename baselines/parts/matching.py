@@ -1,0 +1,143 @@
+"""What MCR, MCL and GBDT-LCM know of a (product, review) pair beside the pooled matching maps.
+
+B rows (product, review), N distinct items, T word positions, V RoIs, H text width, D image width, C width of
+the common space of words and RoIs.
+
+Numbers f1..f5 follow the order of the features in the released scorer input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor, nn
+
+from baselines.parts.graph import Coherence
+from baselines.parts.layers import ProductAwareAttention, mlp
+from benchmark.core.types import rows_of
+
+ROWS_AT_ONCE = 64
+"""Rows that are matched together: a product with thousands of reviews is scored in bounded memory."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """Products or reviews, encoded: distinct ones, or one for each row."""
+
+    text_NTH: Tensor
+    text_mask_NT: Tensor
+    image_NVD: Tensor
+    image_mask_NV: Tensor
+    common_text_NTC: Tensor
+    common_image_NVC: Tensor
+    graph: Tensor
+    """Products: the claim vector `[N, C]`; reviews: nodes after message passing `[N, T + V, C]`."""
+    queries: tuple[Tensor, ...] = ()
+    """Products: what the four attentions compare a review's positions with."""
+
+    @property
+    def node_mask(self) -> Tensor:
+        """bool [N, T + V]: words, then RoIs."""
+        return torch.cat([self.text_mask_NT, self.image_mask_NV], 1)
+
+    def at(self, index_B: Tensor) -> Item:
+        """The items that rows point at."""
+        names = [field.name for field in fields(self) if field.name != "queries"]
+        kept = {name: rows_of(getattr(self, name), index_B) for name in names}
+        return Item(**kept, queries=tuple(rows_of(query, index_B) for query in self.queries))
+
+
+class ContextFeatures(nn.Module):
+    """f1..f5: text and image context, two cross-modal contexts, intra-review coherence.
+
+    `released` keeps what the released code does with padding: means over positions divide by the padded
+    length (defect P17) and padded nodes enter the product's claim (P18).
+    """
+
+    def __init__(
+        self, text: int, image: int, common: int, graph_layers: int, graph_hidden: int, released: bool
+    ) -> None:
+        super().__init__()
+        self.released = released
+        self.width = text + image + 3 * common
+        self.text_common = mlp(text, common, common, activation=nn.Tanh)
+        self.image_common = mlp(image, common, common, activation=nn.Tanh)
+        self.text_attention = ProductAwareAttention(text)
+        self.image_attention = ProductAwareAttention(image)
+        self.image_to_text = ProductAwareAttention(common)
+        self.text_to_image = ProductAwareAttention(common)
+        self.coherence = Coherence(common, graph_hidden, graph_layers, padded_claim=released)
+
+    def product(
+        self, text_NTH: Tensor, text_mask_NT: Tensor, image_NVD: Tensor, image_mask_NV: Tensor
+    ) -> Item:
+        """Everything about products that does not depend on the review."""
+        item = self._item(text_NTH, text_mask_NT, image_NVD, image_mask_NV, self.coherence.claim)
+        attended = text_NTH, image_NVD, item.common_image_NVC, item.common_text_NTC
+        queries = tuple(a.query(x) for a, x in zip(self._attentions(), attended, strict=True))
+        return replace(item, queries=queries)
+
+    def review(
+        self, text_NTH: Tensor, text_mask_NT: Tensor, image_NVD: Tensor, image_mask_NV: Tensor
+    ) -> Item:
+        """Everything about reviews that does not depend on the product."""
+        return self._item(text_NTH, text_mask_NT, image_NVD, image_mask_NV, self.coherence.review_nodes)
+
+    def _item(
+        self,
+        text_NTH: Tensor,
+        text_mask_NT: Tensor,
+        image_NVD: Tensor,
+        image_mask_NV: Tensor,
+        graph: Callable[[Tensor, Tensor], Tensor],
+    ) -> Item:
+        text_NTC, image_NVC = self.text_common(text_NTH), self.image_common(image_NVD)
+        node_NTC = torch.cat([text_NTC, image_NVC], 1)
+        node_mask_NT = torch.cat([text_mask_NT, image_mask_NV], 1)
+        return Item(
+            text_NTH,
+            text_mask_NT,
+            image_NVD,
+            image_mask_NV,
+            text_NTC * text_mask_NT.unsqueeze(-1),  # pads are constants in the common space
+            image_NVC * image_mask_NV.unsqueeze(-1),
+            graph(node_NTC, node_mask_NT),
+        )
+
+    def forward(self, p: Item, r: Item) -> Tensor:
+        """`[B, H + D + 3 C]` of row-wise products and reviews."""
+        text, image = (p.text_NTH, p.text_mask_NT), (p.image_NVD, p.image_mask_NV)
+        common_text, common_image = (p.common_text_NTC, p.text_mask_NT), (p.common_image_NVC, p.image_mask_NV)
+        reviews = (
+            (r.text_NTH, r.text_mask_NT),
+            (r.image_NVD, r.image_mask_NV),
+            (r.common_text_NTC, r.text_mask_NT),
+            (r.common_image_NVC, r.image_mask_NV),
+        )
+        sides = zip(
+            self._attentions(), (text, image, common_image, common_text), reviews, p.queries, strict=True
+        )
+        features = [
+            self._mean(attention, product, *review, query) for attention, product, review, query in sides
+        ]
+        return torch.cat([*features, self.coherence.pool(p.graph, r.graph, r.node_mask)], 1)
+
+    def _attentions(self) -> tuple[ProductAwareAttention, ...]:
+        """Of f1..f4."""
+        return self.text_attention, self.image_attention, self.image_to_text, self.text_to_image
+
+    def _mean(
+        self,
+        attention: ProductAwareAttention,
+        product: tuple[Tensor, Tensor],
+        review_BTF: Tensor,
+        mask_BT: Tensor,
+        query_BLF: Tensor,
+    ) -> Tensor:
+        """Mean over the review's positions of what the attention makes of them."""
+        total_BF = attention.summed(*product, review_BTF, mask_BT, query_BLF)
+        if self.released:
+            return total_BF / mask_BT.shape[1]
+        return total_BF / mask_BT.sum(1, keepdim=True).clamp(min=1)

@@ -1,0 +1,78 @@
+"""Post-norm transformer parts as in BERT, used by MCL and GBDT-LCM.
+
+B rows or lists, T query positions, S context positions, D width, H heads of width d.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from baselines.parts.layers import Dropout, masked_softmax, row_chunks
+from benchmark.kernels.linear import Linear
+
+
+class PostNormAttention(nn.Module):
+    """LN(query + W_o · MultiHead(query, context)); heads are consecutive blocks of channels."""
+
+    def __init__(self, width: int, heads: int, dropout: float, eps: float = 1e-12) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = Linear(width, width)
+        self.key = Linear(width, width)
+        self.value = Linear(width, width)
+        self.output = Linear(width, width)
+        self.norm = nn.LayerNorm(width, eps=eps)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, query_BTD: Tensor, context_BSD: Tensor, context_mask_BS: Tensor) -> Tensor:
+        """`[B, T, D]`. Padded context positions are not attended to; an empty context adds nothing."""
+        query_BHTd = self._split(self.query(query_BTD))
+        key_BHSd = self._split(self.key(context_BSD))
+        value_BHSd = self._split(self.value(context_BSD))
+        logit_BHTS = (query_BHTd * query_BHTd.shape[-1] ** -0.5) @ key_BHSd.transpose(2, 3)
+        weight_BHTS = self.dropout(masked_softmax(logit_BHTS, context_mask_BS[:, None, None, :]))
+        attended_BTD = (weight_BHTS @ value_BHSd).transpose(1, 2).flatten(2)
+        result: Tensor = self.norm(query_BTD + self.dropout(self.output(attended_BTD)))
+        return result
+
+    def _split(self, x_BTD: Tensor) -> Tensor:
+        return x_BTD.view(*x_BTD.shape[:2], self.heads, -1).transpose(1, 2)
+
+
+class PostNormFeedForward(nn.Module):
+    """LN(x + W₂ gelu(W₁ x)), with the exact (erf) GELU."""
+
+    def __init__(self, width: int, inner: int, dropout: float, eps: float = 1e-12) -> None:
+        super().__init__()
+        self.inner = Linear(width, inner)
+        self.output = Linear(inner, width)
+        self.norm = nn.LayerNorm(width, eps=eps)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """`[B, T, D]`. Without gradients it goes by blocks of positions: the inner states, 24 times as wide
+        in the released MCL, are then never more than a block."""
+        if torch.is_grad_enabled():
+            return self._apply_to(x_BTD)
+        flat_XD = x_BTD.flatten(0, 1)
+        blocks = row_chunks(len(flat_XD), self.inner.out_features * x_BTD.element_size())
+        return torch.cat([self._apply_to(flat_XD[block]) for block in blocks]).view_as(x_BTD)
+
+    def _apply_to(self, x: Tensor) -> Tensor:
+        result: Tensor = self.norm(x + self.dropout(self.output(F.gelu(self.inner(x)))))
+        return result
+
+
+class PostNormLayer(nn.Module):
+    """Self-attention, then feed-forward."""
+
+    def __init__(self, width: int, heads: int, inner: int, dropout: float) -> None:
+        super().__init__()
+        self.attention = PostNormAttention(width, heads, dropout)
+        self.feed_forward = PostNormFeedForward(width, inner, dropout)
+
+    def forward(self, x_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+        result: Tensor = self.feed_forward(self.attention(x_BTD, x_BTD, mask_BT))
+        return result

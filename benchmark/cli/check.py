@@ -1,0 +1,210 @@
+"""`bench selfcheck`, `bench controls`, `bench import-weights`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from benchmark.cli import common
+from benchmark.cli.common import handled, say
+from benchmark.core.errors import EXIT_CHECK, EXIT_RUN_FAILED, UsageError
+
+if TYPE_CHECKING:
+    from benchmark.cli.job import Job
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(selfcheck)
+    app.command()(controls)
+    app.command()(controls)
+    app.command(name="import-weights")(import_weights)
+
+
+@handled
+def selfcheck(
+    goldens: Annotated[
+        Path | None,
+        typer.Option("--goldens", metavar="DIR", help="Goldens to check against. Default: those shipped."),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device", help="auto, cpu or cuda. Default: cpu; with --determinism every device that there is."
+        ),
+    ] = None,
+    precision: Annotated[str, typer.Option("--precision", help="float32 or float64. Default: both.")] = "",
+    determinism: Annotated[
+        bool,
+        typer.Option(
+            "--determinism",
+            help="Instead: train short runs in fresh processes, compare losses, weights and scores bit for bit.",
+        ),
+    ] = False,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method", metavar="M", help="With --determinism: only these. Default: the paper's nine."
+        ),
+    ] = None,
+    cache: common.Cache = None,
+    json_: common.Json = False,
+) -> None:
+    """Check our implementations against recorded outputs of the released ones; exit code 4 if one differs."""
+    if determinism:
+        if goldens is not None or precision:
+            raise UsageError("--determinism reads no goldens: leave out --goldens and --precision.")
+        _check_determinism(method, device, cache, json_)
+        return
+    if method:
+        raise UsageError("--method goes with --determinism; of goldens every file is checked.")
+    import torch
+
+    from benchmark.checks import goldens as checker
+    from benchmark.core.words import check_choice
+    from benchmark.engine.machine import resolve_device
+
+    precisions = (
+        [check_choice("precision", precision, ("float32", "float64"))]
+        if precision
+        else ["float64", "float32"]
+    )
+    chosen = resolve_device(device or "cpu")
+    cases = [
+        case for name in precisions for case in checker.run_selfcheck(goldens, torch.device(chosen), name)
+    ]
+    if json_:
+        common.print_json([case.to_json() for case in cases])
+    else:
+        print(checker.render(cases))
+    if not all(case.ok for case in cases):
+        raise typer.Exit(EXIT_CHECK)
+
+
+def _check_determinism(
+    method: Sequence[str] | None, device: str | None, cache: Path | None, json_: bool
+) -> None:
+    from benchmark import models
+    from benchmark.checks import determinism
+    from benchmark.cli.common import pick
+    from benchmark.data.store import cache_root
+    from benchmark.engine.machine import resolve_device
+
+    methods = pick("method", method, tuple(models.METHODS)) if method else models.DEFAULT_METHODS
+    devices = [resolve_device(device)] if device else dict.fromkeys(["cpu", resolve_device("auto")])
+    verdicts = determinism.check(
+        methods, list(devices), cache_root(cache), on_progress=(lambda text: None) if json_ else say
+    )
+    if json_:
+        common.print_json([verdict.to_json() for verdict in verdicts])
+    else:
+        print(determinism.render(verdicts))
+    if not all(verdict.ok for verdict in verdicts):
+        raise typer.Exit(EXIT_CHECK)
+
+
+QUICK_METHODS = ("egcnn", "prhnet", "ssecross", "drnet")
+CONTROL_RESULTS = Path("results/controls")
+"""Apart from the main results: their tables should not show shuffled labels."""
+
+
+@handled
+def controls(
+    results: common.Results = CONTROL_RESULTS,
+    dataset: common.Datasets = None,
+    category: common.Categories = None,
+    method: common.Methods = None,
+    seeds: common.Seeds = "0,1,2,3,4",
+    data: common.DataRoot = None,
+    jobs: common.Jobs = None,
+    device: common.Device = "auto",
+    cache: common.Cache = None,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="Two text-only and two multimodal methods on amazon/home, if not told."),
+    ] = False,
+    json_: common.Json = False,
+) -> None:
+    """Negative and positive controls on `mini` (home of both data sets unless told); exit code 4 if one fails.
+
+    Negative: shuffled labels leave every method at a random order; equal methods get marks at the nominal
+    rate. Positive: without images the multimodal methods fall, the text-only ones do not move; a scorer that
+    sees the truth reaches the known ceiling. Finished runs are kept and skipped next time.
+    """
+    from benchmark import models
+    from benchmark.checks import controls as judge
+    from benchmark.cli.common import parse_seeds, pick
+    from benchmark.cli.job import Job, JobOptions
+    from benchmark.data.catalog import CATEGORIES, DATASETS
+    from benchmark.engine.plan import Choices
+    from benchmark.runs import store
+
+    if len(parse_seeds(seeds)) < 3:
+        raise UsageError(f"--seeds {seeds}: a control is a test, and a test needs at least 3 seeds.")
+    names = tuple(method or (QUICK_METHODS if quick else models.DEFAULT_METHODS))
+    chosen = pick("method", names, tuple(models.METHODS))
+    multimodal = tuple(name for name in chosen if models.METHODS[name].modality == "multimodal")
+    text_only = tuple(name for name in chosen if name not in multimodal)
+    plain = Choices(
+        datasets=pick("dataset", dataset or (("amazon",) if quick else ()), DATASETS),
+        categories=pick("category", category or ("home",), CATEGORIES),
+        methods=chosen,
+        seeds=parse_seeds(seeds),
+        device=device,
+    )
+    unmoved = replace(plain, methods=text_only, seeds=plain.seeds[:1])
+    choices = [
+        replace(plain, shuffle_labels=True),
+        replace(plain, methods=multimodal),
+        replace(plain, methods=multimodal, overrides=(judge.WITHOUT_IMAGES,)),
+        unmoved,
+        replace(unmoved, overrides=(judge.WITHOUT_IMAGES,)),
+    ]
+    job = Job(choices, JobOptions(data, results, jobs, cache, json=json_))
+    if job.carry_out(summary=False):
+        say("some runs failed, so no control can be judged; `bench status` shows why.")
+        raise typer.Exit(EXIT_RUN_FAILED)
+    shuffled, seen, blind, text_seen, text_blind = (
+        judge.places([store.load_run(spec.folder(results)) for spec in specs]) for specs in job.specs_of
+    )
+    found = [
+        *judge.shuffled_labels(shuffled),
+        judge.marks_control(judge.simulate_marks()),
+        *judge.images_taken_away(seen, blind, job.source.root),
+        *judge.text_only_unmoved(text_seen, text_blind),
+        *judge.truth_reaches_the_ceiling([run for place in shuffled for run in place.runs], job.source.root),
+    ]
+    if json_:
+        common.print_json([one.to_json() for one in found])
+    else:
+        print(judge.render(found, _controls_caption(job, len(plain.seeds))))
+    if not all(one.ok for one in found):
+        raise typer.Exit(EXIT_CHECK)
+
+
+def _controls_caption(job: Job, n_seeds: int) -> str:
+    corpora = sorted({f"{spec.corpus} {spec.fingerprint[:12]}" for spec in job.specs})
+    return (
+        f"Corpus {', '.join(corpora)}; preset quick, protocol fair, {n_seeds} seeds. MAP; differences in points with "
+        "95% intervals, crossed test over seeds and products, Holm over the methods and categories of one control."
+    )
+
+
+@handled
+def import_weights(
+    method: Annotated[str, typer.Option("--method", help="Which method the checkpoint belongs to.")],
+    source: Annotated[
+        Path, typer.Option("--from", metavar="FILE", help="A checkpoint of the original code, or a golden.")
+    ],
+    to: Annotated[
+        Path, typer.Option("--to", metavar="DIR", help="Folder for weights.safetensors and config.json.")
+    ],
+) -> None:
+    """Load a checkpoint trained with a method's original code; nothing in it can run."""
+    from benchmark.checks.reference import import_weights as convert
+
+    convert(method, source, to)
+    say(f"wrote {to}")

@@ -1,0 +1,197 @@
+"""`bench models`, `bench decisions`, `bench show`, `bench diff`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from benchmark.cli import common
+from benchmark.cli.common import handled
+
+if TYPE_CHECKING:
+    from benchmark.core.model import RankingModel
+
+
+def register(app: typer.Typer) -> None:
+    app.command(name="models")(models_command)
+    app.command()(decisions)
+    app.command()(show)
+    app.command()(diff)
+
+
+@handled
+def models_command(
+    method: common.Methods = None,
+    dataset: Annotated[
+        str, typer.Option("--dataset", help="For the released settings: lazada or amazon.")
+    ] = "lazada",
+    category: Annotated[str, typer.Option("--category", help="For the released settings.")] = "electronics",
+    preset: common.Preset = None,
+    protocol: common.Protocol = "fair",
+    json_: common.Json = False,
+) -> None:
+    """The methods; with --method, one in full: fields, sizes, and how the fair form departs from the release."""
+    from benchmark import models
+
+    if not method:
+        rows = [dataclasses.asdict(info) for info in models.METHODS.values()]
+        if json_:
+            common.print_json(rows)
+            return
+        from tabulate import tabulate
+
+        table = [
+            [row["name"], row["title"], row["modality"], "yes" if row["in_paper"] else "extra"]
+            for row in rows
+        ]
+        print(tabulate(table, ["name", "title", "modality", "in the paper's tables"], tablefmt="github"))
+        print("\nbench models --method NAME shows one in full.")
+        return
+    described = [_describe(name, dataset, category, preset or "paper", protocol) for name in method]
+    if json_:
+        common.print_json(described)
+    else:
+        print("\n\n".join(_render(description) for description in described))
+
+
+@handled
+def decisions(
+    decision: Annotated[list[str] | None, typer.Argument(metavar="[D-ID]...", help="Only these.")] = None,
+    json_: common.Json = False,
+) -> None:
+    """Every decision that the paper leaves open: the question, our default and why, the alternatives."""
+    from benchmark.core import decisions as registry
+
+    chosen = [registry.get(name) for name in decision] if decision else registry.all_decisions()
+    if json_:
+        common.print_json([dataclasses.asdict(item) for item in chosen])
+    else:
+        print(registry.render_markdown(chosen))
+
+
+@handled
+def show(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run's folder, or the beginning of its identity.")
+    ],
+    results: common.Results = common.DEFAULT_RESULTS,
+    json_: common.Json = False,
+) -> None:
+    """Everything about one run: data, configuration, provenance, epochs, results."""
+    from benchmark.report.show import describe, find_run, render
+
+    found = find_run(results, run)
+    if json_:
+        common.print_json(describe(found))
+    else:
+        print(render(found))
+
+
+@handled
+def diff(
+    a: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run's folder, or the beginning of its identity.")
+    ],
+    b: Annotated[str, typer.Argument(metavar="RUN")],
+    results: common.Results = common.DEFAULT_RESULTS,
+    json_: common.Json = False,
+) -> None:
+    """What differs between two runs: configuration, data, versions, results per product."""
+    from benchmark.report.show import differences, find_run, render_difference
+
+    first, second = find_run(results, a), find_run(results, b)
+    if json_:
+        common.print_json(differences(first, second))
+    else:
+        print(render_difference(first, second))
+
+
+def _describe(name: str, dataset: str, category: str, preset: str, protocol: str) -> dict[str, Any]:
+    from benchmark import models
+    from benchmark.engine import resolve
+
+    model_class = models.load(name)
+    setting = resolve.resolve(name, dataset, category, preset=preset, protocol=protocol)
+    return {
+        "name": name,
+        "title": models.get(name).title,
+        "modality": models.get(name).modality,
+        "reference": model_class.reference,
+        "preset": preset,
+        "protocol": protocol,
+        "fields": _fields(name, setting.model),
+        "training": _fields("train", setting.training),
+        "released_form": model_class.released is not None,
+        "departures": [dataclasses.asdict(departure) for departure in model_class.departures],
+        "about": _about(model_class),
+    }
+
+
+def _fields(scope: str, config: Any) -> list[dict[str, Any]]:
+    docs = field_docs(type(config))
+    return [
+        {
+            "key": f"{scope}.{field.name}",
+            "value": getattr(config, field.name),
+            "help": docs.get(field.name, ""),
+        }
+        for field in dataclasses.fields(config)
+    ]
+
+
+def field_docs(config_class: type[Any]) -> dict[str, str]:
+    """The string under each field of a dataclass: its help (read from the source)."""
+    import ast
+    import inspect
+    import textwrap
+
+    body = ast.parse(textwrap.dedent(inspect.getsource(config_class))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    docs: dict[str, str] = {}
+    for field, follower in zip(body.body, body.body[1:], strict=False):
+        if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
+            continue
+        if isinstance(follower, ast.Expr) and isinstance(follower.value, ast.Constant):
+            docs[field.target.id] = " ".join(str(follower.value.value).split())
+    for field_ in dataclasses.fields(config_class):
+        if field_.name not in docs and field_.metadata.get("help"):
+            docs[field_.name] = str(field_.metadata["help"])
+    return docs
+
+
+def _about(model_class: type[RankingModel]) -> str:
+    import inspect
+    import sys
+
+    # the file's own account of the method, equations and all
+    return inspect.cleandoc(sys.modules[model_class.__module__].__doc__ or "")
+
+
+def _render(description: dict[str, Any]) -> str:
+    from tabulate import tabulate
+
+    lines = [
+        f"{description['title']} (--method {description['name']}), {description['modality']}",
+        description["reference"],
+        "",
+        description["about"],
+        "",
+        f"configuration, {description['preset']} preset, {description['protocol']} protocol (--set KEY=VALUE):",
+    ]
+    rows = [[row["key"], row["value"], row["help"]] for row in description["fields"]]
+    columns = ["key", "value", "meaning"]
+    lines.append(tabulate(rows, columns, tablefmt="github", maxcolwidths=[None, 24, 70]))
+    rows = [[row["key"], row["value"], row["help"]] for row in description["training"]]
+    lines += ["", "training, the same for every method under the fair protocol:"]
+    lines.append(tabulate(rows, columns, tablefmt="github", maxcolwidths=[None, 24, 70]))
+    lines.append("")
+    if description["departures"]:
+        lines.append("where the fair form departs from the released code, and why:")
+        for departure in description["departures"]:
+            defects = f" (defects {', '.join(departure['defects'])})" if departure["defects"] else ""
+            lines.append(f"- {departure['what']}: {departure['why']}{defects}")
+    elif not description["released_form"]:
+        lines.append("no code of this method was released for the task; see the text above for what is ours.")
+    return "\n".join(lines)

@@ -1,0 +1,279 @@
+"""A plan and how it is carried out: what `run`, `ablate`, `multiverse` and `controls` share."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from benchmark.cli import common
+from benchmark.cli.common import say
+from benchmark.core.errors import EXIT_INTERRUPTED, EXIT_RUN_FAILED, DataError
+
+if TYPE_CHECKING:
+    from benchmark.data.source import Source
+    from benchmark.engine.plan import Choices, Plan
+    from benchmark.engine.runner import Outcome
+    from benchmark.runs.spec import RunSpec
+
+
+@dataclass(frozen=True)
+class JobOptions:
+    """How a job is carried out: nothing here changes a number, but for where the data comes from."""
+
+    data: Path | None
+    results: Path
+    jobs: int | None
+    cache: Path | None
+    vectors: Path | None = None
+    labels_from_votes: bool = False
+    keep_weights: bool = False
+    force: bool = False
+    fail_fast: bool = False
+    json: bool = False
+
+
+class Job:
+    """A plan and how to carry it out: what `run`, `ablate` and `multiverse` share.
+
+    Several choices (of the same data sets and categories) make one plan.
+    """
+
+    def __init__(self, choices: Sequence[Choices], options: JobOptions) -> None:
+        from benchmark.engine.plan import expand, make_plan
+        from benchmark.runs import writer
+
+        self.options = options
+        self.json = options.json
+        self.results = options.results
+        self.source, corpora = open_data(
+            choices[0].datasets,
+            choices[0].categories,
+            options.data,
+            options.cache,
+            options.vectors,
+            options.labels_from_votes,
+            quiet=options.json,
+        )
+        self.specs_of = [expand(chosen, corpora) for chosen in choices]
+        self.specs = [spec for specs in self.specs_of for spec in specs]
+        self.plan: Plan = make_plan(self.specs, self.results, options.force)
+        self.jobs = options.jobs or self._default_jobs()
+        for corpus in corpora:
+            writer.write_data(self.results, corpus)
+
+    def _default_jobs(self) -> int:
+        from benchmark.engine.machine import default_jobs
+
+        if self.specs and self.specs[0].device == "cuda":
+            return 1
+        return default_jobs(max((spec.config["training"]["threads"] for spec in self.specs), default=1))
+
+    def headline(self) -> str:
+        plan = self.plan
+        again = f" ({len(plan.failed)} failed before)" if plan.failed else ""
+        return f"{len(plan.specs)} runs: {len(plan.done)} done, {len(plan.to_do)} to run{again}"
+
+    def show_plan(self) -> None:
+        """What is done, failed and to do, and what it would take."""
+        from benchmark.speed.estimate import estimate_plan
+
+        estimate = estimate_plan(self.plan, self.source, self.results, self.jobs)
+        if self.json:
+            failed = {spec.identity: reason for spec, reason in self.plan.failed}
+            done = {spec.identity for spec in self.plan.done}
+            common.print_json(
+                {
+                    "runs": [
+                        describe(spec, self.results)
+                        | {
+                            "state": "done" if spec.identity in done else "to do",
+                            "failed_before": failed.get(spec.identity),
+                        }
+                        for spec in self.plan.specs
+                    ],
+                    "jobs": self.jobs,
+                    "estimate": estimate.to_json(),
+                }
+            )
+            return
+        print(self.headline())
+        print(_overview(self.plan))
+        self._note_kernels(print)
+        for spec, reason in self.plan.failed:
+            print(f"failed before: {spec}: {reason.splitlines()[0]}")
+        print(estimate.render())
+
+    def carry_out(self, summary: bool = True) -> list[Outcome]:
+        """Do what is to do; returns the failures. Raises typer.Exit with the documented code."""
+        from benchmark.cli.progress import RunsProgress
+        from benchmark.cluster.here import run_all
+        from benchmark.core.words import duration
+        from benchmark.runs import writer
+
+        writer.sweep_partial(self.results)
+        plan, failed, finished, seconds = self.plan, [], 0, 0.0
+        if not self.json:
+            say(self.headline() + (f", {self.jobs} at a time" if plan.to_do else ""))
+            self._note_kernels(say)
+        started = time.monotonic()
+        with _terminable(), RunsProgress(plan.to_do, self.jobs, self.results, quiet=self.json) as progress:
+            try:
+                outcomes = run_all(
+                    plan.to_do,
+                    self.source,
+                    self.results,
+                    jobs=self.jobs,
+                    keep_weights=self.options.keep_weights,
+                )
+                with contextlib.closing(outcomes):
+                    for outcome in outcomes:
+                        progress(outcome)
+                        finished += outcome.ok
+                        if not outcome.ok:
+                            failed.append(outcome)
+                            if self.options.fail_fast:
+                                break
+            except KeyboardInterrupt:
+                progress.stop.set()
+                say(
+                    f"\ninterrupted: {len(plan.done) + finished} of {len(plan.specs)} runs are done and kept. "
+                    "The same command goes on from there."
+                )
+                raise typer.Exit(EXIT_INTERRUPTED) from None
+        seconds = time.monotonic() - started
+        if summary:
+            self._summarise(finished, failed, seconds, duration)
+            if failed:
+                raise typer.Exit(EXIT_RUN_FAILED)
+        return failed
+
+    def _note_kernels(self, tell: Callable[[str], None]) -> None:
+        """Why runs on this CPU will be slower than they could be, if so."""
+        from benchmark.kernels import compiled
+
+        if compiled.problem() and any(spec.device == "cpu" for spec in self.plan.to_do):
+            tell(f"note: {compiled.problem()}")
+
+    def _summarise(self, finished: int, failed: Sequence[Outcome], seconds: float, duration: Any) -> None:
+        plan = self.plan
+        if self.json:
+            reasons = {outcome.spec.identity: outcome.reason for outcome in failed}
+            common.print_json(
+                {
+                    "planned": len(plan.specs),
+                    "done_before": len(plan.done),
+                    "done_now": finished,
+                    "failed": len(failed),
+                    "seconds": round(seconds, 3),
+                    "runs": [
+                        describe(spec, self.results) | {"failed": reasons.get(spec.identity)}
+                        for spec in plan.specs
+                    ],
+                }
+            )
+            return
+        if not plan.to_do:
+            print(f"nothing to do: all {len(plan.specs)} runs are done in {self.results}.")
+        else:
+            print(
+                f"{finished} runs done in {duration(seconds)}, {len(failed)} failed; {len(plan.done)} were done before."
+            )
+        for outcome in failed:
+            print(f"failed: {outcome.spec}: {outcome.reason}")
+        if not failed:
+            shown = " ".join(dict.fromkeys(spec.dataset for spec in plan.specs))
+            for dataset in shown.split():
+                print(f"see: bench table --dataset {dataset} --results {self.results}")
+
+
+def open_data(
+    datasets: Sequence[str],
+    categories: Sequence[str],
+    data: Path | None,
+    cache: Path | None,
+    vectors: Path | None = None,
+    labels_from_votes: bool = False,
+    quiet: bool = False,
+) -> tuple[Source, list[Any]]:
+    """The data source and its chosen categories, packed if that was not done yet.
+
+    A category that the root does not have is an error only if nothing is left.
+    """
+    from benchmark.cli.progress import counted
+    from benchmark.data.pack import cache_root
+    from benchmark.data.source import Source, available_categories
+
+    with counted(quiet) as progress:
+        if data is None:
+            from benchmark.data.mini.corpus import mini_root
+
+            data = mini_root(cache_root(cache), progress)
+        if not data.is_dir():
+            raise DataError(f"{data}: no such folder. --data takes the folder that holds lazada/ or amazon/.")
+        pairs = available_categories(data, datasets, categories)
+        if not pairs:
+            raise DataError(
+                f"{data}: none of the chosen categories is there (looked for "
+                f"{', '.join(f'{d}/{c}' for d in datasets for c in categories)}). "
+                "Expected <ROOT>/<dataset>/<category>/<category>.prd.train and so on; see `bench data check`."
+            )
+        missing = [f"{d}/{c}" for d in datasets for c in categories if (d, c) not in pairs]
+        if missing and not quiet:
+            say(f"not in {data}, left out: {', '.join(missing)}")
+        source = Source(data, cache, vectors, labels_from_votes)
+        return source, [source.open(dataset, category, progress) for dataset, category in pairs]
+
+
+def describe(spec: RunSpec, results: Path) -> dict[str, Any]:
+    return {
+        "id": spec.identity,
+        "dataset": spec.dataset,
+        "category": spec.category,
+        "method": spec.method,
+        "seed": spec.seed,
+        "drop": list(spec.drop),
+        "folder": str(spec.folder(results)),
+    }
+
+
+def _overview(plan: Plan) -> str:
+    """Done / planned per method and category."""
+    from tabulate import tabulate
+
+    done = {spec.identity for spec in plan.done}
+    columns = list(dict.fromkeys((spec.dataset, spec.category) for spec in plan.specs))
+    rows = []
+    for model in dict.fromkeys(spec.model for spec in plan.specs):
+        row = [model]
+        for column in columns:
+            cell = [
+                spec for spec in plan.specs if spec.model == model and (spec.dataset, spec.category) == column
+            ]
+            row.append(f"{sum(spec.identity in done for spec in cell)}/{len(cell)}")
+        rows.append(row)
+    return tabulate(rows, ["done/planned", *("/".join(column) for column in columns)], tablefmt="github")
+
+
+@contextlib.contextmanager
+def _terminable() -> Any:
+    """SIGTERM (a cluster's time limit) ends like Ctrl-C: what is done is kept."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not in the main thread (a test)
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

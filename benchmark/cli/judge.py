@@ -1,0 +1,171 @@
+"""`bench stats`, `bench compare`, `bench claims`: is it real, is it the paper's, does the claim hold? No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from benchmark.cli import common
+from benchmark.cli.common import handled
+from benchmark.cli.table import From, stored_runs
+from benchmark.core.errors import EXIT_CHECK, UsageError
+from benchmark.data.catalog import DATASETS
+
+if TYPE_CHECKING:
+    from benchmark.report.grid import Setting
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(stats)
+    app.command()(compare)
+    app.command()(claims)
+
+
+Wanted = Annotated[
+    str | None,
+    typer.Option("--seeds", metavar="LIST", help="What makes a cell complete. Default: the seeds found."),
+]
+
+
+@handled
+def stats(
+    dataset: common.Datasets = None,
+    against: Annotated[
+        str,
+        typer.Option("--against", help="Whom to compare MM-SS with: best (in each cell), all, or a method."),
+    ] = "best",
+    robust: Annotated[
+        bool,
+        typer.Option(
+            "--robust", help="Add other tests and the hierarchical bootstrap, each with what it assumes."
+        ),
+    ] = False,
+    power: Annotated[
+        bool, typer.Option("--power", help="Add how many seeds a difference worth having would need.")
+    ] = False,
+    worthwhile: Annotated[
+        float, typer.Option("--worthwhile", metavar="POINTS", help="The smallest difference worth having.")
+    ] = 0.5,
+    seeds: Wanted = None,
+    results: common.Results = common.DEFAULT_RESULTS,
+    source: From = None,
+    threshold: common.Threshold = None,
+    ties: common.Ties = "expected",
+    json_: common.Json = False,
+) -> None:
+    """Test MM-SS against the baselines: seeds and products crossed, Holm over the family."""
+    from benchmark.cli.common import parse_seeds
+    from benchmark.report.significance import stats_report
+
+    wanted = parse_seeds(seeds) if seeds else None
+    reports = [
+        stats_report(setting, against, robust=robust, power=power, worthwhile=worthwhile, seeds=wanted)
+        for setting in _settings(dataset, results, source, threshold, ties)
+    ]
+    if json_:
+        common.print_json([report.to_json() for report in reports])
+    else:
+        print("\n".join(report.render() for report in reports))
+
+
+@handled
+def compare(
+    dataset: common.Datasets = None,
+    seeds: Wanted = None,
+    results: common.Results = common.DEFAULT_RESULTS,
+    source: From = None,
+    threshold: common.Threshold = None,
+    ties: common.Ties = "expected",
+    json_: common.Json = False,
+) -> None:
+    """Put every published number beside ours and judge it; exit code 4 if one fails."""
+    from benchmark.cli.common import parse_seeds
+    from benchmark.report.compare import compare as judged
+
+    wanted = parse_seeds(seeds) if seeds else None
+    settings = _settings(dataset, results, source, threshold, ties)
+    reports = [judged(setting, seeds=wanted) for setting in settings]
+    if json_:
+        common.print_json([report.to_json() for report in reports])
+    else:
+        print("\n".join(report.render() for report in reports))
+    if any(report.failed for report in reports):
+        raise typer.Exit(EXIT_CHECK)
+
+
+@handled
+def claims(
+    seeds: Wanted = None,
+    results: common.Results = common.DEFAULT_RESULTS,
+    source: From = None,
+    threshold: common.Threshold = None,
+    ties: common.Ties = "expected",
+    json_: common.Json = False,
+) -> None:
+    """The paper's claims C1 to C7: supported, refuted or undecided, with the numbers and what would decide."""
+    from benchmark.cli.common import parse_seeds
+    from benchmark.report.grid import matching_settings
+    from benchmark.report.paper_claims import check_claims, render
+
+    wanted = parse_seeds(seeds) if seeds else None
+    groups = matching_settings(_found(None, results, source, threshold, ties))
+    if not groups:
+        groups = [[]]  # nothing was run: every claim is undecided, and the report says what would decide it
+    checked = [(group, check_claims(group, seeds=wanted)) for group in groups]
+    if json_:
+        common.print_json(
+            [
+                {"setting": _name(group), "claims": [claim.to_json() for claim in found]}
+                for group, found in checked
+            ]
+        )
+        return
+    for group, found in checked:
+        print(f"## Claims, judged on {_name(group)}\n\n{render(found)}")
+
+
+def _settings(
+    dataset: Sequence[str] | None, results: Path, source: Path | None, threshold: int | None, ties: str
+) -> list[Setting]:
+    """The settings with undiminished runs; UsageError if there is none."""
+    found = _found(dataset, results, source, threshold, ties)
+    if not found:
+        raise UsageError(
+            f"no finished runs of {' or '.join(dataset or DATASETS)} in {source or results}. "
+            "Start with: bench run --all-categories"
+        )
+    return found
+
+
+def _found(
+    dataset: Sequence[str] | None, results: Path, source: Path | None, threshold: int | None, ties: str
+) -> list[Setting]:
+    """The settings with undiminished runs, if there are any."""
+    from benchmark.cli.common import pick
+    from benchmark.report.grid import group_settings
+
+    chosen = pick("dataset", dataset or (), DATASETS)
+    with stored_runs(results, source, threshold, ties) as runs:
+        found = [setting for setting in group_settings(runs) if setting.dataset in chosen and setting.methods]
+        for setting in found:  # an archive's files are gone after this block: read what is needed now
+            for run in setting.runs:
+                run.load()
+    return found
+
+
+def _name(settings: Sequence[Setting]) -> str:
+    if not settings:
+        return "no runs"
+    from benchmark.report.grid import relevance_thresholds
+
+    first = settings[0]
+    synthetic = " (synthetic)" if first.synthetic else ""
+    overrides = f", {' '.join(first.overrides)}" if first.overrides else ""
+    relevant = " and ".join(f"label > {t}" for t in relevance_thresholds(first.runs))
+    return (
+        f"{first.corpus}{synthetic}, protocol {first.protocol}, preset {first.preset}, {first.device}{overrides}; "
+        f"relevant: {relevant}, ties: {' and '.join(sorted({run.ties for run in first.runs}))}"
+    )

@@ -1,0 +1,241 @@
+"""`bench run`, `bench ablate`, `bench status`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchmark.cli import common
+from benchmark.cli.common import handled
+from benchmark.cli.job import Job, JobOptions, describe
+from benchmark.core.errors import EXIT_RUN_FAILED, UsageError
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(run)
+    app.command()(ablate)
+    app.command()(status)
+
+
+KeepWeights = Annotated[bool, typer.Option("--keep-weights", help="Keep the selected weights of every run.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print what would be done and what it would take; do nothing.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Do finished runs again.")]
+FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failed run.")]
+
+
+@handled
+def run(
+    all_categories: Annotated[
+        bool, typer.Option("--all-categories", help="All categories of the chosen data sets (default: both).")
+    ] = False,
+    dataset: common.Datasets = None,
+    category: common.Categories = None,
+    method: common.Methods = None,
+    seeds: common.Seeds = "0,1,2,3,4",
+    data: common.DataRoot = None,
+    results: common.Results = common.DEFAULT_RESULTS,
+    preset: common.Preset = None,
+    protocol: common.Protocol = "fair",
+    set_: common.Set = None,
+    jobs: common.Jobs = None,
+    device: common.Device = "auto",
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="float32, tf32 or bf16. Default: float32.")
+    ] = None,
+    vectors: common.Vectors = None,
+    labels_from_votes: common.FromVotes = False,
+    cache: common.Cache = None,
+    keep_weights: KeepWeights = False,
+    shuffle_labels: Annotated[
+        bool,
+        typer.Option(
+            "--shuffle-labels",
+            help="Negative control: permute the labels of each product in train and dev (which selects the epoch).",
+        ),
+    ] = False,
+    dry_run: DryRun = False,
+    force: Force = False,
+    fail_fast: FailFast = False,
+    json_: common.Json = False,
+) -> None:
+    """Train and test every chosen method on every chosen category with every seed.
+
+    Finished runs are skipped, so the same command goes on where an earlier one stopped.
+    """
+    if not all_categories and not dataset and not category:
+        raise UsageError(
+            "say what to run: --all-categories, or --dataset and --category (see `bench run --help`)."
+        )
+    if all_categories and category:
+        raise UsageError("--all-categories and --category exclude each other.")
+    from benchmark import models
+    from benchmark.cli.common import parse_seeds, pick
+    from benchmark.data.catalog import CATEGORIES, DATASETS
+    from benchmark.engine.plan import Choices
+
+    chosen = pick("method", method, tuple(models.METHODS)) if method else models.DEFAULT_METHODS
+    choices = Choices(
+        datasets=pick("dataset", dataset or (), DATASETS),
+        categories=pick("category", category or (), CATEGORIES),
+        methods=chosen,
+        seeds=parse_seeds(seeds),
+        preset=preset or "quick",
+        protocol=protocol,
+        overrides=(*(set_ or ()), *([f"train.precision={precision}"] if precision else [])),
+        device=device,
+        shuffle_labels=shuffle_labels,
+    )
+    options = JobOptions(
+        data, results, jobs, cache, vectors, labels_from_votes, keep_weights, force, fail_fast, json_
+    )
+    job = Job([choices], options)
+    if dry_run:
+        job.show_plan()
+    else:
+        job.carry_out()
+
+
+@handled
+def ablate(
+    drop: Annotated[
+        list[str],
+        typer.Option("--drop", metavar="PART", help="ptrt pvrv ptrv pvrt rtrv d b, or all; repeatable."),
+    ],
+    dataset: common.Datasets = None,
+    category: common.Categories = None,
+    seeds: common.Seeds = "0,1,2,3,4",
+    data: common.DataRoot = None,
+    results: common.Results = common.DEFAULT_RESULTS,
+    preset: common.Preset = None,
+    protocol: common.Protocol = "fair",
+    set_: common.Set = None,
+    jobs: common.Jobs = None,
+    device: common.Device = "auto",
+    vectors: common.Vectors = None,
+    labels_from_votes: common.FromVotes = False,
+    cache: common.Cache = None,
+    keep_weights: KeepWeights = False,
+    dry_run: DryRun = False,
+    force: Force = False,
+    fail_fast: FailFast = False,
+    format_: Annotated[str, typer.Option("--format", help="md, latex, csv or json.")] = "md",
+    json_: common.Json = False,
+) -> None:
+    """Run MM-SS without some of its parts (and in full) where that is missing; print Table 4's rows.
+
+    For clothing of both data sets, as in the paper, unless told otherwise.
+    """
+    from benchmark import models
+    from benchmark.cli.common import parse_drops, parse_seeds, pick
+    from benchmark.data.catalog import CATEGORIES, DATASETS
+    from benchmark.engine.plan import Choices
+
+    choices = Choices(
+        datasets=pick("dataset", dataset or (), DATASETS),
+        categories=pick("category", category or ("clothing",), CATEGORIES),
+        methods=(models.PROPOSED,),
+        seeds=parse_seeds(seeds),
+        preset=preset or "quick",
+        protocol=protocol,
+        overrides=tuple(set_ or ()),
+        drops=((), *parse_drops(drop)),
+        device=device,
+    )
+    options = JobOptions(
+        data, results, jobs, cache, vectors, labels_from_votes, keep_weights, force, fail_fast, json_
+    )
+    job = Job([choices], options)
+    if dry_run:
+        job.show_plan()
+        return
+    failed = job.carry_out(summary=False)
+    from benchmark.cli.table import print_ablation
+
+    print_ablation(job.plan.specs, results, "json" if json_ else format_)
+    if failed:
+        raise typer.Exit(EXIT_RUN_FAILED)
+
+
+@handled
+def status(
+    results: common.Results = common.DEFAULT_RESULTS,
+    dataset: common.Datasets = None,
+    json_: common.Json = False,
+) -> None:
+    """What is done, failed and running in a results folder."""
+    from benchmark.cli.common import pick
+    from benchmark.data.catalog import DATASETS
+    from benchmark.runs import store
+
+    chosen = pick("dataset", dataset or (), DATASETS)
+    runs = [run for run in store.load_runs(results) if run.dataset in chosen]
+    failures = [failure for failure in store.load_failures(results) if failure["spec"]["dataset"] in chosen]
+    running = sorted(folder.name for folder in (results / ".partial").glob("*"))
+    if json_:
+        common.print_json(
+            {
+                "done": [
+                    describe(run.spec, results) | {"seconds": run.provenance["seconds"]["total"]}
+                    for run in runs
+                ],
+                "failed": [
+                    {"id": failure["identity"], "spec": failure["spec"], "reason": failure["reason"]}
+                    for failure in failures
+                ],
+                "unfinished": running,
+            }
+        )
+        return
+    print(_status_text(results, runs, failures, running))
+
+
+def _status_text(results: Path, runs: Sequence[Any], failures: Sequence[Any], running: Sequence[str]) -> str:
+    from tabulate import tabulate
+
+    if not runs and not failures and not running:
+        return f"no runs in {results}. Start with: bench run --all-categories"
+    rows: dict[tuple[str, ...], list[Any]] = {}
+    for run in runs:
+        key = (
+            run.corpus,
+            run.fingerprint[:8],
+            run.preset,
+            run.protocol,
+            run.device,
+            run.dataset,
+            run.category,
+            run.spec.model,
+        )
+        rows.setdefault(key, []).append(run)
+    table = [
+        [
+            *key,
+            ",".join(str(run.seed) for run in sorted(cell, key=lambda run: run.seed)),
+            sum(run.provenance["seconds"]["total"] for run in cell) / len(cell),
+        ]
+        for key, cell in rows.items()
+    ]
+    headers = [
+        "corpus",
+        "data",
+        "preset",
+        "protocol",
+        "device",
+        "dataset",
+        "category",
+        "model",
+        "seeds",
+        "s/run",
+    ]
+    parts = [tabulate(table, headers, tablefmt="github", floatfmt=".1f")] if table else []
+    parts.append(f"{len(runs)} runs done, {len(failures)} failed, {len(running)} unfinished folders")
+    for failure in failures:
+        spec = failure["spec"]
+        name = f"{spec['dataset']}/{spec['category']} {spec['method']} seed {spec['seed']}"
+        parts.append(f"failed: {name}: {failure['reason'].splitlines()[0]}")
+    return "\n".join(parts)

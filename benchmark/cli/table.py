@@ -1,0 +1,189 @@
+"""`bench table`, `bench export`. Both read files only: neither torch nor a GPU is needed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast, get_args
+
+import typer
+
+from benchmark.cli import common
+from benchmark.cli.common import handled, say
+from benchmark.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from benchmark.report.table import Table
+    from benchmark.runs.spec import RunSpec
+    from benchmark.runs.store import StoredRun
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(table)
+    app.command()(export)
+
+
+From = Annotated[
+    Path | None,
+    typer.Option("--from", metavar="FILE.zip", help="Read what `bench export` wrote instead of a folder."),
+]
+
+
+@handled
+def table(
+    dataset: common.Datasets = None,
+    results: common.Results = common.DEFAULT_RESULTS,
+    source: From = None,
+    statistics: Annotated[bool, typer.Option("--statistics", help="Table 3: the sizes of the data.")] = False,
+    ablation: Annotated[bool, typer.Option("--ablation", help="Table 4: MM-SS without its parts.")] = False,
+    with_paper: Annotated[
+        bool, typer.Option("--with-paper", help="Put the published value beside each cell.")
+    ] = False,
+    sentinels: Annotated[
+        bool,
+        typer.Option("--sentinels", help="Add rows for the trivial scorers (longest review first, ...)."),
+    ] = False,
+    seeds: Annotated[
+        str | None,
+        typer.Option("--seeds", metavar="LIST", help="What makes a cell complete. Default: the seeds found."),
+    ] = None,
+    threshold: common.Threshold = None,
+    ties: common.Ties = "expected",
+    format_: Annotated[str, typer.Option("--format", help="md, latex, csv or json.")] = "md",
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write to a file.")] = None,
+) -> None:
+    """Print the paper's tables from finished runs: Table 1 for lazada, Table 2 for amazon.
+
+    Runs of different data, protocols, presets, devices or overrides never meet in one table: each such
+    setting gets a table of its own.
+    """
+    from benchmark.cli.common import parse_seeds, pick
+    from benchmark.core.words import check_choice
+    from benchmark.data.catalog import DATASETS
+    from benchmark.report.formats import FORMATS, render_all
+
+    check_choice("format", format_, tuple(FORMATS))
+    if statistics and ablation:
+        raise UsageError("--statistics and --ablation are two tables; ask for one.")
+    chosen = pick("dataset", dataset or (), DATASETS)
+    wanted = parse_seeds(seeds) if seeds else None
+    with stored_runs(results, source, threshold, ties) as runs:
+        runs = [run for run in runs if run.dataset in chosen]
+        if not runs:
+            place = source or results
+            raise UsageError(
+                f"no finished runs of {' or '.join(chosen)} in {place}. Start with: bench run --all-categories"
+            )
+        if statistics:
+            tables = [_statistics(runs, with_paper)]
+        elif ablation:
+            tables = _ablations(runs, with_paper, wanted)
+        else:
+            tables = _results(runs, with_paper, sentinels, wanted)
+        common.write_or_print(render_all(tables, format_).rstrip("\n"), out)
+
+
+@contextlib.contextmanager
+def stored_runs(
+    results: Path, source: Path | None, threshold: int | None = None, ties: str = "expected"
+) -> Iterator[list[StoredRun]]:
+    """The finished runs of a folder, or of an export for as long as the context lasts.
+
+    Their values per product are recomputed where `threshold` or `ties` asks for it.
+    """
+    from benchmark.core.metrics import Ties
+    from benchmark.core.words import check_choice
+    from benchmark.report import export as exporting
+    from benchmark.runs import store
+
+    policy = cast(Ties, check_choice("tie policy", ties, get_args(Ties)))
+    if threshold is not None and not 0 <= threshold <= 3:
+        raise UsageError(f"--threshold {threshold}: labels are 0..4, so T is 0, 1, 2 or 3.")
+    with contextlib.nullcontext(results) if source is None else exporting.opened(source) as folder:
+        yield store.rescored(store.load_runs(folder), threshold, policy)
+
+
+def _results(
+    runs: Sequence[StoredRun], with_paper: bool, sentinels: bool, seeds: Sequence[int] | None
+) -> list[Table]:
+    from benchmark.report.grid import group_settings
+    from benchmark.report.tables import results_table
+
+    return [
+        results_table(setting, with_paper=with_paper, with_sentinels=sentinels, seeds=seeds)
+        for setting in group_settings(runs)
+        if setting.methods
+    ]
+
+
+def _statistics(runs: Sequence[StoredRun], with_paper: bool) -> Table:
+    from benchmark.report.grid import manifests
+    from benchmark.report.tables import statistics_table
+
+    return statistics_table(manifests(runs), with_paper=with_paper)
+
+
+def _ablations(
+    runs: Sequence[StoredRun],
+    with_paper: bool,
+    seeds: Sequence[int] | None,
+    categories: Sequence[str] = (),
+) -> list[Table]:
+    """Table 4 of every setting with ablations: for the given categories, else for those that were ablated."""
+    from benchmark.data.catalog import CATEGORIES
+    from benchmark.report.grid import group_settings, matching_settings
+    from benchmark.report.tables import ablation_table
+
+    settings = [setting for setting in group_settings(runs) if setting.drops]
+    if not settings:
+        raise UsageError("no finished ablation. Start with: bench ablate --drop all")
+    ablated = {run.category for run in runs if run.drop}
+    shown = categories or [category for category in CATEGORIES if category in ablated]
+    return [
+        ablation_table(group, with_paper=with_paper, seeds=seeds, categories=shown)
+        for group in matching_settings(settings)
+    ]
+
+
+def print_ablation(specs: Sequence[RunSpec], results: Path, format_: str) -> None:
+    """Table 4's rows for these runs."""
+    from benchmark.report.formats import render_all
+    from benchmark.runs import files, store
+
+    runs = [store.load_run(spec.folder(results)) for spec in specs if files.is_done(spec, results)]
+    if not runs:
+        raise UsageError("none of the runs is done.")
+    categories = list(dict.fromkeys(spec.category for spec in specs))
+    print(render_all(_ablations(runs, False, None, categories), format_).rstrip("\n"))
+
+
+@handled
+def export(
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.zip", help="The archive to write.")],
+    results: common.Results = common.DEFAULT_RESULTS,
+    dataset: common.Datasets = None,
+) -> None:
+    """Bundle runs, provenance, values per product and the tables for a supplement.
+
+    `bench table --from FILE.zip` remakes the tables from it anywhere, byte for byte. Weights and review
+    texts are not in it.
+    """
+    from benchmark.cli.common import pick
+    from benchmark.data.catalog import DATASETS
+    from benchmark.report import export as exporting
+    from benchmark.report.formats import render_all
+    from benchmark.runs import store
+
+    chosen = pick("dataset", dataset or (), DATASETS)
+    runs = [run for run in store.load_runs(results) if run.dataset in chosen]
+    tables: dict[str, str] = {}
+    for name in dict.fromkeys(run.dataset for run in runs):
+        made = _results([run for run in runs if run.dataset == name], False, False, None)
+        tables[f"{name}.md"] = render_all(made, "md")
+    if runs:
+        tables["statistics.md"] = render_all([_statistics(runs, True)], "md")
+    if any(run.drop for run in runs):
+        tables["ablation.md"] = render_all(_ablations(runs, False, None), "md")
+    count = exporting.export(runs, tables, out)
+    say(f"wrote {out}: {len(runs)} runs, {len(tables)} tables, {count} files")

@@ -1,0 +1,49 @@
+"""Where the data of a category comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark.data.catalog import CATEGORIES, DATASETS
+
+if TYPE_CHECKING:
+    from benchmark.data.corpus import Corpus
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the data of a category comes from; small enough to hand to a worker process."""
+
+    root: Path
+    cache: Path | None = None
+    vectors: Path | None = None
+    labels_from_votes: bool = False
+
+    def open(self, dataset: str, category: str, progress: Any = None) -> Corpus:
+        """The packed category; packs it first if that was not done yet. Raises DataError."""
+        from benchmark.data.corpus import open_corpus
+
+        return open_corpus(
+            self.root,
+            dataset,
+            category,
+            cache=self.cache,
+            vectors=self.vectors,
+            labels_from_votes=self.labels_from_votes,
+            progress=progress,
+        )
+
+
+def available_categories(
+    root: Path, datasets: Sequence[str], categories: Sequence[str]
+) -> list[tuple[str, str]]:
+    """The (dataset, category) pairs that have a folder below `root`, in the paper's order."""
+    return [
+        (dataset, category)
+        for dataset in DATASETS
+        for category in CATEGORIES
+        if dataset in datasets and category in categories and (root / dataset / category).is_dir()
+    ]

@@ -1,0 +1,92 @@
+"""A trained model and a split -> one score per review -> one row of metrics per product."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from benchmark.core import metrics
+from benchmark.core.metrics import PAPER_METRICS, per_product_metrics
+from benchmark.core.model import RankingModel
+
+if TYPE_CHECKING:
+    from benchmark.data.collate import Collator
+    from benchmark.data.corpus import Split
+
+SCORE_ROWS = 256
+"""Reviews scored at once. Bounds memory; has no influence on the scores of a batch-invariant model."""
+
+METRICS = PAPER_METRICS
+
+
+def score_split(
+    model: RankingModel, split: Split, collator: Collator, device: torch.device, rows: int = SCORE_ROWS
+) -> NDArray[np.float32]:
+    """`score_R`: the model's score of every review of the split, in the split's order.
+
+    Evaluation mode, no gradients. Products come whole to a listwise method; the others see at most `rows`
+    reviews at a time, short ones together where that cannot change a score.
+    """
+    score_R = np.zeros(split.n_reviews, dtype=np.float32)
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            if model.sampling == "lists":
+                for products in _product_chunks(split, rows):
+                    batch = collator.products(products)
+                    score_R[collator.product_reviews(products)] = (
+                        model.score(batch.to(device)).float().cpu().numpy()
+                    )
+            else:
+                for chunk in _row_chunks(split, collator, rows, model.batch_invariant):
+                    batch = collator.pairs(chunk, None)
+                    score_R[chunk] = model.score(batch.to(device)).float().cpu().numpy()
+    finally:
+        model.train(was_training)
+    return score_R
+
+
+def _product_chunks(split: Split, rows: int) -> Iterator[NDArray[np.int64]]:
+    """Products in order, so many at a time that they hold about `rows` reviews, at least one."""
+    size_P = np.bincount(split.product_R, minlength=split.n_products)
+    chunk_P = np.cumsum(size_P) // max(1, rows)
+    for chunk in np.unique(chunk_P):
+        products = np.flatnonzero((chunk_P == chunk) & (size_P > 0))
+        if len(products):
+            yield products
+
+
+def _row_chunks(split: Split, collator: Collator, rows: int, bucket: bool) -> Iterator[NDArray[np.int64]]:
+    """Review rows, product by product; with `bucket`, products of similar review length together.
+
+    Without it (the released forms, whose scores depend on how far a batch is padded: defect P17) the
+    file's order is kept.
+    """
+    order = np.arange(split.n_reviews)
+    if bucket:
+        longest_P = np.zeros(split.n_products, dtype=np.int64)
+        np.maximum.at(longest_P, split.product_R, collator.review_length_R)
+        order = np.lexsort((order, split.product_R, longest_P[split.product_R]))
+    for start in range(0, len(order), rows):
+        yield order[start : start + rows]
+
+
+def per_product_table(split: Split, score_R: NDArray[np.float32], threshold: int) -> pd.DataFrame:
+    """One row per product of the split; ties count with their expected value (`records.per_product_table`)."""
+    return metrics.per_product_table(
+        split.product_ids, split.product_R, split.label_R, score_R.astype(np.float64), threshold
+    )
+
+
+def mean_metrics(split: Split, score_R: NDArray[np.float32], threshold: int) -> dict[str, float]:
+    """Means over all products of the split; a product with nothing relevant counts 0."""
+    values = per_product_metrics(
+        split.label_R, score_R.astype(np.float64), split.product_R, split.n_products, threshold=threshold
+    )
+    return {name: float(np.mean(values[name])) for name in METRICS}

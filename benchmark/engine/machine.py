@@ -1,0 +1,150 @@
+"""The machine that carries out runs: device, threads, memory, and what is recorded of it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import gc
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark.core.errors import UsageError
+from benchmark.core.words import check_choice
+
+if TYPE_CHECKING:
+    from benchmark.engine.config import TrainingConfig
+
+
+def resolve_device(device: str) -> str:
+    """`cpu` or `cuda`; UsageError if a GPU is asked for and there is none."""
+    check_choice("device", device, ("auto", "cpu", "cuda"))
+    if device == "cpu":
+        return "cpu"
+    import torch
+
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        raise UsageError(
+            "--device cuda: this machine has no CUDA device that torch can use. Use --device cpu."
+        )
+    return "cuda" if available else "cpu"
+
+
+def default_jobs(threads: int) -> int:
+    """As many runs side by side as the processors that this process may use can feed."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this operating system
+        cores = os.cpu_count() or 1
+    return max(1, cores // max(1, threads))
+
+
+def prepare_process(config: TrainingConfig) -> None:
+    """Threads, determinism and memory settings of the process that carries out a run."""
+    import torch
+
+    torch.set_num_threads(config.threads)
+    os.environ.setdefault(
+        "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+    )  # read when CUDA starts; needed for determinism
+    torch.use_deterministic_algorithms(True)
+    # that would also write NaN into every fresh tensor, a twentieth of a step, to show reads before writes
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.benchmark = False
+    torch.set_float32_matmul_precision("high" if config.precision == "tf32" else "highest")
+    keep_freed_memory()
+    leave_libraries_alone()
+
+
+@functools.cache
+def leave_libraries_alone() -> None:
+    """Take what is loaded now out of Python's search for garbage, which a step's many small objects set off
+    again and again: walking through all libraries each time was a twentieth of a step."""
+    gc.collect()
+    gc.freeze()
+
+
+@functools.cache
+def keep_freed_memory() -> None:
+    """Ask the C library not to hand large temporaries back to the kernel after each step.
+
+    Freeing and mapping them anew costs as much as the arithmetic of some models (page faults). glibc
+    only; elsewhere nothing happens.
+    """
+    m_trim_threshold, m_mmap_threshold = -1, -3
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(m_mmap_threshold, 1 << 30)
+        libc.mallopt(m_trim_threshold, (1 << 31) - 1)
+
+
+def provenance(device: str) -> dict[str, Any]:
+    """What the numbers of a run came from, beside its configuration and data."""
+    import torch
+
+    from benchmark.kernels import native
+
+    return {
+        **_versions(),
+        "device": _device_name(device),
+        "torch_threads": torch.get_num_threads(),
+        "compiled_kernels": native.available(),
+    }
+
+
+@functools.cache
+def _versions() -> dict[str, Any]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    import benchmark
+
+    libraries = ("torch", "transformers", "tokenizers", "numpy", "pandas", "scipy", "safetensors")
+    found = {}
+    for name in libraries:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return {
+        "package": benchmark.__version__,
+        "commit": git_commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "libraries": found,
+        "argv": [Path(sys.argv[0]).name, *sys.argv[1:]],
+    }
+
+
+@functools.cache
+def git_commit() -> str:
+    """Commit of the source tree, with `+changes` if it has any; empty outside a checkout."""
+    here = Path(__file__).resolve().parents[2]
+    if not (here / ".git").exists():
+        return ""
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(here), *words], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        commit = git("rev-parse", "--short=12", "HEAD")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "benchmark", "baselines", "mmss")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return commit + ("+changes" if changed else "")
+
+
+def _device_name(device: str) -> str:
+    import torch
+
+    if device == "cuda":
+        return f"cuda: {torch.cuda.get_device_name()}"
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return f"cpu: {line.partition(':')[2].strip()}"
+    return f"cpu: {platform.processor() or platform.machine()}"

@@ -1,0 +1,116 @@
+"""From the command line's choices to a list of runs, and what of it is done, failed or to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmark import models
+from benchmark.engine import resolve
+from benchmark.runs.files import is_done, read_failure
+from benchmark.runs.spec import RunSpec
+
+if TYPE_CHECKING:
+    from benchmark.data.corpus import Corpus
+from benchmark.engine.machine import resolve_device
+
+PARTS = ("ptrt", "pvrv", "ptrv", "pvrt", "rtrv", "d", "b")
+"""What an ablation can drop, in the order of the paper's Table 4."""
+
+PAPER_SEEDS = (0, 1, 2, 3, 4)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user asked for, before anything is resolved."""
+
+    datasets: tuple[str, ...]
+    categories: tuple[str, ...]
+    methods: tuple[str, ...] = models.DEFAULT_METHODS
+    seeds: tuple[int, ...] = PAPER_SEEDS
+    preset: str = "quick"
+    protocol: str = "fair"
+    overrides: tuple[str, ...] = ()
+    drops: tuple[tuple[str, ...], ...] = ((),)
+    """For the proposed method: the sets of parts to drop, `()` being the full model."""
+    device: str = "auto"
+    shuffle_labels: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Runs in the order in which they are carried out, and where each stands."""
+
+    specs: tuple[RunSpec, ...]
+    done: tuple[RunSpec, ...]
+    failed: tuple[tuple[RunSpec, str], ...] = field(default=())
+    """Runs that failed before, with the reason; they are tried again, so they are in `to_do` too."""
+    to_do: tuple[RunSpec, ...] = field(default=())
+
+
+def expand(choices: Choices, corpora: Sequence[Corpus]) -> list[RunSpec]:
+    """All runs of the choices on these categories, seed by seed: an interrupted job leaves whole tables
+    of few seeds rather than a few full cells."""
+    device = resolve_device(choices.device)
+    overrides = resolve.qualify_overrides(choices.overrides, choices.methods)
+    return [
+        _spec(choices, corpus, method, seed, drop, overrides, device)
+        for seed in choices.seeds
+        for corpus in corpora
+        for method in choices.methods
+        for drop in (choices.drops if method == models.PROPOSED else ((),))
+    ]
+
+
+def _spec(
+    choices: Choices,
+    corpus: Corpus,
+    method: str,
+    seed: int,
+    drop: tuple[str, ...],
+    overrides: dict[str, str],
+    device: str,
+) -> RunSpec:
+    setting = resolve.resolve(
+        method,
+        corpus.dataset,
+        corpus.category,
+        preset=choices.preset,
+        protocol=choices.protocol,
+        overrides=overrides,
+    )
+    config = setting.to_json()
+    if method == models.PROPOSED:
+        config["model"]["drop"] = list(drop)
+    files = models.load(method).files_read(setting.model)
+    if files:
+        config["files"] = dict(files)  # their content, not only their name, enters the identity
+    return RunSpec(
+        dataset=corpus.dataset,
+        category=corpus.category,
+        method=method,
+        seed=seed,
+        config=config,
+        fingerprint=corpus.fingerprint,
+        protocol=choices.protocol,
+        preset=choices.preset,
+        drop=drop,
+        device=device,
+        shuffle_labels=choices.shuffle_labels,
+        overrides=setting.overrides,
+        corpus=corpus.label,
+        synthetic=corpus.synthetic,
+    )
+
+
+def make_plan(specs: Sequence[RunSpec], results: Path, force: bool = False) -> Plan:
+    """Sort runs into done, failed before and to do. `force` does the done ones again."""
+    unique = {spec.identity: spec for spec in specs}
+    done = [] if force else [spec for spec in unique.values() if is_done(spec, results)]
+    finished = {spec.identity for spec in done}
+    to_do = [spec for spec in unique.values() if spec.identity not in finished]
+    failures = ((spec, read_failure(spec, results)) for spec in to_do)
+    failed = [(spec, str(failure["reason"])) for spec, failure in failures if failure]
+    return Plan(tuple(unique.values()), tuple(done), tuple(failed), tuple(to_do))

@@ -1,0 +1,165 @@
+"""From names to a resolved configuration: preset, protocol and `--set` overrides.
+
+A setting is built in four steps, later ones win: the dataclass defaults (the `fair` protocol at full
+size), the protocol, the preset, the overrides.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+from benchmark import models
+from benchmark.core import words
+from benchmark.core.errors import UsageError
+from benchmark.core.words import check_choice
+from benchmark.engine.config import TrainingConfig
+
+PRESETS = ("quick", "paper")
+PROTOCOLS = ("fair", "released")
+
+QUICK_TRAINING: Mapping[str, Any] = {
+    "epochs": 12,
+    "patience": 4,
+    "learning_rate": 2e-3,
+    "max_tokens": 64,
+    "max_rois": 32,
+}
+"""The `quick` preset's one budget for every method: small enough for a CPU."""
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """One method's resolved configuration."""
+
+    training: TrainingConfig
+    model: Any
+    overrides: tuple[str, ...]
+    """The overrides that apply to this method, qualified and sorted: `train.epochs=3`, `mmss.d_g=64`."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {"training": dataclasses.asdict(self.training), "model": dataclasses.asdict(self.model)}
+
+
+def resolve(
+    method: str,
+    dataset: str,
+    category: str,
+    *,
+    preset: str,
+    protocol: str,
+    overrides: Mapping[str, str] | None = None,
+) -> Resolved:
+    """The configuration of one method on one category.
+
+    `overrides` holds qualified keys as `qualify_overrides` returns them; those of other methods are left
+    out. Raises UsageError for a value that does not fit its field.
+    """
+    check_choice("preset", preset, PRESETS)
+    check_choice("protocol", protocol, PROTOCOLS)
+    model_class = models.load(method)
+    training: dict[str, Any] = {}
+    model: dict[str, Any] = {}
+    if protocol == "released":
+        training |= model_class.released_training(dataset, category)
+        model |= model_class.released or {}
+    if preset == "quick":
+        training |= QUICK_TRAINING
+        model |= model_class.quick
+    applied = []
+    for key, text in sorted((overrides or {}).items()):
+        scope, _, name = key.partition(".")
+        if scope == "train":
+            training[name] = parse_value(key, text, TrainingConfig)
+        elif scope == method:
+            model[name] = parse_value(key, text, model_class.config_class)
+        else:
+            continue
+        applied.append(f"{key}={text}")
+    try:
+        return Resolved(TrainingConfig(**training), model_class.config_class(**model), tuple(applied))
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{method}: {error}") from error
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
+    """`["a=1", "b=x"]` -> `{"a": "1", "b": "x"}`; a missing `=` or a key given twice is a UsageError."""
+    parsed: dict[str, str] = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise UsageError(f"--set takes key=value, not {assignment!r}.")
+        if key in parsed:
+            raise UsageError(f"--set names {key!r} twice.")
+        parsed[key] = value.strip()
+    return parsed
+
+
+def qualify_overrides(assignments: Sequence[str], methods: Sequence[str]) -> dict[str, str]:
+    """Overrides with the scope of each key spelled out.
+
+    `train.epochs=3` and `mmss.d_g=64` name their scope; a bare key is the training field of that name, or
+    that field of every selected method that has it. A key that names nothing is a UsageError with near
+    misses, whatever methods are selected.
+    """
+    training_fields = {field.name for field in dataclasses.fields(TrainingConfig)}
+    model_fields = {
+        name: {field.name for field in dataclasses.fields(models.load(name).config_class)} for name in methods
+    }
+    qualified: dict[str, str] = {}
+    for key, value in parse_assignments(assignments).items():
+        scope, dot, name = key.partition(".")
+        if not dot:
+            if key in training_fields:
+                targets = [f"train.{key}"]
+            else:
+                targets = [f"{method}.{key}" for method, fields in model_fields.items() if key in fields]
+            known = training_fields.union(*model_fields.values())
+        elif scope == "train":
+            targets = [key] if name in training_fields else []
+            known = {f"train.{field}" for field in training_fields}
+        else:
+            models.get(scope)
+            if scope not in model_fields:
+                raise UsageError(f"--set {key}: {scope} is not among the selected methods.")
+            targets = [key] if name in model_fields[scope] else []
+            known = {f"{scope}.{field}" for field in model_fields[scope]}
+        if not targets:
+            raise UsageError(
+                f"unknown configuration key {key!r}.{words.near_miss(key, known)} "
+                "`bench models --method NAME` lists a method's fields."
+            )
+        for target in targets:
+            qualified[target] = value
+    return qualified
+
+
+def parse_value(key: str, text: str, config_class: type[Any]) -> Any:
+    """`text` as the type of the field that `key` names (int, float, bool, str, tuples of them, None)."""
+    name = key.partition(".")[2]
+    hint = get_type_hints(config_class)[name]
+    allowed = [str(hint)] if not isinstance(hint, type) else [hint.__name__]
+    if hint is str:
+        return text
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        lowered = {"true": True, "false": False, "none": None}
+        value = lowered.get(text.lower(), text)
+    if hint is bool and isinstance(value, bool):
+        return value
+    if hint is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(hint, type):  # tuple[...], Literal[...], X | None: the dataclass checks what it needs
+        if "tuple" in str(hint):
+            if isinstance(value, str):
+                value = tuple(part.strip() for part in value.split(",") if part.strip())
+            return tuple(value) if isinstance(value, list | tuple) else (value,)
+        return text if "str" in str(hint) and not isinstance(value, str) and value is not None else value
+    raise UsageError(f"--set {key}={text}: not a value of type {' or '.join(allowed)}.")

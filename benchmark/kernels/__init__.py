@@ -1,0 +1,1 @@
+"""Compiled kernels for the CPU, their binding, and their twins in PyTorch."""

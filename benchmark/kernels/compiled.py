@@ -1,0 +1,45 @@
+"""Where the compiled kernels are, and whether they may be used. Needs no torch."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import os
+from pathlib import Path
+
+SWITCH = "MRHP_BENCH_KERNELS"
+SOURCE = Path(__file__).with_name("_kernels.cpp")
+MARK = b"mrhp-bench kernels of source "
+
+
+@functools.cache
+def library() -> Path | None:
+    """The file of the compiled kernels; None if `problem` says why they cannot be used, or if they are switched
+    off."""
+    found = importlib.util.find_spec("benchmark.kernels._kernels")
+    if os.environ.get(SWITCH) == "0" or found is None or found.origin is None:
+        return None
+    file = Path(found.origin)
+    return file if _is_of_this_source(file) else None
+
+
+@functools.cache
+def problem() -> str:
+    """Why the CPU does without compiled kernels, and what to do about it; empty if it has them or if they
+    were switched off on purpose."""
+    if library() is not None or os.environ.get(SWITCH) == "0":
+        return ""
+    if importlib.util.find_spec("benchmark.kernels._kernels") is None:
+        return (
+            "compiled kernels were not built (no C++ compiler with OpenMP when the package was installed?); "
+            "PyTorch computes the same, slower."
+        )
+    return "the compiled kernels are of another version: install again (pip install -e .). PyTorch stands in, slower."
+
+
+def _is_of_this_source(file: Path) -> bool:
+    """Kernels left over from an earlier version would take other arguments than they are given."""
+    if not SOURCE.exists():  # an installation without sources cannot have got out of step
+        return True
+    return MARK + hashlib.sha256(SOURCE.read_bytes()).hexdigest().encode() in file.read_bytes()

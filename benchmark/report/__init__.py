@@ -1,0 +1,1 @@
+"""What runs say: tables, captions, tests, comparisons with the paper. Reads files only, never torch."""

@@ -1,0 +1,217 @@
+"""The sentences under a table: what was run on what, how it was ranked and tested, what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from benchmark import models
+from benchmark.core.metrics import PAPER_METRICS
+from benchmark.data.catalog import CATEGORIES, CATEGORY_LABELS, DATASET_LABELS
+from benchmark.data.published import (
+    METRIC_LABELS,
+    published_values,
+)
+from benchmark.report.facts import significance
+from benchmark.report.grid import (
+    Cell,
+    Comparison,
+    Setting,
+    best_baseline,
+    commits_of,
+    manifests,
+    relevance_thresholds,
+)
+from benchmark.report.table import Column
+from benchmark.runs.store import StoredRun
+
+
+def reference_sentence(columns: Sequence[Column], cell: Callable[[Column], Cell]) -> list[str]:
+    """Random order and ceiling of each group of columns, in words."""
+    parts = []
+    for column in columns:
+        full = cell(column)
+        if full.runs:
+            random, best = (100 * value for value in (full.random_order(column.keys["metric"]), full.ceiling))
+            parts.append(f"{column.group} {column.label} {random:.1f} and {best:.1f}")
+    return [f"Expected value of a random order, and best attainable: {'; '.join(parts)}."] if parts else []
+
+
+RANKING_SENTENCE = (
+    "Best in bold, second best underlined, decided on unrounded values among the complete cells."
+)
+
+
+def synthetic_title(setting: Setting) -> str:
+    return " (synthetic corpus)" if setting.synthetic else ""
+
+
+def setting_sentences(setting: Setting, categories: Sequence[str] = CATEGORIES) -> list[str]:
+    synthetic = (
+        " (synthetic: generated data, which says nothing about real reviews)" if setting.synthetic else ""
+    )
+    prints = ", ".join(
+        f"{CATEGORY_LABELS[category]} {fingerprint[:12]}"
+        for category, fingerprint in setting.fingerprints
+        if category in categories
+    )
+    seen = [run for run in setting.runs if run.category in categories]
+    sentences = [
+        f"Corpus: {setting.corpus}{synthetic}; {DATASET_LABELS[setting.dataset]} fingerprints: {prints}.",
+        f"Protocol {setting.protocol}, preset {setting.preset}, device {setting.device}, "
+        + (f"overrides {' '.join(setting.overrides)}." if setting.overrides else "no overrides."),
+        *image_sentences(seen),
+        *vector_sentences(seen),
+    ]
+    if setting.shuffle_labels:
+        sentences.append("NEGATIVE CONTROL: labels of train and dev were shuffled within each product.")
+    return sentences
+
+
+_TIE_WORDS = {
+    "expected": "expected value over their orders",
+    "file-order": "in file order, as the released code resolves them (a constant score then gets the files' order)",
+}
+
+
+def metric_sentence(setting: Setting) -> str:
+    """What counts as relevant, what becomes of ties and of products with nothing relevant; no full stop."""
+    thresholds = " and ".join(f"label > {t}" for t in relevance_thresholds(setting.runs))
+    own = sorted({run.own_threshold for run in setting.runs})
+    selected = (
+        ""
+        if own == relevance_thresholds(setting.runs)
+        else f" (recomputed from the scores; epochs were selected with label > {' and '.join(map(str, own))})"
+    )
+    ties = " and ".join(_TIE_WORDS[policy] for policy in sorted({run.ties for run in setting.runs}))
+    return (
+        f"Relevant: {thresholds}{selected}; tied scores: {ties}; a product with nothing relevant "
+        "scores 0 and stays in the mean"
+    )
+
+
+def test_sentences(
+    families: Mapping[str, Sequence[Comparison]],
+    proposed: str,
+    seeds: Sequence[int],
+    any_cell: Mapping[str, Cell | None],
+) -> list[str]:
+    title = models.get(proposed).title
+    family = families[PAPER_METRICS[0]]
+    if not family:
+        return [f"No test: it needs complete cells of {title} and of a baseline."]
+    if all(one.p_holm is None for one in family):
+        return [f"No test: {family[0].result.reason}."]
+    baselines = len({one.b.method for one in family})
+    products = ", ".join(
+        f"{len(cell.products):,} ({CATEGORY_LABELS[category]})" for category, cell in any_cell.items() if cell
+    )
+    sentence = (
+        f"Marks: {title} better than the best baseline run in that cell, * p < 0.05, ** p < 0.01; crossed test over "
+        f"seeds and products (two-way random effects), two-sided; unit: seeds x products, n = {len(seeds)} seeds per "
+        f"method and {products} products; Holm over the family of {len(family)} comparisons ({baselines} baselines "
+        "x categories) of each metric; MAP is primary, N@3 and N@5 are secondary."
+    )
+    worse = [
+        f"{CATEGORY_LABELS[category]} {METRIC_LABELS[metric]}"
+        for metric, members in families.items()
+        for category in any_cell
+        if (best := best_baseline(members, category)) is not None
+        and best.result.difference < 0
+        and significance(best.p_holm)
+    ]
+    return [
+        sentence,
+        *([f"{title} is below the best baseline with p < 0.05 in: {', '.join(worse)}."] if worse else []),
+    ]
+
+
+def paper_sentence(with_paper: bool, number: int) -> list[str]:
+    if not with_paper:
+        return []
+    return [
+        f"In square brackets: what the MM-SS paper prints in its Table {number}; no published number enters a test "
+        "or a ranking."
+    ]
+
+
+def inconsistency_sentences(with_paper: bool, columns: Sequence[Column], method: str) -> list[str]:
+    """The full model stands in two of the paper's tables; where they disagree, both values are shown."""
+    if not with_paper:
+        return []
+    sentences = []
+    for column in columns:
+        keys = column.keys
+        values = published_values(keys["dataset"], keys["category"], method, keys["metric"])
+        if max((v.value - v.half_unit for v in values), default=0) > min(
+            (v.value + v.half_unit for v in values), default=0
+        ):
+            printed = ", ".join(f"{value.printed} in {value.origin}" for value in values)
+            sentences.append(f"The paper contradicts itself on {column.group} {column.label}: {printed}.")
+    return sentences
+
+
+def provenance_sentence(runs: Iterable[StoredRun]) -> str:
+    distinct = {run.id: run for run in runs}
+    return f"Made from {len(distinct)} runs at commit {', '.join(commits_of(distinct.values()))}."
+
+
+def listed(seeds: Sequence[int]) -> str:
+    """`0-4` for a range, else `0, 2, 5`."""
+    if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
+        return f"{seeds[0]}-{seeds[-1]}"
+    return ", ".join(str(seed) for seed in seeds)
+
+
+# The corpus's manifest --------------------------------------------------------------------------------------
+
+
+def split_count(manifest: Mapping[str, Any], split: str, what: str) -> int:
+    """Number of `products` or `reviews` of a split."""
+    return int(manifest["splits"][split][what])
+
+
+def image_sentences(runs: Sequence[StoredRun]) -> list[str]:
+    """What a reader must know of one data set's images: that there were none, or how many items had some."""
+    shares = []
+    for manifest in manifests(runs):
+        items = [split_count(manifest, "test", what) for what in ("products", "reviews")]
+        images = manifest["splits"]["test"]["images"]
+        seen = [images[side]["with_features"] for side in ("product", "review")]
+        shares.append((place(manifest), seen, items))
+    without = [label for label, seen, _ in shares if not any(seen)]
+    sentences = []
+    if without:
+        sentences.append(
+            f'NO IMAGES in {", ".join(without)}: the multimodal methods ran with "no image" there.'
+        )
+    covered = ", ".join(
+        f"{label} {percent(seen[0], items[0])} of products and {percent(seen[1], items[1])} of reviews"
+        for label, seen, items in shares
+        if any(seen)
+    )
+    if covered:
+        sentences.append(f"{DATASET_LABELS[runs[0].dataset]} test items with image features: {covered}.")
+    return sentences
+
+
+def vector_sentences(runs: Sequence[StoredRun]) -> list[str]:
+    """Whether word vectors were random or came from a file."""
+    sources = {place(manifest): vector_source(manifest) for manifest in manifests(runs)}
+    if len(set(sources.values())) == 1:
+        return [f"Word vectors: {next(iter(sources.values()))}."]
+    return ["Word vectors: " + "; ".join(f"{label} {source}" for label, source in sources.items()) + "."]
+
+
+def place(manifest: Mapping[str, Any]) -> str:
+    return CATEGORY_LABELS[manifest["category"]]
+
+
+def vector_source(manifest: Mapping[str, Any]) -> str:
+    """`random`, or the file's name with the start of its hash."""
+    vectors = manifest.get("vectors")
+    return f"{vectors['file']} ({vectors['sha256'][:12]})" if vectors else "random"
+
+
+def percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.0f}%" if whole else "0%"

@@ -1,0 +1,250 @@
+"""`bench compare`: every cell that the paper prints beside ours, with a verdict (torch-free).
+
+The published numbers are means over five runs on the release's test products, so our side's uncertainty is
+that of the seeds on the same products. They never enter a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tabulate import tabulate
+
+from benchmark import models
+from benchmark.core.metrics import PAPER_METRICS
+from benchmark.data.catalog import CATEGORIES, CATEGORY_LABELS, DATASET_LABELS
+from benchmark.data.published import (
+    METRIC_LABELS,
+    PART_LABELS,
+    PublishedValue,
+    inconsistencies,
+    published_count,
+    published_value,
+    published_values,
+)
+from benchmark.report.captions import metric_sentence, split_count
+from benchmark.report.facts import ablation_label, setting_facts, variant_name
+from benchmark.report.grid import Cell, Setting
+from benchmark.report.tables import ABLATION_TABLE_NUMBER, RESULT_TABLE_NUMBER
+from benchmark.stats.crossed import seed_interval
+
+OK_POINTS, OKISH_POINTS = 0.5, 1.5
+"""A cell within these many points of the published value is `OK`, `OKish`."""
+ABLATION_CATEGORY = "clothing"
+
+Reproduction = Literal["OK", "OKish", "FAIL", "not run"]
+
+
+@dataclass(frozen=True)
+class CellVerdict:
+    """One published number beside ours, in percent."""
+
+    category: str
+    method: str
+    drop: tuple[str, ...]
+    metric: str
+    published: PublishedValue
+    others: tuple[PublishedValue, ...]
+    """Further values that the paper prints for the same cell and that contradict it."""
+    ours: float | None
+    sd: float | None
+    interval: tuple[float, float] | None
+    """95%, over seeds; None with fewer than three."""
+    verdict: Reproduction
+    why: str
+
+    @property
+    def difference(self) -> float | None:
+        """Ours minus published, in points."""
+        return None if self.ours is None else self.ours - self.published.value
+
+
+@dataclass(frozen=True)
+class ComparisonReport:
+    setting: Setting
+    verdicts: tuple[CellVerdict, ...]
+    meaningless: str = ""
+    """Why no comparison is made; empty if one is."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> bool:
+        return any(one.verdict == "FAIL" for one in self.verdicts)
+
+    def counts(self) -> dict[str, int]:
+        names: tuple[Reproduction, ...] = ("OK", "OKish", "FAIL", "not run")
+        return {name: sum(one.verdict == name for one in self.verdicts) for name in names}
+
+    def render(self) -> str:
+        """Markdown."""
+        head = f"## {DATASET_LABELS[self.setting.dataset]}: ours beside the published values"
+        if self.meaningless:
+            return f"{head}\n\n{self.meaningless}\n"
+        counts = ", ".join(f"{count} {name}" for name, count in self.counts().items())
+        rows = [_row(one) for one in self.verdicts]
+        headers = ["", "method", "metric", "published", "ours", "95% interval", "difference", "verdict"]
+        rule = (
+            f"OK: the published value lies in our 95% interval (t over seeds, on these test products) or within "
+            f"{OK_POINTS:g} points; OKish: within {OKISH_POINTS:g}; FAIL: further away."
+        )
+        notes = "".join(f"\n- {note}" for note in self.notes)
+        setting = self.setting
+        made = (
+            f"Corpus {setting.corpus}, protocol {setting.protocol}, preset {setting.preset}, device {setting.device}, "
+            f"overrides: {' '.join(setting.overrides) or 'none'}. {metric_sentence(setting)}."
+        )
+        grid = tabulate(rows, headers, "pipe", disable_numparse=True)
+        return f"{head}\n\n{grid}\n\n{counts}. {rule}\n\n{made}\n{notes}\n"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "setting": setting_facts(self.setting),
+            "meaningless": self.meaningless,
+            "counts": self.counts(),
+            "notes": list(self.notes),
+            "cells": [
+                {
+                    "category": one.category,
+                    "method": variant_name(one.method, one.drop),
+                    "metric": one.metric,
+                    "published": one.published.value,
+                    "table": one.published.table,
+                    "also_published": [other.value for other in one.others],
+                    "attributed_to": one.published.attributed_to,
+                    "ours": one.ours,
+                    "sd": one.sd,
+                    "interval": None if one.interval is None else list(one.interval),
+                    "difference": one.difference,
+                    "verdict": one.verdict,
+                    "why": one.why,
+                }
+                for one in self.verdicts
+            ],
+        }
+
+
+def compare(setting: Setting, *, seeds: Sequence[int] | None = None) -> ComparisonReport:
+    """Every cell of Table 1 or 2 and of the data set's columns of Table 4.
+
+    On a synthetic corpus, or with shuffled labels, nothing is compared: the report says why.
+    """
+    if setting.synthetic or setting.shuffle_labels:
+        what = (
+            f"The corpus {setting.corpus} is synthetic"
+            if setting.synthetic
+            else "The training labels were shuffled"
+        )
+        why = f"{what}: a comparison with numbers from real reviews is meaningless, so none is made."
+        return ComparisonReport(setting, (), meaningless=why)
+    table = RESULT_TABLE_NUMBER[setting.dataset]
+    places: list[tuple[str, str, tuple[str, ...], int]] = [
+        (category, method, (), table) for category in CATEGORIES for method in models.DEFAULT_METHODS
+    ]
+    places += [(ABLATION_CATEGORY, models.PROPOSED, (part,), ABLATION_TABLE_NUMBER) for part in PART_LABELS]
+    verdicts = []
+    for category, method, drop, number in places:
+        cell = setting.cell(category, method, drop, seeds)
+        for metric in PAPER_METRICS:
+            value = published_value(setting.dataset, category, method, metric, table=number, drop=drop)
+            if value is not None:
+                verdicts.append(judge(setting.dataset, cell, metric, value))
+    return ComparisonReport(setting, tuple(verdicts), notes=tuple(_notes(setting, verdicts)))
+
+
+def judge(dataset: str, cell: Cell, metric: str, value: PublishedValue) -> CellVerdict:
+    """The verdict on one cell, and why."""
+    printed = published_values(dataset, cell.category, cell.method, metric, cell.drop)
+    others = tuple(other for other in printed if _contradicts(other, value))
+    ours, sd, interval = None, None, None
+    verdict: Reproduction = "not run"
+    why = cell.missing
+    if cell.complete:
+        means = 100 * cell.seed_means(metric)
+        ours = float(means.mean())
+        sd = float(means.std(ddof=1)) if len(means) > 1 else None
+        interval = seed_interval(means)
+        verdict, why = _verdict(ours, interval, value.value)
+    return CellVerdict(
+        category=cell.category,
+        method=cell.method,
+        drop=cell.drop,
+        metric=metric,
+        published=value,
+        others=others,
+        ours=ours,
+        sd=sd,
+        interval=interval,
+        verdict=verdict,
+        why=why,
+    )
+
+
+def _verdict(ours: float, interval: tuple[float, float] | None, published: float) -> tuple[Reproduction, str]:
+    # Rounded far below any printed decimal, so that a difference of exactly 0.5 is one.
+    distance = round(abs(ours - published), 9)
+    if distance <= OK_POINTS:
+        return "OK", f"within {OK_POINTS:g} points"
+    if interval is not None and interval[0] <= published <= interval[1]:
+        return "OK", "inside our 95% interval"
+    if distance <= OKISH_POINTS:
+        return "OKish", f"within {OKISH_POINTS:g} points"
+    return "FAIL", f"{distance:.1f} points away"
+
+
+def _contradicts(one: PublishedValue, other: PublishedValue) -> bool:
+    return abs(one.value - other.value) > one.half_unit + other.half_unit + 1e-9
+
+
+def _notes(setting: Setting, verdicts: Sequence[CellVerdict]) -> list[str]:
+    notes = [
+        f"{one}; both are shown, the verdict is on the first."
+        for one in inconsistencies()
+        if one.dataset == DATASET_LABELS[setting.dataset]
+    ]
+    copied = sorted(
+        {
+            models.METHODS[one.method].title
+            for one in verdicts
+            if one.published.attributed_to not in ("mmss-2024", "rerun-of-mcr-code")
+        }
+    )
+    if copied:
+        notes.append(f"Copied by the paper from earlier papers, under other conditions: {', '.join(copied)}.")
+    return notes + _size_notes(setting)
+
+
+def _size_notes(setting: Setting) -> list[str]:
+    """Where the test split is not the paper's by its counts (Table 3)."""
+    notes = []
+    for category, _ in setting.fingerprints:
+        manifest = next(run for run in setting.runs if run.category == category).manifest
+        ours = [split_count(manifest, "test", what) for what in ("products", "reviews")]
+        theirs = [
+            published_count(setting.dataset, category, "test", what) for what in ("products", "reviews")
+        ]
+        if ours != theirs:
+            notes.append(
+                f"{CATEGORY_LABELS[category]}: our test split has {ours[0]:,} products and {ours[1]:,} reviews, the "
+                f"paper's {theirs[0]:,} and {theirs[1]:,}: not the same data, so a verdict says little."
+            )
+    return notes
+
+
+def _row(one: CellVerdict) -> list[str]:
+    published = ", ".join(
+        [one.published.printed, *(f"{other.printed} ({other.origin})" for other in one.others)]
+    )
+    label = ablation_label(one.drop) if one.drop else models.METHODS[one.method].title
+    ours = "-" if one.ours is None else f"{one.ours:.1f}" + ("" if one.sd is None else f" ± {one.sd:.1f}")
+    return [
+        CATEGORY_LABELS[one.category],
+        label,
+        METRIC_LABELS[one.metric],
+        published,
+        ours,
+        "-" if one.interval is None else f"[{one.interval[0]:.1f}, {one.interval[1]:.1f}]",
+        "-" if one.difference is None else f"{one.difference:+.1f}",
+        one.why if one.verdict == "not run" else one.verdict,
+    ]

@@ -1,0 +1,74 @@
+"""What is said of a setting or a comparison in JSON and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from benchmark import models
+from benchmark.data.published import (
+    PART_LABELS,
+)
+from benchmark.report.grid import (
+    Comparison,
+    Setting,
+    commits_of,
+    relevance_thresholds,
+)
+
+
+def significance(p: float | None) -> str:
+    """`**` below 0.01, `*` below 0.05, else empty; None (no test) is empty."""
+    return "" if p is None else "**" if p < 0.01 else "*" if p < 0.05 else ""
+
+
+def setting_facts(setting: Setting) -> dict[str, Any]:
+    """The setting as JSON values."""
+    return {
+        "dataset": setting.dataset,
+        "corpus": setting.corpus,
+        "synthetic": setting.synthetic,
+        "fingerprints": dict(setting.fingerprints),
+        "protocol": setting.protocol,
+        "preset": setting.preset,
+        "device": setting.device,
+        "overrides": list(setting.overrides),
+        "shuffle_labels": setting.shuffle_labels,
+        "relevance_threshold": relevance_thresholds(setting.runs),
+        "ties": " and ".join(sorted({run.ties for run in setting.runs})),
+        "commits": commits_of(setting.runs),
+    }
+
+
+def comparison_facts(one: Comparison, **more: Any) -> dict[str, Any]:
+    """A test as JSON values; differences and intervals in points."""
+    result = one.result
+    return {
+        "dataset": one.a.runs[0].dataset,
+        "category": one.category,
+        "metric": one.metric,
+        "a": variant_name(one.a.method, one.a.drop),
+        "b": variant_name(one.b.method, one.b.drop),
+        "difference": 100 * result.difference,
+        "interval": None if result.interval is None else [100 * bound for bound in result.interval],
+        "p": result.p_value,
+        "p_holm": one.p_holm,
+        "df": result.df,
+        "n_seeds": list(result.n_seeds),
+        "n_products": result.n_products,
+        "reason": result.reason,
+        **more,
+    }
+
+
+def ablation_label(drop: Sequence[str], method: str = models.PROPOSED) -> str:
+    """As Table 4 prints it: `w/o intra-modal-ptrt`; the full model is the method's name."""
+    return (
+        "w/o " + " + ".join(PART_LABELS.get(part, part) for part in drop)
+        if drop
+        else models.get(method).title
+    )
+
+
+def variant_name(method: str, drop: Sequence[str]) -> str:
+    return "-".join([method, *(f"no-{part}" for part in drop)])

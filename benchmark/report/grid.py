@@ -1,0 +1,351 @@
+"""Finished runs, grouped into what may stand in one table, and the cells of that table (torch-free).
+
+A setting is everything that must be equal for two numbers to be compared: corpus and fingerprint of each
+category, protocol, preset, device, overrides, label shuffling. A cell is one method (with its dropped parts)
+on one category: its runs, one per seed. Values are 0..1, arrays are `[seeds, products]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import groupby, pairwise, product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark import models
+from benchmark.core.errors import DataError
+from benchmark.data.catalog import CATEGORIES, DATASETS
+from benchmark.runs.store import StoredRun
+from benchmark.stats.correction import holm
+from benchmark.stats.crossed import CrossedResult, crossed_test
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method on one category, its runs in the order of their seeds."""
+
+    category: str
+    method: str
+    drop: tuple[str, ...]
+    runs: tuple[StoredRun, ...] = field(repr=False)
+    wanted: tuple[int, ...]
+    """The seeds that make the cell complete."""
+
+    @property
+    def complete(self) -> bool:
+        return bool(self.wanted) and len(self.runs) == len(self.wanted)
+
+    @property
+    def missing(self) -> str:
+        """What a table prints in place of a value: `4/5 seeds`, `not run`; empty if the cell is complete."""
+        if self.complete:
+            return ""
+        return f"{len(self.runs)}/{len(self.wanted)} seeds" if self.runs else "not run"
+
+    @cached_property
+    def products(self) -> tuple[str, ...]:
+        """Ids of the test products, in the data's order; DataError if two runs saw others."""
+        first, *others = [tuple(run.per_product["product_id"]) for run in self.runs]
+        for run, ids in zip(self.runs[1:], others, strict=True):
+            if ids != first:
+                raise DataError(
+                    f"{run.folder}: other test products than {self.runs[0].folder}. Run one again."
+                )
+        return first
+
+    def values(self, metric: str) -> Floats:
+        """`[seeds, products]` of one metric."""
+        assert self.products is not None  # the check is the point
+        return np.stack([run.per_product[metric].to_numpy(dtype=np.float64) for run in self.runs])
+
+    def seed_means(self, metric: str) -> Floats:
+        """The data set's value of every seed: the unweighted mean over its products."""
+        means: Floats = self.values(metric).mean(axis=1)
+        return means
+
+    def mean(self, metric: str) -> float:
+        return float(self.seed_means(metric).mean())
+
+    def sd(self, metric: str) -> float:
+        """Over seeds, n-1; NaN with one seed."""
+        means = self.seed_means(metric)
+        return float(means.std(ddof=1)) if len(means) > 1 else float("nan")
+
+    def random_order(self, metric: str) -> float:
+        """Expected value of a random order of the same reviews."""
+        return float(self.runs[0].per_product[f"random_{metric}"].mean())
+
+    @property
+    def ceiling(self) -> float:
+        """Best attainable value of every metric: the share of products with a relevant review."""
+        return float((self.runs[0].per_product["n_relevant"] > 0).mean())
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A against B in one cell, with the crossed test and its place in a family."""
+
+    category: str
+    metric: str
+    a: Cell
+    b: Cell
+    result: CrossedResult
+    p_holm: float | None
+    """Adjusted within the family; None where no test was possible."""
+
+    @property
+    def mark(self) -> str:
+        """`*` p < 0.05, `**` p < 0.01 after Holm, if A is the better one; else empty."""
+        if self.p_holm is None or self.result.difference <= 0:
+            return ""
+        return "**" if self.p_holm < 0.01 else "*" if self.p_holm < 0.05 else ""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Runs of one data set that may be compared."""
+
+    dataset: str
+    corpus: str
+    synthetic: bool
+    protocol: str
+    preset: str
+    device: str
+    shuffle_labels: bool
+    overrides: tuple[str, ...]
+    fingerprints: tuple[tuple[str, str], ...]
+    """(category, fingerprint), in the paper's order of categories."""
+    runs: tuple[StoredRun, ...] = field(repr=False)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of the undiminished runs (of all, if there are only ablations)."""
+        full = [run for run in self.runs if not run.drop]
+        return tuple(sorted({run.seed for run in full or self.runs}))
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Methods with an undiminished run, in the paper's row order."""
+        present = {run.method for run in self.runs if not run.drop}
+        return tuple(name for name in models.METHODS if name in present)
+
+    @property
+    def drops(self) -> tuple[tuple[str, ...], ...]:
+        """Combinations of dropped parts that were run, in order of appearance."""
+        return tuple(dict.fromkeys(run.drop for run in self.runs if run.drop))
+
+    def cell(
+        self, category: str, method: str, drop: Sequence[str] = (), seeds: Sequence[int] | None = None
+    ) -> Cell:
+        """The cell's runs among the wanted seeds (default: all of the setting).
+
+        DataError if two runs claim one seed, or seeds were run with different configurations: they come
+        from different versions of the package, and their mean would belong to none.
+        """
+        wanted = tuple(sorted(set(self.seeds if seeds is None else seeds)))
+        runs = [
+            run
+            for run in self.runs
+            if (run.category, run.method, run.drop) == (category, method, tuple(drop)) and run.seed in wanted
+        ]
+        runs.sort(key=lambda run: run.seed)
+        for before, run in pairwise(runs):
+            if run.seed == before.seed or run.config != before.config:
+                raise DataError(
+                    f"{before.folder} and {run.folder} differ in configuration although they were asked for alike "
+                    "(made by two versions?). Move one of them away, or run again into an empty results folder."
+                )
+        return Cell(category, method, tuple(drop), tuple(runs), wanted)
+
+    def family(
+        self, metric: str, *, proposed: str = models.PROPOSED, seeds: Sequence[int] | None = None
+    ) -> list[Comparison]:
+        """One family of tests: the proposed method against every baseline in every category, one metric, Holm
+        over all of them. Only complete cells take part."""
+        pairs = []
+        for category in CATEGORIES:
+            own = self.cell(category, proposed, seeds=seeds)
+            others = [self.cell(category, name, seeds=seeds) for name in self.methods if name != proposed]
+            pairs += [(own, other) for other in others if own.complete and other.complete]
+        return compare_pairs(pairs, metric)
+
+
+def compare_pairs(pairs: Sequence[tuple[Cell, Cell]], metric: str) -> list[Comparison]:
+    """The crossed test of every pair, corrected over all of them. The two cells of a pair must be of one
+    category; DataError if their test products differ."""
+    results = []
+    for a, b in pairs:
+        if a.products != b.products:
+            raise DataError(f"{a.runs[0].folder} and {b.runs[0].folder}: other test products. Run one again.")
+        results.append(crossed_test(a.values(metric), b.values(metric)))
+    adjusted = holm([np.nan if result.p_value is None else result.p_value for result in results])
+    return [
+        Comparison(a.category, metric, a, b, result, None if np.isnan(p) else float(p))
+        for (a, b), result, p in zip(pairs, results, adjusted, strict=True)
+    ]
+
+
+def best_baseline(comparisons: Iterable[Comparison], category: str) -> Comparison | None:
+    """The family's comparison with the baseline that has the highest mean in a category.
+
+    Choosing it after looking costs nothing, since the correction is over all baselines.
+    """
+    here = [comparison for comparison in comparisons if comparison.category == category]
+    return max(here, key=lambda comparison: comparison.b.mean(comparison.metric), default=None)
+
+
+def group_settings(
+    runs: Iterable[StoredRun], *, overrides: Sequence[str] | None = None, dataset: str | None = None
+) -> list[Setting]:
+    """Settings in a fixed order: by data set, real corpora first, by name; without overrides before with.
+
+    A run carries only the overrides that apply to its method. So a setting with overrides O takes, of each
+    method, the runs whose overrides are exactly those of O that apply to it (`train.*` or `<method>.*`): with
+    `mmss.d_g=64` the baselines' plain runs belong to it. `overrides=None` finds the sets from the runs; a
+    set whose runs all belong to a larger setting as well is left out.
+
+    A category with two fingerprints (its data changed) gives a setting for each.
+    """
+    chosen = [run for run in runs if dataset in (None, run.dataset)]
+    key = _common_key
+    settings = []
+    for common, members in groupby(sorted(chosen, key=key), key=key):
+        settings += _split_by_overrides(common, list(members), overrides)
+    return sorted(settings, key=_order)
+
+
+_Common = tuple[str, bool, str, str, str, str, bool]
+
+
+def _common_key(run: StoredRun) -> _Common:
+    return (
+        run.dataset,
+        run.synthetic,
+        run.corpus,
+        run.protocol,
+        run.preset,
+        run.device,
+        run.spec.shuffle_labels,
+    )
+
+
+def _split_by_overrides(
+    common: _Common, runs: list[StoredRun], overrides: Sequence[str] | None
+) -> list[Setting]:
+    wanted = [tuple(sorted(overrides))] if overrides is not None else sorted({run.overrides for run in runs})
+    found = [setting for one in wanted for setting in _split_by_data(common, runs, one)]
+    if overrides is not None:
+        return found
+    ids = [frozenset(run.id for run in setting.runs) for setting in found]
+    return [
+        setting
+        for setting, own in zip(found, ids, strict=True)
+        if not setting.overrides or not any(own < other for other in ids)
+    ]
+
+
+def _split_by_data(common: _Common, runs: list[StoredRun], overrides: tuple[str, ...]) -> list[Setting]:
+    belonging = [run for run in runs if run.overrides == applicable(overrides, run.method)]
+    versions = {
+        category: sorted({run.fingerprint for run in belonging if run.category == category})
+        for category in CATEGORIES
+    }
+    present = [category for category in CATEGORIES if versions[category]]
+    dataset, synthetic, corpus, protocol, preset, device, shuffle_labels = common
+    return [
+        Setting(
+            dataset=dataset,
+            corpus=corpus,
+            synthetic=synthetic,
+            protocol=protocol,
+            preset=preset,
+            device=device,
+            shuffle_labels=shuffle_labels,
+            overrides=overrides,
+            fingerprints=tuple(zip(present, chosen, strict=True)),
+            runs=tuple(
+                run
+                for run in belonging
+                if run.fingerprint == dict(zip(present, chosen, strict=True))[run.category]
+            ),
+        )
+        for chosen in product(*(versions[category] for category in present))
+        if present
+    ]
+
+
+def commits_of(runs: Iterable[StoredRun]) -> list[str]:
+    """Commits of the source tree that the runs name, sorted; `unknown` for a run that names none."""
+    return sorted({str(run.provenance.get("commit") or "unknown") for run in runs})
+
+
+def applicable(overrides: Iterable[str], method: str) -> tuple[str, ...]:
+    """Those of the overrides (`train.epochs=3`, `mmss.d_g=64`) that a run of the method carries, sorted."""
+    return tuple(sorted(entry for entry in overrides if entry.partition(".")[0] in ("train", method)))
+
+
+def _order(setting: Setting) -> tuple[object, ...]:
+    return (
+        DATASETS.index(setting.dataset),
+        setting.synthetic,
+        setting.corpus,
+        setting.shuffle_labels,
+        setting.protocol,
+        setting.preset,
+        setting.device,
+        len(setting.overrides),
+        setting.overrides,
+        setting.fingerprints,
+    )
+
+
+def manifests(runs: Iterable[StoredRun]) -> list[Mapping[str, Any]]:
+    """The manifest of every distinct corpus category that the runs saw, in the paper's order."""
+    found = {(run.dataset, run.category, run.fingerprint): run for run in runs}
+    order = sorted(found, key=lambda key: (DATASETS.index(key[0]), CATEGORIES.index(key[1]), key[2]))
+    return [
+        {
+            "dataset": key[0],
+            "category": key[1],
+            "fingerprint": key[2],
+            "label": found[key].corpus,
+            "synthetic": found[key].synthetic,
+        }
+        | found[key].manifest
+        for key in order
+    ]
+
+
+def matching_settings(settings: Iterable[Setting]) -> list[list[Setting]]:
+    """Settings of different data sets that are alike in everything else, for a table over both data sets.
+
+    Where a data set has several (its data changed), each comes with the first of the other.
+    """
+    groups: dict[tuple[object, ...], dict[str, list[Setting]]] = {}
+    for setting in settings:
+        key = (
+            setting.corpus,
+            setting.synthetic,
+            setting.protocol,
+            setting.preset,
+            setting.device,
+            setting.shuffle_labels,
+            setting.overrides,
+        )
+        groups.setdefault(key, {}).setdefault(setting.dataset, []).append(setting)
+    return [
+        [members[min(i, len(members) - 1)] for members in by_dataset.values()]
+        for by_dataset in groups.values()
+        for i in range(max(len(members) for members in by_dataset.values()))
+    ]
+
+
+def relevance_thresholds(runs: Iterable[StoredRun]) -> list[int]:
+    """Distinct thresholds t behind the values: a review is relevant if its label is above t."""
+    return sorted({run.relevance_threshold for run in runs})

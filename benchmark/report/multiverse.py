@@ -1,0 +1,161 @@
+"""What the open decisions move: the alternatives beside the default, with the crossed interval. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tabulate import tabulate
+
+from benchmark.core import decisions
+from benchmark.core.errors import UsageError
+from benchmark.runs.store import StoredRun
+from benchmark.stats import CrossedResult, crossed_test
+
+METRIC = "map"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One set of alternatives to the default: `D-OFFSET=printed`, say, and the `--set` values behind it."""
+
+    name: str
+    overrides: tuple[str, ...]
+
+
+def variants(decision_ids: Sequence[str], method: str, all_single: bool) -> list[Variant]:
+    """The alternatives of the chosen decisions; with `all_single` one decision at a time, else the product
+    of the chosen decisions' options.
+
+    UsageError for a decision that no configuration field of `method` or of its training carries.
+    """
+    if not decision_ids:
+        chosen = [item for item in decisions.all_decisions() if _alternatives(item.id, method)]
+    else:
+        chosen = [decisions.get(name) for name in decision_ids]
+    axes = []
+    for decision in chosen:
+        found = _alternatives(decision.id, method)
+        if not found:
+            how = f" ({decision.how})" if decision.how else ""
+            raise UsageError(f"{decision.id} has no alternative that --set could choose for {method}{how}.")
+        axes.append(found)
+    if all_single or not decision_ids:
+        return [variant for axis in axes for variant in axis]
+    default = Variant("", ())
+    combined = []
+    for combination in product(*([default, *axis] for axis in axes)):
+        named = [variant for variant in combination if variant.name]
+        if named:
+            overrides = tuple(override for variant in named for override in variant.overrides)
+            combined.append(Variant(", ".join(variant.name for variant in named), overrides))
+    return combined
+
+
+def _alternatives(decision_id: str, method: str) -> list[Variant]:
+    found = []
+    for setting in decisions.alternatives(decision_id):
+        if all(name.partition(".")[0] in ("train", method) for name in setting):
+            shown = ", ".join(f"{name.partition('.')[2]}={_text(value)}" for name, value in setting.items())
+            overrides = tuple(f"{name}={_text(value)}" for name, value in setting.items())
+            found.append(Variant(f"{decision_id}: {shown}", overrides))
+    return found
+
+
+def _text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What one variant moves in one category, in points of MAP against the default."""
+
+    variant: str
+    dataset: str
+    category: str
+    result: CrossedResult | None
+    missing: str = ""
+
+
+def effect(
+    variant: str, dataset: str, category: str, default: Sequence[StoredRun], changed: Sequence[StoredRun]
+) -> Effect:
+    """Variant minus default, by the crossed test over seeds and products."""
+    if not default or not changed:
+        return Effect(variant, dataset, category, None, "not run")
+    return Effect(variant, dataset, category, crossed_test(_values(changed), _values(default)))
+
+
+def _values(runs: Sequence[StoredRun]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.stack([run.per_product[METRIC].to_numpy(dtype=np.float64) for run in runs])
+
+
+def by_size(effects: Sequence[Effect]) -> list[Effect]:
+    """Largest difference first; what could not be computed last."""
+    return sorted(effects, key=lambda item: -abs(item.result.difference) if item.result else np.inf)
+
+
+def render(effects: Sequence[Effect], method: str, caption: str) -> str:
+    """Variants by the size of what they move."""
+    rows = []
+    for item in by_size(effects):
+        where = f"{item.dataset}/{item.category}"
+        if item.result is None:
+            rows.append([item.variant, where, item.missing, "", ""])
+            continue
+        low, high = item.result.interval or (np.nan, np.nan)
+        p_value = item.result.p_value
+        rows.append(
+            [
+                item.variant,
+                where,
+                f"{100 * item.result.difference:+.2f}",
+                f"[{100 * low:+.2f}, {100 * high:+.2f}]" if item.result.interval else "",
+                f"{p_value:.3f}" if p_value is not None else str(item.result.reason),
+            ]
+        )
+    headers = ["variant", "category", f"MAP against the default {method}", "95% interval", "p (uncorrected)"]
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + "\n\n" + caption
+
+
+def plot(effects: Sequence[Effect], out: Path) -> None:
+    """The differences with their intervals, one row per variant and category, as a PNG, PDF or SVG file."""
+    try:
+        import matplotlib
+    except ImportError:
+        raise UsageError("--plot needs matplotlib: pip install 'mrhp-bench[plots]'.") from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    shown = [item for item in by_size(effects) if item.result is not None][::-1]
+    figure, axes = pyplot.subplots(figsize=(8, 1.2 + 0.32 * len(shown)), layout="constrained")
+    for row, item in enumerate(shown):
+        assert item.result is not None
+        low, high = item.result.interval or (item.result.difference,) * 2
+        axes.plot([100 * low, 100 * high], [row, row], color="tab:gray")
+        axes.plot(100 * item.result.difference, row, "o", color="tab:blue")
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(shown)), [f"{item.variant}  {item.dataset}/{item.category}" for item in shown])
+    axes.set_xlabel("difference in MAP against the default, points (95% interval)")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out)
+    pyplot.close(figure)
+
+
+def to_json(effects: Sequence[Effect]) -> list[dict[str, Any]]:
+    return [
+        {
+            "variant": item.variant,
+            "dataset": item.dataset,
+            "category": item.category,
+            "missing": item.missing,
+            "difference": item.result.difference if item.result else None,
+            "interval": list(item.result.interval) if item.result and item.result.interval else None,
+            "p_value": item.result.p_value if item.result else None,
+        }
+        for item in by_size(effects)
+    ]

@@ -1,0 +1,124 @@
+"""Trivial scorers: what a table's numbers must be read against (torch-free).
+
+A method that does not beat "longest review first" has learnt little; one that equals "has image first" may
+read nothing but the presence of an image (defect P16). Values are 0..1 means over products.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from benchmark.core.metrics import (
+    PAPER_METRICS,
+    Ties,
+    ceiling,
+    per_product_metrics,
+    random_order_expectation,
+    tied_pair_share,
+)
+from benchmark.report.grid import Cell
+
+
+@dataclass(frozen=True)
+class Sentinel:
+    name: str
+    label: str
+    values: dict[str, float] | None
+    """Metric -> mean over products; None where the corpus lacks what it sorts by."""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class TieReport:
+    """How much one method's values hang on the tie policy."""
+
+    method: str
+    tied_pairs: float
+    """Share of pairs of reviews of one product with equal scores, mean over seeds."""
+    file_order_gain: dict[str, float]
+    """Metric -> what `file-order` would add to the `expected` value."""
+
+
+def sentinels(reviews: pd.DataFrame, threshold: float = 0, ties: Ties = "expected") -> list[Sentinel]:
+    """All sentinels of one test split.
+
+    Args:
+        ties: how scorers with tied scores are judged; `file-order` and the random order are what they say.
+        reviews: one row per review in file order: product_id, label, word_count, time (NaN where unknown),
+            has_image (0 or 1).
+    """
+    label_R = reviews["label"].to_numpy()
+    product_R, n = _product_numbers(reviews["product_id"])
+
+    def means(score_R: NDArray[Any], ties: Ties = ties) -> dict[str, float]:
+        values = per_product_metrics(label_R, score_R, product_R, n, threshold=threshold, ties=ties)
+        return {metric: float(values[metric].mean()) for metric in PAPER_METRICS}
+
+    chance = random_order_expectation(label_R, product_R, n, threshold)
+    best = float(ceiling(label_R, product_R, n, threshold).mean())
+    time_R = pd.to_numeric(reviews["time"], errors="coerce").to_numpy(dtype=np.float64)
+    image_R = reviews["has_image"].to_numpy(dtype=np.float64)
+    constant_R = np.zeros(len(reviews))
+    return [
+        Sentinel("oracle", "Oracle (best attainable)", dict.fromkeys(PAPER_METRICS, best)),
+        Sentinel(
+            "random",
+            "Random order, or a constant score (expected)",
+            {metric: float(chance[metric].mean()) for metric in PAPER_METRICS},
+        ),
+        Sentinel(
+            "file-order",
+            "Constant score, ties in file order",
+            means(constant_R, "file-order"),
+            "above the random order if the files are sorted by something informative",
+        ),
+        Sentinel("longest", "Longest review first", means(reviews["word_count"].to_numpy(dtype=np.float64))),
+        _oldest_first(time_R, means),
+        Sentinel("has-image", "Has image first", means(image_R))
+        if image_R.any()
+        else Sentinel("has-image", "Has image first", None, "no review has an image"),
+    ]
+
+
+def tie_report(cell: Cell) -> TieReport | None:
+    """Tied pairs of a cell's runs and what the file-order policy would change; None without runs."""
+    if not cell.runs:
+        return None
+    shares, gains = [], []
+    for run in cell.runs:
+        scores = run.scores
+        threshold = run.relevance_threshold
+        product_R, n = _product_numbers(scores["product_id"])
+        label_R, score_R = scores["label"].to_numpy(), scores["score"].to_numpy(dtype=np.float64)
+        expected = per_product_metrics(label_R, score_R, product_R, n, threshold=threshold)
+        stable = per_product_metrics(label_R, score_R, product_R, n, threshold=threshold, ties="file-order")
+        shares.append(tied_pair_share(score_R, product_R, n))
+        gains.append({metric: float((stable[metric] - expected[metric]).mean()) for metric in PAPER_METRICS})
+    return TieReport(
+        method=cell.method,
+        tied_pairs=float(np.mean(shares)),
+        file_order_gain={
+            metric: float(np.mean([gain[metric] for gain in gains])) for metric in PAPER_METRICS
+        },
+    )
+
+
+def _oldest_first(time_R: NDArray[np.float64], means: Any) -> Sentinel:
+    known = np.isfinite(time_R)
+    if not known.any():
+        return Sentinel("oldest", "Oldest review first", None, "the reviews have no times")
+    # A review without a time comes last: nothing is known in its favour.
+    score_R = np.where(known, -time_R, -np.nanmax(time_R[known]) - 1)
+    note = "" if known.all() else f"{(~known).sum()} of {len(known)} reviews have no time and come last"
+    return Sentinel("oldest", "Oldest review first", means(score_R), note)
+
+
+def _product_numbers(product_ids: pd.Series) -> tuple[NDArray[np.int64], int]:
+    """Numbers of the products in order of appearance, and how many there are."""
+    numbers, distinct = pd.factorize(product_ids)
+    return numbers.astype(np.int64), len(distinct)

@@ -1,0 +1,194 @@
+"""Finding one run, printing all about it, and what differs between two. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tabulate import tabulate
+
+from benchmark.core.errors import UsageError
+from benchmark.runs import store
+from benchmark.runs.store import StoredRun
+
+METRICS = ("map", "ndcg@3", "ndcg@5")
+MOST_PRODUCTS = 10
+"""Products listed by `render_difference`: those whose MAP differs most."""
+RUN_BY = ("package", "commit", "python", "platform", "device", "torch_threads", "compiled_kernels")
+VERSION_KEYS = (*RUN_BY, "libraries")
+
+
+def find_run(results: Path, given: str) -> StoredRun:
+    """The run that `given` names: its folder, or the beginning of its identity.
+
+    UsageError if there is none, or more than one.
+    """
+    folder = Path(given)
+    if (folder / "config.json").is_file():
+        return store.load_run(folder)
+    found = [run for run in store.load_runs(results) if run.id.startswith(given)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UsageError(f"no run {given!r} in {results}. `bench status --json` lists the identities.")
+    listed = ", ".join(f"{run.id} ({run.spec})" for run in found[:5])
+    raise UsageError(f"{given!r} begins the identity of {len(found)} runs: {listed}. Give more of it.")
+
+
+def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        name = f"{prefix}{key}"
+        if isinstance(item, Mapping):
+            flat |= flatten(item, f"{name}.")
+        else:
+            flat[name] = item
+    return flat
+
+
+def describe(run: StoredRun) -> dict[str, Any]:
+    """Everything about one run, as JSON values."""
+    means = {name: float(run.per_product[name].mean()) for name in METRICS}
+    return {
+        "id": run.id,
+        "folder": str(run.folder),
+        "dataset": run.dataset,
+        "category": run.category,
+        "method": run.method,
+        "seed": run.seed,
+        "drop": list(run.drop),
+        "protocol": run.protocol,
+        "preset": run.preset,
+        "overrides": list(run.overrides),
+        "shuffle_labels": run.spec.shuffle_labels,
+        "corpus": run.corpus,
+        "synthetic": run.synthetic,
+        "fingerprint": run.fingerprint,
+        "config": dict(run.config),
+        "provenance": dict(run.provenance),
+        "test": {"products": len(run.per_product), "reviews": len(run.scores), **means},
+        "log": run.log,
+    }
+
+
+def render(run: StoredRun) -> str:
+    """All about one run, for a person."""
+    described = describe(run)
+    test = described["test"]
+    corpus = run.corpus + (" (synthetic)" if run.synthetic else "")
+    head = [
+        ("run", f"{run.id}  {run.spec}"),
+        ("folder", run.folder),
+        ("data", f"{corpus}, fingerprint {run.fingerprint[:16]}"),
+        ("protocol, preset", f"{run.protocol}, {run.preset}"),
+        ("overrides", " ".join(run.overrides) or "none"),
+        ("test", f"{test['products']} products, {test['reviews']} reviews"),
+        *((f"test {name}", f"{100 * test[name]:.2f}") for name in METRICS),
+    ]
+    provenance = [(key, value) for key, value in flatten(run.provenance).items()]
+    configuration = [(key, value) for key, value in flatten(run.config).items()]
+    epochs = [
+        [
+            entry["epoch"],
+            entry["loss"],
+            *(100 * entry[f"dev_{name}"] for name in METRICS),
+            entry["train_seconds"],
+        ]
+        for entry in run.log
+    ]
+    columns = ["epoch", "loss", *(f"dev {name}" for name in METRICS), "seconds"]
+    return "\n\n".join(
+        [
+            tabulate(head, tablefmt="plain"),
+            "provenance\n" + tabulate(provenance, tablefmt="plain", disable_numparse=True),
+            "configuration\n" + tabulate(configuration, tablefmt="plain", disable_numparse=True),
+            tabulate(epochs, columns, tablefmt="github", floatfmt=("d", ".4f", ".2f", ".2f", ".2f", ".2f")),
+        ]
+    )
+
+
+def differences(a: StoredRun, b: StoredRun) -> dict[str, Any]:
+    """What differs between two runs: what was asked, data, versions, and values per product."""
+    asked = (
+        "dataset",
+        "category",
+        "method",
+        "seed",
+        "drop",
+        "protocol",
+        "preset",
+        "fingerprint",
+        "corpus",
+        "device",
+    )
+    what = {name: (getattr(a, name), getattr(b, name)) for name in asked}
+    versions = [{key: run.provenance.get(key) for key in VERSION_KEYS} for run in (a, b)]
+    return {
+        "runs": [a.id, b.id],
+        "asked": {name: list(pair) for name, pair in what.items() if pair[0] != pair[1]},
+        "configuration": _unequal(flatten(a.config), flatten(b.config)),
+        "versions": _unequal(*(flatten(side) for side in versions)),
+        "results": _result_differences(a, b),
+    }
+
+
+def _unequal(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, list[Any]]:
+    keys = dict.fromkeys([*a, *b])
+    return {key: [a.get(key), b.get(key)] for key in keys if a.get(key) != b.get(key)}
+
+
+def _result_differences(a: StoredRun, b: StoredRun) -> dict[str, Any]:
+    if a.per_product["product_id"].tolist() != b.per_product["product_id"].tolist():
+        return {"comparable": False, "why": "the runs were tested on different products"}
+    score_a, score_b = a.scores["score"].to_numpy(), b.scores["score"].to_numpy()
+    means = {name: [float(run.per_product[name].mean()) for run in (a, b)] for name in METRICS}
+    gap = (b.per_product["map"] - a.per_product["map"]).to_numpy()
+    order = np.argsort(-np.abs(gap), kind="stable")[:MOST_PRODUCTS]
+    products = [
+        {
+            "product_id": str(a.per_product["product_id"].iloc[i]),
+            "map": [float(run.per_product["map"].iloc[i]) for run in (a, b)],
+        }
+        for i in order
+        if gap[i] != 0
+    ]
+    return {
+        "comparable": True,
+        "scores_identical": bool(np.array_equal(score_a, score_b)),
+        "scores_that_differ": int(np.sum(score_a != score_b)),
+        "largest_score_difference": float(np.max(np.abs(score_a - score_b), initial=0.0)),
+        "means": means,
+        "products_that_differ": int(np.sum(gap != 0)),
+        "products": products,
+    }
+
+
+def render_difference(a: StoredRun, b: StoredRun) -> str:
+    """`differences`, for a person."""
+    found = differences(a, b)
+    parts = [f"a: {a.id}  {a.spec}\nb: {b.id}  {b.spec}"]
+    for name in ("asked", "configuration", "versions"):
+        rows = [(key, *pair) for key, pair in found[name].items()]
+        table = tabulate(rows, [name, "a", "b"], tablefmt="github", disable_numparse=True)
+        parts.append(table if rows else f"{name}: no difference")
+    results = found["results"]
+    if not results["comparable"]:
+        return "\n\n".join([*parts, f"results: {results['why']}"])
+    if results["scores_identical"]:
+        return "\n\n".join([*parts, "results: every test score is identical, bit for bit"])
+    means = [(name, 100 * x, 100 * y, 100 * (y - x)) for name, (x, y) in results["means"].items()]
+    parts.append(
+        f"results: {results['scores_that_differ']} of {len(a.scores)} test scores differ, by at most "
+        f"{results['largest_score_difference']:.3g}; MAP differs on {results['products_that_differ']} of "
+        f"{len(a.per_product)} products"
+    )
+    parts.append(tabulate(means, ["test mean", "a", "b", "b - a"], tablefmt="github", floatfmt=".2f"))
+    rows = [(row["product_id"], *(100 * x for x in row["map"])) for row in results["products"]]
+    if rows:
+        parts.append(
+            tabulate(rows, ["most different products", "MAP a", "MAP b"], tablefmt="github", floatfmt=".1f")
+        )
+    return "\n\n".join(parts)

@@ -1,0 +1,115 @@
+"""Writing a run: files collected in a hidden folder that is moved into place when it is complete."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmark.runs.files import DONE, data_folder, failure_file, write_atomically
+from benchmark.runs.spec import RunSpec
+
+
+class RunWriter:
+    """Collects one run's files in a hidden folder; `finish` moves it into place, its `done` mark last.
+
+    A killed run leaves only the hidden folder, which nothing takes for a result and `sweep_partial`
+    removes.
+    """
+
+    def __init__(self, spec: RunSpec, results: Path) -> None:
+        self.spec = spec
+        self.results = results
+        # Two hosts of a cluster may share <results>: the owner's host and process are in the name.
+        owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        self.folder = results / ".partial" / f"{spec.identity}-{owner}"
+        self.folder.mkdir(parents=True)
+        self.write_json("config.json", asdict(spec) | {"identity": spec.identity})
+
+    def write_json(self, name: str, value: object) -> None:
+        (self.folder / name).write_text(json.dumps(value, indent=1) + "\n")
+
+    def log(self, entry: Mapping[str, Any]) -> None:
+        with (self.folder / "log.jsonl").open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def write_table(self, name: str, table: pd.DataFrame) -> None:
+        table.to_csv(self.folder / name, index=False, lineterminator="\n")
+
+    def finish(self) -> Path:
+        """Publish the folder and return its final path. An earlier folder of the same run is replaced."""
+        files = {path.name: _sha256(path) for path in sorted(self.folder.iterdir())}
+        final = self.spec.folder(self.results)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        if final.exists():
+            shutil.rmtree(final)
+        os.replace(self.folder, final)
+        mark = {"identity": self.spec.identity, "files": files}
+        write_atomically(final / DONE, json.dumps(mark, indent=1) + "\n")
+        failure_file(self.spec, self.results).unlink(missing_ok=True)
+        return final
+
+    def discard(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sweep_partial(results: Path) -> int:
+    """Remove what killed runs of this host left behind; returns how many."""
+    removed = 0
+    for folder in (results / ".partial").glob("*"):
+        _, _, owner = folder.name.partition("-")
+        host, _, rest = owner.rpartition("-")[0].rpartition("-")
+        if host == socket.gethostname() and rest.isdigit() and not _alive(int(rest)):
+            shutil.rmtree(folder, ignore_errors=True)
+            removed += 1
+    return removed
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def write_data(results: Path, corpus: Any) -> None:
+    """Keep what tables need of the data (counts, test reviews), once per fingerprint.
+
+    `corpus`: a benchmark.data.corpus.Corpus.
+    """
+    folder = data_folder(results, corpus.dataset, corpus.category, corpus.fingerprint)
+    if (folder / "manifest.json").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    test = corpus.test
+    product_ids = np.asarray(test.product_ids, dtype=object)
+    table = pd.DataFrame(
+        {
+            "review_id": test.review_ids,
+            "product_id": product_ids[test.product_R],
+            "label": test.label_R,
+            "word_count": test.word_count_R,
+            "time": test.time_R if test.time_R is not None else "",
+            "has_image": test.has_image_R.astype(int),
+        }
+    )
+    write_atomically(folder / "test.csv", table.to_csv(index=False, lineterminator="\n"))
+    write_atomically(folder / "manifest.json", json.dumps(corpus.manifest, indent=1, sort_keys=True) + "\n")

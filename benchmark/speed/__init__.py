@@ -1,0 +1,1 @@
+"""How fast: measured on this machine, and what a plan would take."""

@@ -1,0 +1,112 @@
+"""From names to a resolved configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmark import models
+from benchmark.core.errors import UsageError
+from benchmark.engine.config import TrainingConfig
+from benchmark.engine.resolve import PRESETS, qualify_overrides, resolve
+
+
+def resolved(method: str = "egcnn", *assignments: str, preset: str = "quick", protocol: str = "fair"):  # type: ignore[no-untyped-def]
+    overrides = qualify_overrides(assignments, [method])
+    return resolve(method, "amazon", "home", preset=preset, protocol=protocol, overrides=overrides)
+
+
+def test_an_override_wins_over_preset_and_protocol() -> None:
+    setting = resolved("egcnn", "epochs=3", "train.margin=2")
+    assert setting.training.epochs == 3
+    assert setting.training.margin == 2.0
+    assert setting.overrides == ("train.epochs=3", "train.margin=2")
+
+
+def test_fair_gives_every_method_the_same_budget() -> None:
+    for preset in PRESETS:
+        budgets = {
+            resolve(name, "lazada", "home", preset=preset, protocol="fair").training
+            for name in models.METHODS
+        }
+        assert len(budgets) == 1
+
+
+def test_the_paper_preset_is_the_dataclass_defaults() -> None:
+    assert resolved(preset="paper").training == TrainingConfig()
+
+
+@pytest.mark.parametrize(
+    ("assignment", "hint"),
+    [
+        ("epoch=3", "epochs"),
+        ("train.epoch=3", "train.epochs"),
+        ("egcnn.filter=3", "egcnn.filters"),
+        ("egcn.filters=3", "egcnn"),
+        ("mcr.hidden=3", "not among the selected"),
+        ("epochs", "key=value"),
+    ],
+)
+def test_unknown_keys_are_errors_with_near_misses(assignment: str, hint: str) -> None:
+    with pytest.raises(UsageError, match=hint):
+        resolved("egcnn", assignment)
+
+
+@pytest.mark.parametrize(
+    "assignment", ["epochs=x", "epochs=1.5", "epochs=true", "weighted_negatives=2", "margin=no"]
+)
+def test_values_of_the_wrong_type_are_errors(assignment: str) -> None:
+    with pytest.raises(UsageError, match="not a value of type"):
+        resolved("egcnn", assignment)
+
+
+def test_a_key_given_twice_is_an_error() -> None:
+    with pytest.raises(UsageError, match="twice"):
+        resolved("egcnn", "epochs=1", "epochs=2")
+
+
+@pytest.mark.parametrize(("kind", "value"), [("preset", "quik"), ("protocol", "fare")])
+def test_unknown_bundles_are_errors_with_near_misses(kind: str, value: str) -> None:
+    with pytest.raises(UsageError, match="Did you mean"):
+        resolved("egcnn", **{kind: value})
+
+
+def test_a_bare_key_reaches_every_selected_method_that_has_it() -> None:
+    qualified = qualify_overrides(["drop=ptrt"], ["egcnn", "mmss"])
+    assert qualified == {"mmss.drop": "ptrt"}
+
+
+def test_the_content_of_an_encoder_counts_not_only_its_name(tmp_path: Path) -> None:
+    from transformers import BertConfig, BertModel
+
+    from mmss import bert
+
+    BertModel(
+        BertConfig(
+            vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
+        )
+    ).save_pretrained(tmp_path)
+    before = models.load("mmss").files_read(resolved("mmss", f"encoder={tmp_path}").model)
+    (tmp_path / "vocab.txt").write_text("[PAD]\n")
+    bert._content_hash.cache_clear()
+    after = models.load("mmss").files_read(resolved("mmss", f"encoder={tmp_path}").model)
+    assert before["encoder"] != after["encoder"]
+    assert models.load("egcnn").files_read(resolved("egcnn").model) == {}
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("precision=bf17", "float32 or tf32 or bf16"),
+        ("epochs=0", "at least 1"),
+        ("patience=-1", "from 0"),
+        ("learning_rate=0", "positive"),
+        ("learning_rate=1e999", "finite"),
+        ("batch_unit=rows", "pairs"),
+        ("loss=hing", "hinge"),
+    ],
+)
+def test_values_that_cannot_be_trained_with_are_refused_before_any_run(assignment: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        resolved("egcnn", assignment)

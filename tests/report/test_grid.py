@@ -1,0 +1,142 @@
+"""Which runs may stand in one table, and what a cell makes of them."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from benchmark.core.errors import DataError
+from benchmark.report.grid import applicable, best_baseline, commits_of, group_settings
+from benchmark.runs.store import load_runs
+from benchmark.stats import crossed_test, holm
+from tests.fixtures_runs import write_grid, write_run
+
+
+def test_a_cell_means_over_products_then_seeds(tmp_path):
+    write_run(tmp_path, seed=1, values=[0.0, 0.5, 1.0], products=list("abc"))
+    write_run(tmp_path, seed=0, values=[0.25, 0.75, 0.5], products=list("abc"))
+    (setting,) = group_settings(load_runs(tmp_path))
+    cell = setting.cell("clothing", "mcr")
+    np.testing.assert_array_equal(cell.values("map"), [[0.25, 0.75, 0.5], [0.0, 0.5, 1.0]])
+    assert cell.mean("map") == pytest.approx(0.5)
+    assert cell.sd("ndcg@3") == pytest.approx(0)
+    assert cell.ceiling == pytest.approx(2 / 3)
+    assert cell.random_order("map") == pytest.approx(0.3)
+    assert (cell.complete, cell.missing) == (True, "")
+
+
+def test_missing_seeds_are_counted(tmp_path):
+    runs = [write_run(tmp_path, "mcr", seed) for seed in (0, 1, 2)] + [write_run(tmp_path, "mcl", 0)]
+    (setting,) = group_settings(load_runs(tmp_path))
+    assert len(runs) == 4
+    assert setting.cell("clothing", "mcl").missing == "1/3 seeds"
+    assert setting.cell("home", "mcr").missing == "not run"
+    assert setting.cell("clothing", "mcr", seeds=[0, 1, 2, 3, 4]).missing == "3/5 seeds"
+    assert setting.cell("clothing", "mcl", seeds=[0]).complete
+
+
+def test_sd_is_over_seeds_with_n_minus_one(tmp_path):
+    runs = write_grid(tmp_path, {"mcr": 0.5}, categories=["clothing"])
+    (setting,) = group_settings(runs)
+    means = [run.per_product["map"].mean() for run in runs]
+    assert setting.cell("clothing", "mcr").sd("map") == pytest.approx(stats.tstd(means))
+
+
+@pytest.mark.parametrize(
+    "difference",
+    [
+        {"fingerprint": "e" * 64},
+        {"protocol": "released"},
+        {"preset": "paper"},
+        {"device": "cuda"},
+        {"corpus": "other"},
+        {"shuffle_labels": True},
+        {"overrides": ("train.epochs=2",)},
+    ],
+)
+def test_runs_that_differ_are_never_in_one_setting(tmp_path, difference):
+    write_run(tmp_path, "mcr", 0)
+    write_run(tmp_path, "mcr", 1, **difference)
+    settings = group_settings(load_runs(tmp_path))
+    assert [len(setting.runs) for setting in settings] == [1, 1]
+
+
+def test_a_setting_with_overrides_takes_the_plain_runs_of_methods_they_do_not_touch(tmp_path):
+    write_run(tmp_path, "mcr", 0)
+    write_run(tmp_path, "mmss", 0)
+    write_run(tmp_path, "mmss", 0, overrides=("mmss.d_g=64",))
+    plain, changed = group_settings(load_runs(tmp_path))
+    assert plain.overrides == ()
+    assert {run.method for run in plain.runs} == {"mcr", "mmss"}
+    assert [run.overrides for run in changed.cell("clothing", "mmss").runs] == [("mmss.d_g=64",)]
+    assert changed.cell("clothing", "mcr").complete
+
+
+def test_runs_of_one_command_with_overrides_of_several_methods_stand_together(tmp_path):
+    together = ("mmss.d_g=64", "train.epochs=2")
+    write_run(tmp_path, "mcr", 0, overrides=("train.epochs=2",))
+    write_run(tmp_path, "mmss", 0, overrides=together)
+    (setting,) = group_settings(load_runs(tmp_path))
+    assert setting.overrides == together
+    assert len(setting.runs) == 2
+    (asked,) = group_settings(load_runs(tmp_path), overrides=["train.epochs=2"])
+    assert [run.method for run in asked.runs] == ["mcr"]
+    assert applicable(["mcr.a=1", "train.b=2", "mmss.c=3"], "mcr") == ("mcr.a=1", "train.b=2")
+
+
+def test_changed_data_of_one_category_keeps_the_other_categories(tmp_path):
+    write_run(tmp_path, "mcr", 0, category="home")
+    for fingerprint in ("e" * 64, "f" * 64):
+        write_run(tmp_path, "mcr", 0, fingerprint=fingerprint)
+    settings = group_settings(load_runs(tmp_path))
+    assert [dict(setting.fingerprints)["clothing"][0] for setting in settings] == ["e", "f"]
+    assert all(setting.cell("home", "mcr").complete for setting in settings)
+
+
+def test_one_seed_with_two_configurations_is_refused(tmp_path):
+    write_run(tmp_path, "mcr", 0)
+    write_run(tmp_path, "mcr", 1, training={"relevance_threshold": 0, "epochs": 9})
+    (setting,) = group_settings(load_runs(tmp_path))
+    with pytest.raises(DataError, match="differ in configuration"):
+        setting.cell("clothing", "mcr")
+
+
+def test_other_test_products_are_refused(tmp_path):
+    write_run(tmp_path, "mcr", 0)
+    write_run(tmp_path, "mcr", 1, products=["x", "y"], values=[0.1, 0.2])
+    (setting,) = group_settings(load_runs(tmp_path))
+    with pytest.raises(DataError, match="other test products"):
+        setting.cell("clothing", "mcr").values("map")
+
+
+def test_a_family_holds_every_complete_baseline_of_every_category(tmp_path):
+    write_grid(tmp_path, {"bimpm": 0.5, "mcr": 0.55, "mmss": 0.57})
+    write_run(tmp_path, "mcl", 0, value=0.9)  # incomplete: takes no part
+    (setting,) = group_settings(load_runs(tmp_path))
+    family = setting.family("map")
+    assert {(one.category, one.b.method) for one in family} == {
+        (category, method) for category in ("clothing", "electronics", "home") for method in ("bimpm", "mcr")
+    }
+    raw = [
+        crossed_test(
+            setting.cell(one.category, "mmss").values("map"),
+            setting.cell(one.category, one.b.method).values("map"),
+        ).p_value
+        for one in family
+    ]
+    np.testing.assert_allclose([one.p_holm for one in family], holm(raw))
+    assert best_baseline(family, "home").b.method == "mcr"
+    assert best_baseline([], "home") is None
+
+
+def test_a_mark_needs_the_better_direction(tmp_path):
+    write_grid(tmp_path, {"mcr": 0.8, "mmss": 0.5}, categories=["clothing"])
+    (setting,) = group_settings(load_runs(tmp_path))
+    (one,) = setting.family("map")
+    assert one.p_holm < 0.01
+    assert one.mark == ""
+
+
+def test_commits(tmp_path):
+    write_run(tmp_path, "mcr", 0, commit="b")
+    write_run(tmp_path, "mcr", 1, commit="")
+    assert commits_of(load_runs(tmp_path)) == ["b", "unknown"]

@@ -1,0 +1,110 @@
+"""`bench stats`: the right opponents, the full family's correction, verdicts in words, JSON that is JSON."""
+
+import json
+
+import pytest
+
+from benchmark.core.errors import UsageError
+from benchmark.report.grid import group_settings
+from benchmark.report.significance import stats_report
+from benchmark.runs.store import load_runs
+from tests.fixtures_runs import write_grid, write_run
+
+QUALITY = {"bimpm": 0.40, "mcr": 0.55, "mcl": 0.55, "mmss": 0.57}
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results")
+    write_grid(folder, QUALITY, categories=["clothing", "home"], spread=0.02)
+    (setting,) = group_settings(load_runs(folder))
+    return setting
+
+
+def opponents(report):
+    return [(f.comparison.metric, f.comparison.category, f.comparison.b.method) for f in report.findings]
+
+
+def test_best_all_and_one(setting):
+    best = opponents(stats_report(setting, "best"))
+    assert len(best) == 3 * 2
+    assert {method for _, _, method in best} <= {"mcr", "mcl"}
+    assert len(opponents(stats_report(setting, "all"))) == 3 * 2 * 3
+    assert {method for _, _, method in opponents(stats_report(setting, "bimpm"))} == {"bimpm"}
+
+
+def test_whatever_is_shown_the_family_is_full(setting):
+    everything = {
+        (f.comparison.metric, f.comparison.category, f.comparison.b.method): f.comparison.p_holm
+        for f in stats_report(setting, "all").findings
+    }
+    for finding in stats_report(setting, "mcr").findings:
+        one = finding.comparison
+        assert one.p_holm == everything[one.metric, one.category, "mcr"]
+    assert stats_report(setting, "best").family_sizes == {"map": 6, "ndcg@3": 6, "ndcg@5": 6}
+
+
+@pytest.mark.parametrize(
+    ("gap", "noise", "expected"),
+    [
+        (0.1, 0.0, "better"),
+        (-0.1, 0.0, "worse"),
+        (0.003, 0.0, "better: significant but below 0.5"),
+        (0.0, 0.0, "no difference worth having (interval within ±0.5)"),
+        (0.02, 0.3, "undecided"),
+    ],
+)
+def test_verdicts(tmp_path, gap, noise, expected):
+    for method, value in (("mcr", 0.5), ("mmss", 0.5 + gap)):
+        for seed in range(4):
+            # Per-product patterns that average out; the seeds differ by a hair.
+            values = [
+                value + 0.0005 * (seed % 2) + noise * (-1) ** (p // (2 if method == "mcr" else 1))
+                for p in range(8)
+            ]
+            write_run(tmp_path, method, seed, products=list("abcdefgh"), values=values)
+    (setting,) = group_settings(load_runs(tmp_path))
+    finding = stats_report(setting).findings[0]
+    assert finding.verdict == expected
+
+
+def test_blocks_on_request(setting):
+    plain = stats_report(setting).render()
+    assert "### Robustness" not in plain
+    assert "### Power" not in plain
+    report = stats_report(setting, "mcr", robust=True, power=True)
+    text = report.render()
+    for words in ("### Robustness", "given these trained models", "### Power", "### Sentinels", "### Ties"):
+        assert words in text
+    assert text == stats_report(setting, "mcr", robust=True, power=True).render()
+    value = json.loads(json.dumps(report.to_json(), allow_nan=False))
+    assert value["comparisons"][0]["robust"]["permutation"]["smallest_possible"] == pytest.approx(2 / 252)
+    assert value["comparisons"][0]["power"]["difference"] == 0.005
+    assert set(value["sentinels"]) == {"clothing", "home"}
+
+
+def test_a_single_seed_gives_no_test_and_valid_json(tmp_path):
+    write_grid(tmp_path, {"mcr": 0.5, "mmss": 0.6}, seeds=[0])
+    (setting,) = group_settings(load_runs(tmp_path))
+    report = stats_report(setting, robust=True, power=True)
+    assert "no test (1 and 1 seeds" in report.render()
+    json.dumps(report.to_json(), allow_nan=False)
+
+
+def test_missing_and_synthetic_are_said(tmp_path):
+    write_grid(tmp_path, {"mcr": 0.5}, synthetic=True)
+    write_run(tmp_path, "mmss", 0, synthetic=True)
+    (setting,) = group_settings(load_runs(tmp_path))
+    report = stats_report(setting)
+    assert report.findings == ()
+    text = report.render()
+    assert "say nothing about real reviews" in text
+    assert "CS&J MM-SS (1/5 seeds)" in text
+    assert "No comparison is possible" in text
+
+
+def test_unknown_opponents_are_refused(setting):
+    with pytest.raises(UsageError, match="mcl"):
+        stats_report(setting, "mcll")
+    with pytest.raises(UsageError, match="compared with"):
+        stats_report(setting, "mmss")

@@ -1,0 +1,134 @@
+"""Speed measurement: what is counted and how it is put together. No test asserts a time."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmark.core.errors import UsageError
+from benchmark.data.published import published_count
+from benchmark.speed import measure, report
+from tests.command_line import bench
+from tests.speed import reference
+
+
+def _lstm_by_products(x_NTE: Tensor, lstm: nn.LSTM) -> Tensor:
+    """The same LSTM in matrix products that a counter sees."""
+    input_weight, hidden_weight, input_bias, hidden_bias = lstm.parameters()
+    hidden = cell = x_NTE.new_zeros(len(x_NTE), lstm.hidden_size)
+    for x_NE in x_NTE.unbind(1):
+        gates = x_NE @ input_weight.T + hidden @ hidden_weight.T + input_bias + hidden_bias
+        enter, forget, value, out = gates.chunk(4, 1)
+        cell = forget.sigmoid() * cell + enter.sigmoid() * value.tanh()
+        hidden = out.sigmoid() * cell.tanh()
+    return hidden
+
+
+def test_operations_of_an_lstm_are_those_of_its_matrix_products() -> None:
+    lstm, x_NTE = nn.LSTM(5, 3, batch_first=True), torch.randn(4, 6, 5, requires_grad=True)
+    counter = FlopCounterMode(display=False)
+    with counter:
+        by_products = _lstm_by_products(x_NTE, lstm)
+        by_products.sum().backward()
+    with measure._lstm_flops(nn.Sequential(lstm)) as counted:
+        output = lstm(x_NTE)[0][:, -1]
+    torch.testing.assert_close(output, by_products)
+    # the first step has no gradient of its hidden state to compute
+    assert sum(counted) - counter.get_total_flops() == 2 * 4 * 12 * 3
+    assert len(counted) == 1
+
+
+def test_peak_memory_is_this_process_own_and_grows_with_what_it_holds() -> None:
+    before = measure.peak_host_bytes()
+    held = torch.ones(before // 4 + (8 << 20))  # as float32 more than the process ever held
+    assert measure.peak_host_bytes() >= before + (16 << 20)
+    assert held.sum() > 0
+
+
+def test_peak_operations_come_from_the_best_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    # two readings of the clock for each product: they take 9, 4, 2 and 5 seconds
+    clock = iter([0, 9, 10, 14, 20, 22, 30, 35])
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setitem(measure.MATRIX, "cpu", 64)
+    assert measure.peak_flops(torch.device("cpu"), "float32", repeats=3) == 2 * 64**3 / 2
+
+
+def test_grid_time_is_the_sum_over_the_papers_categories() -> None:
+    profile = {
+        "steps_per_epoch": 5, "rows_per_step": 8.0, "train_rows_per_s": 100.0, "score_reviews_per_s": 50.0,
+    }  # fmt: skip
+    spec = SimpleNamespace(config={"training": {"epochs": 3}})
+    seconds = report.grid_seconds(spec, profile, n_train_reviews=20)  # type: ignore[arg-type]
+    places = [(d, c) for d in ("lazada", "amazon") for c in ("clothing", "electronics", "home")]
+    count = {
+        split: sum(published_count(*place, split, "reviews") for place in places)
+        for split in ("train", "dev", "test")
+    }  # type: ignore[misc]
+    assert count["train"] == 104121 + 41862 + 37014 + 277322 + 259953 + 369518
+    # 40 rows of 20 reviews an epoch: two rows per review
+    expected = 5 * (3 * 2 * count["train"] / 100 + (3 * count["dev"] + count["test"]) / 50)
+    assert seconds == pytest.approx(expected)
+
+
+def test_full_size_encoder_stands_in_unless_one_is_chosen() -> None:
+    assert "mmss.scratch_layers=12" in report._full_size_encoder([], "paper")
+    assert report._full_size_encoder([], "quick") == []
+    assert report._full_size_encoder(["mmss.encoder=/models/bert"], "paper") == []
+
+
+def test_a_request_that_measures_nothing_is_refused() -> None:
+    with pytest.raises(UsageError, match="--steps must be at least 1"):
+        replace(report.Request(), steps=0)
+
+
+def test_command_prints_one_list_with_a_failure_as_such(tmp_path: Path) -> None:
+    result = bench(
+        "speed", "--method", "prhnet", "--method", "mcr", "--preset", "quick", "--threads", "1", "--steps", "1",
+        "--products", "2", "--set", "mcr.kernels=2", "--json", "--cache", str(tmp_path), code=1,
+    )  # fmt: skip
+    prhnet, mcr = json.loads(result.stdout)
+    assert result.stderr == ""
+    assert (prhnet["method"], prhnet["variant"], prhnet["threads"]) == ("prhnet", "fair", 1)
+    assert prhnet["peak_memory_bytes"] > 50e6
+    assert prhnet["peak_device_memory_bytes"] is None
+    assert min(prhnet["train_rows_per_s"], prhnet["score_reviews_per_s"], prhnet["grid_seconds"]) > 0
+    assert 0 <= prhnet["data_wait_share"] <= 1
+    assert sum(prhnet["phase_shares"].values()) == pytest.approx(1)
+    assert prhnet["flops_per_row"] > 1e6
+    assert 0 < prhnet["peak_share"] < 1
+    assert "error" in mcr
+    assert "train_rows_per_s" not in mcr
+
+
+def test_corpus_has_full_length_texts_and_is_made_once(tmp_path: Path) -> None:
+    source = report.speed_corpus(2, tmp_path)
+    made = source.root.stat().st_mtime_ns
+    corpus = report.speed_corpus(2, tmp_path).open(*report.PLACE)
+    assert source.root.stat().st_mtime_ns == made
+    assert corpus.train.n_reviews == 32
+    assert corpus.train.word_count_R.mean() > 100
+    assert corpus.train.rois("review").flat.shape[1] == 2048
+
+
+def test_reference_script_marks_what_misses_its_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = reference._case("prhnet:released")
+    run = {"training": 153 * 2.6, "scoring": 985 * 2.0, "memory": 0.69, "machine": 158.0}
+    row, *_, machine = reference._report([case], {case.name: [run] * 3}, []).splitlines()[2:]
+    assert "158 GFLOP/s (median; 158 to 158)" in machine
+    assert "2.6 (2.5) |" in row
+    assert "2.0 (3) ! |" in row
+    assert "0.99 (1) |" in row
+
+
+def test_reference_batches_are_the_stated_setting() -> None:
+    batch = reference._batch(SimpleNamespace(reads_images=False), reference.GROUPS, seed=0)
+    assert (len(batch), batch.group_size, len(batch.products)) == (32, 8, 4)
+    assert batch.reviews.token_NT.shape == (32, 128)
+    assert batch.reviews.token_count_N.min() == 128
