@@ -143,8 +143,13 @@ def _device_name(device: str) -> str:
 
     if device == "cuda":
         return f"cuda: {torch.cuda.get_device_name()}"
+    return f"cpu: {processor_name()}"
+
+
+def processor_name() -> str:
+    """The processor's model, as the system names it."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
-                return f"cpu: {line.partition(':')[2].strip()}"
-    return f"cpu: {platform.processor() or platform.machine()}"
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
