@@ -1,5 +1,5 @@
 """MM-SS (Gong, Jia, Jing, 2024, arXiv 2402.18107). Equation numbers follow the paper, `D-..` are the open
-decisions of `benchmark.core.decisions`.
+decisions of `mmss.decisions`.
 
 The code reads in the order the data flows: `bert` and `vision` (4.1) -> `interactions` (4.2) -> the target
 task here (4.3) -> `subtasks` and `pseudo_labels` (4.4, A.1) -> the total loss here (4.5).

@@ -63,12 +63,13 @@ def decisions(
 ) -> None:
     """Every decision that the paper leaves open: the question, our default and why, the alternatives."""
     from benchmark.core import decisions as registry
+    from benchmark.report.decisions import render_markdown
 
     chosen = [registry.get(name) for name in decision] if decision else registry.all_decisions()
     if json_:
         common.print_json([dataclasses.asdict(item) for item in chosen])
     else:
-        print(registry.render_markdown(chosen))
+        print(render_markdown(chosen))
 
 
 @handled

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import subprocess
 import sys
 from typing import Any
@@ -121,27 +122,47 @@ def test_a_decided_field_documents_itself() -> None:
         decisions.decided("D-TIES")
 
 
-def test_the_document_holds_every_decision_and_option() -> None:
-    text = decisions.render_markdown()
-    for decision in decisions.all_decisions():
-        section = text.split(f"### {decision.id}\n")[1].split("\n### ")[0]
-        assert decision.question in section
-        assert decision.reason in section
-        for option in decision.options:
-            assert f"`{option.value}`" in section
-            assert option.meaning in section
-        assert section.count("- Default ") == 1
-
-
-def test_a_document_of_some_decisions_holds_only_them() -> None:
-    text = decisions.render_markdown([decisions.get("D-COV"), decisions.get("D-TIES")])
-    assert text.count("\n### ") == 2
-    assert "## Baselines" not in text
-
-
 def test_registry_and_configuration_need_no_torch() -> None:
     code = (
         "import sys, benchmark.engine.config, benchmark.core.decisions, mmss.config;"
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+FIRST = ["benchmark.core.decisions", *decisions.SOURCES, "mmss.config", "benchmark.engine.config"]
+
+
+@pytest.mark.parametrize("first", FIRST)
+def test_every_entry_is_found_whatever_was_imported_first(first: str) -> None:
+    """In a fresh interpreter each: the same ids in the same order, and one of each source by name."""
+    code = (
+        f"import {first}\n"
+        "from benchmark.core import decisions\n"
+        "for name in ('D-OFFSET', 'D-SSE', 'D-TIES'): decisions.get(name)\n"
+        "print(*(item.id for item in decisions.all_decisions()))"
+    )
+    made = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert made.stdout.split() == [decision.id for decision in decisions.all_decisions()]
+
+
+def test_the_mechanism_holds_no_entry() -> None:
+    """Entries stand beside what they decide; each source's are of its own scope."""
+    assert not any(isinstance(value, decisions.Decision) for value in vars(decisions).values())
+    for source, scope in zip(decisions.SOURCES, ("mmss", "baselines", "protocol"), strict=True):
+        entries = importlib.import_module(source).DECISIONS
+        assert {entry.scope for entry in entries} == {scope}
+        assert all(decisions.get(entry.id) is entry for entry in entries)
+
+
+def test_another_package_registers_its_own_and_cannot_take_an_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decisions, "_REGISTERED", dict(decisions._REGISTERED))
+    option = decisions.Option("a", "the first")
+    own = decisions.Decision(
+        "D-OWN", "Which?", "their paper", (option,), "It is.", how="fixed", scope="baselines"
+    )
+    decisions.register("their.package", (own,))
+    assert decisions.get("own") is own
+    assert decisions.all_decisions()[-1] is own
+    with pytest.raises(ValueError, match=r"D-TIES is already registered by benchmark\.core\.protocol"):
+        decisions.register("their.package", (dataclasses.replace(own, id="D-TIES"),))
