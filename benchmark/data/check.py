@@ -12,16 +12,10 @@ from tabulate import tabulate
 
 from benchmark.data.catalog import CATEGORY_LABELS, SPLITS
 from benchmark.data.corpus import identity
+from benchmark.data.findings import Findings
+from benchmark.data.leaks import Overlaps
 from benchmark.data.published import published_count
-from benchmark.data.release import (
-    CategoryFolder,
-    Findings,
-    RawSplit,
-    find_categories,
-    note_overlap,
-    read_split,
-    sides,
-)
+from benchmark.data.release import CategoryFolder, RawSplit, find_categories, read_split, sides
 from benchmark.data.roi_files import FeatureReader, coverage
 
 Progress = Callable[[int, int, str], None]
@@ -103,15 +97,15 @@ def _check_category(
     folder: CategoryFolder, reader: FeatureReader, labels_from_votes: bool, progress: Progress | None
 ) -> CategoryReport:
     report = CategoryReport(folder.dataset, folder.category)
-    product_ids: dict[str, set[str]] = {}
+    overlaps = Overlaps()
     for number, name in enumerate(SPLITS):
         if progress is not None:
             progress(number, len(SPLITS), f"checking {folder.dataset}/{folder.category}: {name}")
         split = read_split(folder, name, reader.findings, labels_from_votes)
         if split is not None:
-            product_ids[name] = set(split.products.ids)
+            overlaps.add(split)
             report.splits.append(_check_split(folder, split, reader, progress))
-    note_overlap(product_ids, folder, reader.findings)
+    overlaps.note(folder, reader.findings)
     report.roi_width, report.unreadable = reader.width, reader.unreadable
     return report
 

@@ -32,7 +32,9 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.data.catalog import LANGUAGES, SIDES, SPLITS
-from benchmark.data.release import CategoryFolder, Findings, RawSplit, note_overlap, read_split, sides
+from benchmark.data.findings import Findings
+from benchmark.data.leaks import Overlaps
+from benchmark.data.release import CategoryFolder, RawSplit, read_split, sides
 from benchmark.data.roi_files import FeatureReader, coverage
 from benchmark.data.store import Ragged, RowWriter, Strings, build_folder, offsets_of
 from benchmark.data.store import cache_root as cache_root
@@ -101,18 +103,18 @@ class _Packer:
         words = _Words(LANGUAGES[self.folder.dataset])
         reader = FeatureReader(self.folder, self.findings)
         rois = RowWriter(self.out / "rois.npy", np.float16)
-        product_ids: dict[str, set[str]] = {}
+        overlaps = Overlaps()
         for split_name in SPLITS:
             self._report(0, 1, f"{split_name} tables")
             split = read_split(self.folder, split_name, self.findings, self.labels_from_votes)
             if split is None:
                 continue
-            product_ids[split_name] = set(split.products.ids)
+            overlaps.add(split)
             self._write_items(split)
             self._pack_rois(split, reader, rois)
             self._tokenize(split, words)
         rois.close()
-        note_overlap(product_ids, self.folder, self.findings)
+        overlaps.note(self.folder, self.findings)
         self.findings.raise_if_any(self.folder.path)
         sizes = words.write(self.out)
         self._write_manifest(sizes, rois.rows, reader)

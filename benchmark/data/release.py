@@ -11,13 +11,8 @@ P products, R reviews of a split.
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import lru_cache
-from itertools import combinations
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,43 +29,10 @@ from benchmark.data.catalog import (
     plain_text,
     product_text,
 )
-
-MAX_LABEL = 4
-_SHOWN = 20
-"""Records named per kind of problem and file; the rest are counted."""
-
-
-# --- Problems ------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Findings:
-    """What is wrong (`problems`) or odd (`notes`) about a release; each line names file and record."""
-
-    problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def problem(self, file: Path, record: str, message: str) -> None:
-        self.problems.append(f"{file}: {record}: {message}" if record else f"{file}: {message}")
-
-    def problem_records(self, file: Path, records: list[str], message: str) -> None:
-        """The same problem for many records: the first ones by name, then their number."""
-        for record in records[:_SHOWN]:
-            self.problem(file, record, message)
-        if len(records) > _SHOWN:
-            self.problems.append(f"{file}: {len(records) - _SHOWN} more: {message}")
-
-    def note(self, file: Path, message: str) -> None:
-        self.notes.append(f"{file}: {message}")
-
-    def raise_if_any(self, folder: Path) -> None:
-        """DataError with every problem, if there is one."""
-        if self.problems:
-            count = f"{len(self.problems)} problem" + "s" * (len(self.problems) > 1)
-            raise DataError(
-                f"{folder}: {count}; `bench data check` lists those of a whole root", self.problems
-            )
-
+from benchmark.data.fields import Relation, Votes, read_id, read_relation, unique_ids
+from benchmark.data.findings import Findings, shown
+from benchmark.data.tables import Table, read_table
+from benchmark.data.times import parse_times
 
 # --- Folders -------------------------------------------------------------------------------------------
 
@@ -120,84 +82,6 @@ def find_categories(root: Path) -> list[CategoryFolder]:
     return found
 
 
-# --- Tables --------------------------------------------------------------------------------------------
-
-Table = Mapping[str, list[Any]]
-
-
-def read_table(path: Path, kind: str, findings: Findings) -> Table | None:
-    """The columns of a JSON table, rows aligned, cells as they are in the file (ids keep leading zeros).
-
-    Any orientation of `pandas.read_json` is read: columns, index, records, split, table, and one record
-    per line. None, and a problem, if the file cannot be used.
-    """
-    try:
-        document = _parse(path.read_bytes())
-    except FileNotFoundError:
-        findings.problem(path, "", "missing file")
-    except OSError as error:
-        findings.problem(path, "", f"cannot be read ({error.strerror})")
-    except UnicodeDecodeError as error:
-        findings.problem(path, f"byte {error.start}", "not UTF-8 text")
-    except json.JSONDecodeError as error:
-        findings.problem(path, f"line {error.lineno} column {error.colno}", f"not JSON ({error.msg})")
-    else:
-        return _required_columns(_columns(document), kind, path, findings)
-    return None
-
-
-def _parse(content: bytes) -> Any:
-    text = content.decode("utf-8-sig")
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        lines = [line for line in text.splitlines() if line.strip()]
-        if len(lines) < 2 or not lines[0].rstrip().endswith("}"):
-            raise
-        try:  # JSON lines; if that fails too, the first error is the one to show
-            return [json.loads(line) for line in lines]
-        except json.JSONDecodeError:
-            pass
-        raise
-
-
-def _columns(document: Any) -> Table | None:
-    """Columns of a parsed table, or None if it is no table."""
-    if isinstance(document, list):
-        return _columns_of_records(document)
-    if not isinstance(document, dict):
-        return None
-    if isinstance(document.get("data"), list):
-        if isinstance(document.get("columns"), list):  # split
-            rows = document["data"]
-            return {str(name): [row[i] for row in rows] for i, name in enumerate(document["columns"])}
-        return _columns_of_records(document["data"])  # table
-    if not all(isinstance(column, dict) for column in document.values()):
-        return None
-    names = {"product_id", "review_id"}
-    if names & document.keys() or not any(names & row.keys() for row in document.values()):
-        rows = list(dict.fromkeys(key for column in document.values() for key in column))
-        return {name: [column.get(key) for key in rows] for name, column in document.items()}
-    return _columns_of_records(list(document.values()))  # index
-
-
-def _columns_of_records(records: list[Any]) -> Table | None:
-    if not all(isinstance(record, dict) for record in records):
-        return None
-    names = dict.fromkeys(name for record in records for name in record)
-    return {name: [record.get(name) for record in records] for name in names}
-
-
-def _required_columns(table: Table | None, kind: str, path: Path, findings: Findings) -> Table | None:
-    if table is None:
-        findings.problem(path, "", "not a table: expected what pandas.read_json makes a data frame of")
-        return None
-    missing = [name for name in TABLE_COLUMNS[kind] if name not in table]
-    for name in missing:
-        findings.problem(path, f"column {name}", f"missing; the file has {', '.join(table) or 'no columns'}")
-    return None if missing else table
-
-
 # --- Splits --------------------------------------------------------------------------------------------
 
 
@@ -224,10 +108,12 @@ class RawSplit:
     """Seconds since 1970, NaN where not known; None if no review has a time that can be read."""
     dropped_without_votes: int
     """Relations left out because no one voted; only with labels from votes."""
+    label_column: str = "upvotes"
+    """Where the labels, or the votes that they are made of, were read."""
 
 
 def read_split(
-    folder: CategoryFolder, split: str, findings: Findings, labels_from_votes: bool = False
+    folder: CategoryFolder, split: str, findings: Findings, labels_from_votes: Votes = False
 ) -> RawSplit | None:
     """One split, or None if its tables have problems (which go to `findings`)."""
     before = len(findings.problems)
@@ -235,104 +121,22 @@ def read_split(
     prd, rvw, rel = tables["prd"], tables["rvw"], tables["rel"]
     if prd is None or rvw is None or rel is None:
         return None
-    product_row = _unique_ids(prd["product_id"], folder.table("prd", split), "product_id", findings)
-    review_row = _unique_ids(rvw["review_id"], folder.table("rvw", split), "review_id", findings)
-    relation = _read_relation(rel, folder.table("rel", split), labels_from_votes, findings)
+    product_row = unique_ids(prd["product_id"], folder.table("prd", split), "product_id", findings)
+    review_row = unique_ids(rvw["review_id"], folder.table("rvw", split), "review_id", findings)
+    relation = read_relation(rel, folder.table("rel", split), labels_from_votes, findings)
+    if relation is None:
+        return None
     _check_relation(relation, product_row, review_row, folder, split, findings)
-    if not relation.labels and len(findings.problems) == before:
-        findings.problem(folder.table("rel", split), "", "no labelled review in it")
+    _check_own_product(relation, rvw, review_row, folder.table("rel", split), findings)
+    _check_labels(relation, folder.table("rel", split), findings, len(findings.problems) > before)
+    _note_odd_cells(folder, split, prd, rvw, findings)
     if len(findings.problems) > before:
         return None
     return _join(folder, split, prd, rvw, product_row, review_row, relation)
 
 
-@dataclass
-class _Relation:
-    product_ids: list[str]
-    review_ids: list[str]
-    labels: list[int]
-    dropped: int
-
-
-def _read_id(value: Any) -> str | None:
-    """An id as text: a string as it is, an integer in digits; None for anything else."""
-    if isinstance(value, str):
-        return value
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _safe_id(identifier: str) -> bool:
-    """Whether an id can be a folder's name without leaving the features folder."""
-    return bool(identifier) and identifier not in (".", "..") and not any(c in identifier for c in "/\\\0")
-
-
-def _unique_ids(values: list[Any], path: Path, column: str, findings: Findings) -> dict[str, int]:
-    """Id -> row; ids that are no text, twice, or unsafe are problems."""
-    rows: dict[str, int] = {}
-    not_text, twice, unsafe = [], [], []
-    for row, value in enumerate(values):
-        identifier = _read_id(value)
-        if identifier is None:
-            not_text.append(f"row {row}, {column} {value!r}")
-        elif identifier in rows:
-            twice.append(f"{column} {identifier!r}")
-        else:
-            if not _safe_id(identifier):
-                unsafe.append(f"{column} {identifier!r}")
-            rows[identifier] = row
-    findings.problem_records(path, not_text, "an id must be a text or a whole number")
-    findings.problem_records(path, twice, "the id is there twice")
-    findings.problem_records(path, unsafe, "the id would leave the features folder; ids name folders")
-    return rows
-
-
-def _read_relation(table: Table, path: Path, labels_from_votes: bool, findings: Findings) -> _Relation:
-    column = "votes" if labels_from_votes and "votes" in table else "upvotes"
-    relation = _Relation([], [], [], 0)
-    not_text: list[str] = []
-    bad: list[str] = []
-    votes: list[str] = []
-    for row, (p, r, value) in enumerate(
-        zip(table["product_id"], table["review_id"], table[column], strict=True)
-    ):
-        product_id, review_id, number = _read_id(p), _read_id(r), _whole_number(value)
-        record = f"review {review_id!r} (row {row}), {column} {value!r}"
-        if product_id is None or review_id is None:
-            not_text.append(f"row {row}, product_id {p!r}, review_id {r!r}")
-        elif number is None or number < 0:
-            bad.append(record)
-        elif labels_from_votes and number == 0:
-            relation.dropped += 1
-        elif not labels_from_votes and number > MAX_LABEL:
-            votes.append(record)
-        else:
-            relation.product_ids.append(product_id)
-            relation.review_ids.append(review_id)
-            relation.labels.append(label_of_votes(number) if labels_from_votes else number)
-    allowed = (
-        "a vote count must be a whole number >= 0" if labels_from_votes else "a label must be 0, 1, 2, 3 or 4"
-    )
-    findings.problem_records(path, not_text, "an id must be a text or a whole number")
-    findings.problem_records(path, bad, allowed)
-    hint = "above 4: this looks like raw votes; --labels-from-votes turns votes into labels"
-    findings.problem_records(path, votes, hint)
-    return relation
-
-
-def _whole_number(value: Any) -> int | None:
-    """An integer, also when written as 2.0 (pandas does so when a column has gaps)."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return int(value) if math.isfinite(value) and value == int(value) else None
-
-
-def label_of_votes(votes: int) -> int:
-    """The released mapping min(4, floor(log2 v)), v >= 1: 1 -> 0, 2-3 -> 1, 4-7 -> 2, 8-15 -> 3, 16- -> 4."""
-    return min(MAX_LABEL, votes.bit_length() - 1)
-
-
 def _check_relation(
-    relation: _Relation,
+    relation: Relation,
     product_row: Mapping[str, int],
     review_row: Mapping[str, int],
     folder: CategoryFolder,
@@ -341,12 +145,12 @@ def _check_relation(
 ) -> None:
     path = folder.table("rel", split)
     pairs = list(zip(relation.product_ids, relation.review_ids, strict=True))
-    no_product = [f"review {r!r}, product {p!r}" for p, r in pairs if p not in product_row]
-    no_review = [f"review {r!r}, product {p!r}" for p, r in pairs if r not in review_row]
+    no_product = [f"review {shown(r)}, product {shown(p)}" for p, r in pairs if p not in product_row]
+    no_review = [f"review {shown(r)}, product {shown(p)}" for p, r in pairs if r not in review_row]
     findings.problem_records(path, no_product, f"unknown product: not in {folder.table('prd', split).name}")
     findings.problem_records(path, no_review, f"unknown review: not in {folder.table('rvw', split).name}")
     seen: set[str] = set()
-    twice = [f"review {r!r}" for r in relation.review_ids if r in seen or seen.add(r)]  # type: ignore[func-returns-value]
+    twice = [f"review {shown(r)}" for r in relation.review_ids if r in seen or seen.add(r)]  # type: ignore[func-returns-value]
     findings.problem_records(path, twice, "the review is there twice")
     unrated = len(review_row) - len(seen & review_row.keys()) - relation.dropped
     if unrated > 0:
@@ -358,6 +162,52 @@ def _check_relation(
         )
 
 
+def _check_own_product(
+    relation: Relation, rvw: Table, review_row: Mapping[str, int], path: Path, findings: Findings
+) -> None:
+    """A review table may name each review's product too; where it does, the relation must agree."""
+    own = rvw.get("product_id")
+    if own is None:
+        return
+    contradicted = [
+        f"review {shown(r)}: product {shown(p)} here, {shown(own[review_row[r]])} in the review table"
+        for p, r in zip(relation.product_ids, relation.review_ids, strict=True)
+        if r in review_row and own[review_row[r]] is not None and read_id(own[review_row[r]]) != p
+    ]
+    findings.problem_records(path, contradicted, "the review would be ranked under a product not its own")
+
+
+def _check_labels(relation: Relation, path: Path, findings: Findings, others: bool) -> None:
+    """Without a label, or with one label only, there is nothing to rank."""
+    if others:
+        return
+    if not relation.labels:
+        findings.problem(path, "", "no labelled review in it")
+    elif len(relation.labels) > 1 and len(set(relation.labels)) == 1:
+        label = f"all {len(relation.labels)} labels are {relation.labels[0]}"
+        findings.problem(path, f"column {relation.column}", f"{label}: there is nothing to rank")
+
+
+def _note_odd_cells(folder: CategoryFolder, split: str, prd: Table, rvw: Table, findings: Findings) -> None:
+    """Cells that are read, but hardly as they were meant."""
+    for kind, table in (("prd", prd), ("rvw", rvw)):
+        path = folder.table(kind, split)
+        for name in ("name", "description", "content"):
+            # a description that is a list is usual: Amazon's raw data has them
+            odd = (dict,) if name == "description" else (dict, list)
+            rows = [f"row {row}" for row, cell in enumerate(table.get(name, ())) if isinstance(cell, odd)]
+            message = (
+                f"a list or an object where the text of `{name}` should be; it is read as Python prints it"
+            )
+            findings.note_records(path, rows, message)
+        printed = [
+            f"row {row}, {shown(cell)}"
+            for row, cell in enumerate(table.get("img_url", ()))
+            if isinstance(cell, str) and cell.lstrip().startswith("[")
+        ]
+        findings.note_records(path, printed, "`img_url` is a list printed as text")
+
+
 def _join(
     folder: CategoryFolder,
     split: str,
@@ -365,14 +215,14 @@ def _join(
     rvw: Table,
     product_row: Mapping[str, int],
     review_row: Mapping[str, int],
-    relation: _Relation,
+    relation: Relation,
 ) -> RawSplit:
     used = set(relation.product_ids)
     product_ids = [identifier for identifier in product_row if identifier in used]
     index = {identifier: row for row, identifier in enumerate(product_ids)}
     rows_P = [product_row[identifier] for identifier in product_ids]
     rows_R = [review_row[identifier] for identifier in relation.review_ids]
-    names, descriptions = prd["name"], prd["description"]
+    names, descriptions, times = prd["name"], prd["description"], rvw.get("time")
     return RawSplit(
         name=split,
         products=RawItems(
@@ -385,77 +235,22 @@ def _join(
         ),
         product_of_review=np.array([index[p] for p in relation.product_ids], dtype=np.int64),
         labels=np.array(relation.labels, dtype=np.int64),
-        times=_times(rvw, rows_R),
+        times=None if times is None else parse_times([times[row] for row in rows_R]),
         dropped_without_votes=relation.dropped,
+        label_column=relation.column,
     )
 
 
 def _wants_image(table: Table, rows: list[int]) -> list[bool] | None:
     urls = table.get("img_url")
-    return None if urls is None else [bool(urls[row]) and urls[row] == urls[row] for row in rows]
+    return None if urls is None else [_lists_any(urls[row]) for row in rows]
 
 
-def _times(rvw: Table, rows: list[int]) -> npt.NDArray[np.float64] | None:
-    column = rvw.get("time")
-    if column is None:
-        return None
-    seconds = np.array([parse_time(column[row]) for row in rows], dtype=np.float64)
-    return None if np.isnan(seconds).all() else seconds
-
-
-_TIME_FORMATS = (
-    "%m %d, %Y",
-    "%B %d, %Y",
-    "%b %d, %Y",
-    "%d %b %Y",
-    "%d %B %Y",
-    "%Y/%m/%d",
-    "%Y/%m/%d %H:%M:%S",
-)
-_MILLISECONDS_FROM = 1e11
-"""A number this large counts milliseconds: in seconds it would be the year 5138."""
-
-
-def parse_time(value: Any) -> float:
-    """Seconds since 1970 (UTC if no zone is given): of a number of seconds or milliseconds, an ISO date, or
-    a date such as `09 4, 2013` or `4 Sep 2013`. NaN for anything else."""
-    if (
-        isinstance(value, str)
-        and value.strip().isascii()
-        and value.strip().isdigit()
-        and len(value.strip()) >= 9
-    ):
-        value = int(value)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return value / 1000 if abs(value) >= _MILLISECONDS_FROM else float(value)
-    return _parse_date(value.strip()) if isinstance(value, str) else math.nan
-
-
-@lru_cache(maxsize=100_000)
-def _parse_date(text: str) -> float:
-    try:
-        return _seconds(datetime.fromisoformat(text))
-    except ValueError:
-        pass
-    for pattern in _TIME_FORMATS:
-        try:
-            return _seconds(datetime.strptime(text, pattern))
-        except ValueError:
-            continue
-    return math.nan
-
-
-def _seconds(moment: datetime) -> float:
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+def _lists_any(urls: Any) -> bool:
+    """Whether a cell of `img_url` lists an image; an empty list printed as text lists none."""
+    return bool(urls) and urls == urls and not (isinstance(urls, str) and urls.strip() in ("", "[]"))
 
 
 def sides(split: RawSplit) -> list[tuple[str, RawItems]]:
     """("product", products), ("review", reviews)."""
     return list(zip(SIDES, (split.products, split.reviews), strict=True))
-
-
-def note_overlap(ids: Mapping[str, set[str]], folder: CategoryFolder, findings: Findings) -> None:
-    """The release splits by product; an overlap lets a model see test products in training."""
-    for one, other in combinations(ids, 2):
-        if common := ids[one] & ids[other]:
-            findings.note(folder.path, f"{len(common)} products are in both {one} and {other}")

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.data import pth
-from benchmark.data.release import CategoryFolder, Findings, RawItems
+from benchmark.data.findings import Findings
+from benchmark.data.release import CategoryFolder, RawItems
 
 ROIS_PER_IMAGE = 32
 ROIS_PER_ITEM = 128

@@ -33,6 +33,14 @@ Float32 = npt.NDArray[np.float32]
 
 _CACHE_LIMIT = 1_000_000
 """Distinct chunks remembered by a tokenizer; beyond it the memory starts anew (about 200 MB)."""
+_LONGEST_CHUNK = 10_000
+"""A longer run of characters without white space is no word and is analysed in parts of this length: a
+word-break pattern keeps a way back for each character, gigabytes for millions."""
+
+
+def _parts(chunk: str) -> Iterator[str]:
+    return (chunk[start : start + _LONGEST_CHUNK] for start in range(0, len(chunk), _LONGEST_CHUNK))
+
 
 # --- English -----------------------------------------------------------------------------------------
 
@@ -91,6 +99,11 @@ class EnglishTokenizer:
         return tokens
 
     def _analyse(self, chunk: str, first: bool, last: bool) -> list[str]:
+        if len(chunk) > _LONGEST_CHUNK:
+            parts = list(_parts(chunk))
+            ends = len(parts) - 1
+            pairs = [self._analyse(p, first and i == 0, last and i == ends) for i, p in enumerate(parts)]
+            return [token for tokens in pairs for token in tokens]
         if len(self._known) >= _CACHE_LIMIT:
             self._known.clear()
         plain = _PLAIN.fullmatch(chunk)
@@ -175,6 +188,8 @@ class IndonesianTokenizer:
         return tokens
 
     def _analyse(self, chunk: str) -> list[str]:
+        if len(chunk) > _LONGEST_CHUNK:
+            return [token for part in _parts(chunk) for token in self._analyse(part)]
         if len(self._known) >= _CACHE_LIMIT:
             self._known.clear()
         tokens: list[str] = _WORD.findall(chunk)
@@ -213,7 +228,9 @@ RANDOM_RANGE = 0.25
 
 def word_hashes(words: Sequence[str]) -> npt.NDArray[np.uint64]:
     """uint64 [W], a 64-bit hash of each word that is the same on every machine."""
-    digests = b"".join(hashlib.blake2b(word.encode(), digest_size=8).digest() for word in words)
+    digests = b"".join(
+        hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest() for word in words
+    )
     return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
 
@@ -251,7 +268,7 @@ def read_vectors(path: Path, words: Sequence[str]) -> WordVectors:
 
     Raises DataError, with the line's number, for a row whose width differs or that is not finite numbers.
     """
-    row_of = {word.encode(): row for row, word in enumerate(words)}
+    row_of = {word.encode("utf-8", "surrogatepass"): row for row, word in enumerate(words)}
     found_W = np.zeros(len(words), dtype=np.bool_)
     vector_WD: Float32 | None = None
     digest = hashlib.sha256()

@@ -20,7 +20,10 @@ from benchmark.core.errors import EXIT_DATA, DataError
 from benchmark.data import check as checker
 from benchmark.data.catalog import product_text
 from benchmark.data.corpus import open_corpus
-from benchmark.data.release import Findings, label_of_votes, parse_time, read_table
+from benchmark.data.fields import label_of_votes
+from benchmark.data.findings import Findings
+from benchmark.data.tables import read_table
+from benchmark.data.times import parse_time
 from tests.fixtures_release import (
     feature_path,
     read_records,
@@ -98,6 +101,8 @@ def test_rows_are_those_of_pandas(tmp_path: Path, orient: str) -> None:
         (b'["a"]', r"not a table"),
         (b'{"product_id": {"0": "a"}}', r"column review_id: missing; the file has product_id"),
         (b"[]", r"column product_id: missing; the file has no columns"),
+        (b"[" * 100_000, r"not a table: nested too deeply"),
+        (b'{"columns": ["product_id"], "data": [["a"], []]}', r"not a table"),
     ],
 )
 def test_a_table_that_cannot_be_used(tmp_path: Path, content: bytes, message: str) -> None:
@@ -105,6 +110,72 @@ def test_a_table_that_cannot_be_used(tmp_path: Path, content: bytes, message: st
     findings = Findings()
     assert read_table(tmp_path / "t", "rel", findings) is None
     assert any(message.replace("\\", "") in problem for problem in findings.problems), findings.problems
+
+
+LINES = '{"product_id": "p", "review_id": "r%d", "upvotes": %d}'
+
+
+def test_one_line_is_a_table_and_only_newlines_separate(tmp_path: Path) -> None:
+    path, findings = tmp_path / "t", Findings()
+    path.write_text(LINES % (1, 2))
+    assert read_table(path, "rel", findings) == {"product_id": ["p"], "review_id": ["r1"], "upvotes": [2]}
+    separators = "\u2028 \u2029 \x85 \x0b \x0c \x1c"
+    texts = [f"a{mark}b" for mark in separators.split(" ")]
+    records = [
+        json.dumps({"review_id": str(i), "content": t}, ensure_ascii=i > 2) for i, t in enumerate(texts)
+    ]
+    path.write_text("\r\n".join(records) + "\n\n", newline="")
+    table = read_table(path, "rvw", findings)
+    assert table is not None
+    assert table["content"] == texts
+    assert not findings.problems
+
+
+def test_a_broken_line_is_named_by_its_number_in_the_file(tmp_path: Path) -> None:
+    path, findings = tmp_path / "t", Findings()
+    path.write_text("\n".join([LINES % (1, 2), "", LINES % (2, 3), '{"product_id": ', LINES % (3, 1)]))
+    assert read_table(path, "rel", findings) is None
+    assert "t: line 4 column 16: not JSON" in findings.problems[0]
+
+
+def test_keys_that_are_there_twice(tmp_path: Path) -> None:
+    """A problem where a value that is used gets lost, a note elsewhere; in every orientation."""
+    lost = {
+        "columns": '{"product_id": {"0": "p", "0": "q"}, "review_id": {"0": "r"}, "upvotes": {"0": 1}}',
+        "column": '{"product_id": {"0": "p"}, "review_id": {"0": "r"}, "upvotes": {"0": 1}, "upvotes": {"0": 2}}',
+        "records": '[{"product_id": "p", "review_id": "r", "upvotes": 1, "upvotes": 2}]',
+        "lines": (LINES % (1, 2))
+        + '\n{"product_id": "p", "product_id": "q", "review_id": "r", "upvotes": 1}',
+        "index": '{"0": {"product_id": "p", "review_id": "r", "upvotes": 1}, "0": {"product_id": "p", '
+        '"review_id": "s", "upvotes": 1}}',
+    }
+    harmless = (
+        '[{"product_id": "p", "review_id": "r", "upvotes": 1, "upvotes": 1}]',
+        '[{"product_id": "p", "review_id": "r", "upvotes": 1, "brand": 1, "brand": 2}]',
+        '{"product_id": {"0": "p"}, "review_id": {"0": "r"}, "upvotes": {"0": 1}, "brand": {"0": 1, "0": 2}}',
+    )
+    path = tmp_path / "t"
+    for text in lost.values():
+        findings = Findings()
+        path.write_text(text)
+        read_table(path, "rel", findings)
+        assert "the key is there twice" in findings.problems[0]
+    for text in harmless:
+        findings = Findings()
+        path.write_text(text)
+        assert read_table(path, "rel", findings)
+        assert not findings.problems
+        assert "a key is there twice" in findings.notes[0]
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "device").symlink_to("/dev/zero")
+    for name, kind in (("fifo", "a pipe"), ("folder", "a folder"), ("device", "a device")):
+        findings = Findings()
+        assert read_table(tmp_path / name, "rel", findings) is None
+        assert f"cannot be read ({kind}" in findings.problems[0]
 
 
 def test_votes_become_labels_by_the_released_mapping() -> None:
@@ -133,7 +204,13 @@ def test_times_in_many_forms(value: Any, moment: tuple[int, int, int]) -> None:
     assert parse_time(value) == datetime(*moment, tzinfo=UTC).timestamp()
 
 
-@pytest.mark.parametrize("value", [None, "", "kemarin", [], True, "13 40, 2013"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(None, "", "kemarin", [], {}, True, "13 40, 2013", "2019-05-01" * 100_000),
+        *(math.inf, -math.inf, math.nan, 10**400, -(10**400), 1e300, "9" * 60),
+    ],
+)
 def test_what_is_no_time(value: Any) -> None:
     assert math.isnan(parse_time(value))
 
@@ -213,6 +290,43 @@ def id_fraction(root: Path) -> None:
     change(root, "rvw", "dev", lambda records: records[0].update(review_id=1.5))
 
 
+def id_control(root: Path) -> None:
+    change(root, "rvw", "dev", lambda records: records[0].update(review_id="a\rb"))
+    change(root, "rel", "dev", lambda records: records[0].update(review_id="a\rb"))
+
+
+def id_surrogate(root: Path) -> None:
+    change(root, "rvw", "dev", lambda records: records[0].update(review_id="a\ud83d"))
+    change(root, "rel", "dev", lambda records: records[0].update(review_id="a\ud83d"))
+
+
+def id_blank(root: Path) -> None:
+    change(root, "rvw", "dev", lambda records: records[0].update(review_id=" "))
+    change(root, "rel", "dev", lambda records: records[0].update(review_id=" "))
+
+
+def label_of_hundreds_of_digits(root: Path) -> None:
+    change(root, "rel", "dev", lambda records: records[2].update(upvotes=10**500))
+
+
+def label_of_thousands_of_digits(root: Path) -> None:
+    path = table_path(root, *HERE, "rel", "dev")
+    path.write_text(path.read_text().replace('"upvotes": {"0": 0', '"upvotes": {"0": 1' + "0" * 9000))
+
+
+def labels_equal(root: Path) -> None:
+    change(root, "rel", "dev", lambda records: [record.update(upvotes=2) for record in records])
+
+
+def another_product(root: Path) -> None:
+    def name_products(records: list[dict[str, Any]]) -> None:
+        for record in records:
+            record["product_id"] = record["review_id"].rpartition("-")[0]
+        records[3]["product_id"] = "0de1"
+
+    change(root, "rvw", "dev", name_products)
+
+
 def rois(root: Path, *arrays: Any) -> Path:
     return write_features(root, *HERE, "dev", "0de0-1", [np.asarray(a, dtype=np.float64) for a in arrays])
 
@@ -265,6 +379,13 @@ BAD_INPUT = {
     raw_votes: "upvotes 37: above 4: this looks like raw votes; --labels-from-votes",
     id_leaves_folder: "electronics.prd.dev: product_id '../../x': the id would leave the features folder",
     id_fraction: "row 0, review_id 1.5: an id must be a text or a whole number",
+    id_control: "electronics.rvw.dev: review_id 'a\\rb': the id has a control character",
+    id_surrogate: "electronics.rvw.dev: review_id 'a\\ud83d': the id holds half of a character",
+    id_blank: "electronics.rvw.dev: review_id ' ': the id is blank",
+    label_of_hundreds_of_digits: "upvotes 100000",
+    label_of_thousands_of_digits: "review '0de0-0' (row 0), upvotes inf: a label must be",
+    labels_equal: "electronics.rel.dev: column upvotes: all 20 labels are 2: there is nothing to rank",
+    another_product: "electronics.rel.dev: review '0de0-3': product '0de0' here, '0de1' in the review table",
     roi_width: "0de0-1.pth: item '0de0-1': RoI features 7 wide, but 6 in",
     roi_width_within_item: "0de0-1.pth: item '0de0-1': RoI features of different widths: [6, 7]",
     roi_nan: "0de0-1.pth: item '0de0-1', RoI 2: NaN or infinity",
@@ -352,3 +473,33 @@ def test_oddities_are_notes(root: Path) -> None:
         "1 products have no labelled review and are not used",
         "1 products are in both dev and test",
     ]
+
+
+def test_the_same_reviews_in_two_splits_are_noted(root: Path) -> None:
+    train = read_records(root, *HERE, "rvw", "train")
+    train[1]["content"] = long = "Fits WELL, and the battery lasted a good long while"
+    train[2]["content"] = "ok"
+    write_table(root, *HERE, "rvw", "train", train)
+    dev = read_records(root, *HERE, "rvw", "dev")
+    dev[7]["content"] = long.lower().replace(" ", "\n ").replace("w", "\uff57")
+    dev[8]["content"] = "OK"
+    dev[9]["review_id"] = train[4]["review_id"]
+    write_table(root, *HERE, "rvw", "dev", dev)
+    change(root, "rel", "dev", lambda records: records[9].update(review_id=dev[9]["review_id"]))
+    report = checker.check(root)
+    assert report.ok
+    assert [note.split(": ", 1)[1] for note in report.notes] == [
+        "1 reviews (by their id) are in both train and dev",
+        "2 review texts are in both train and dev, 1 of them of 8 words or more",
+    ]
+
+
+def test_odd_cells_are_noted(root: Path) -> None:
+    change(root, "rvw", "dev", lambda records: records[0].update(content=["a", "b"], img_url="['http://x']"))
+    change(root, "prd", "dev", lambda records: records[1].update(name={"en": "case"}, img_url="[]"))
+    report = checker.check(root)
+    assert report.ok
+    found = [note.split(": ", 1)[1] for note in report.notes]
+    assert sum("a list or an object where the text of `content` should be" in note for note in found) == 1
+    assert sum("a list or an object where the text of `name` should be" in note for note in found) == 1
+    assert sum("`img_url` is a list printed as text" in note for note in found) == 2

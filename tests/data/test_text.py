@@ -187,3 +187,15 @@ def test_a_vector_file_that_is_missing_or_empty(tmp_path: Path) -> None:
     (tmp_path / "empty.vec").write_text("")
     with pytest.raises(DataError, match="no word vectors"):
         t.read_vectors(tmp_path / "empty.vec", ["a"])
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "a'", "a\u0301", "\U0001f600", "("])
+@pytest.mark.parametrize("language", ["en", "id"])
+def test_a_text_without_a_space_is_analysed_in_parts(language: str, letter: str) -> None:
+    """Five million letters took gigabytes in one go."""
+    long = (letter * 500_000)[:500_000]
+    tokens = t.word_tokenizer(language)(f"before {long} after")
+    assert (tokens[0], tokens[-1]) == ("before", "after")
+    kept = unicodedata.normalize("NFKC", "".join(tokens[1:-1]))
+    assert kept == unicodedata.normalize("NFKC", long)
+    assert max(map(len, tokens)) <= 10_000

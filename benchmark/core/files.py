@@ -1,0 +1,63 @@
+"""Files as they should be read and written: regular ones only, and whole or not at all. Torch-free."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe (FIFO)",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """The file, opened for reading; OSError if it is a folder, a pipe, a device or a socket.
+
+    A pipe would wait for a writer for ever, and a device may have no end: neither is opened in earnest.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    kind = stat.S_IFMT(os.fstat(handle).st_mode)
+    if kind != stat.S_IFREG:
+        os.close(handle)
+        raise OSError(errno.EINVAL, f"{_KINDS.get(kind, 'something else')} where a file should be", str(path))
+    return os.fdopen(handle, "rb")
+
+
+def read_regular(path: Path, at_most: int | None = None) -> bytes:
+    """The content of a regular file; OSError as `open_regular`, or if it has more than `at_most` bytes."""
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if at_most is not None and size > at_most:
+            raise OSError(errno.EFBIG, f"{size:,} bytes; at most {at_most:,} are read", str(path))
+        return file.read()
+
+
+@contextmanager
+def written_beside(target: Path) -> Iterator[Path]:
+    """A path beside `target` to write to; renamed to it if the context ends well, removed if not.
+
+    So the final name holds all of the new content or the old one, whatever happens in between.
+    """
+    temporary = target.with_name(f".{target.name[:100]}.{uuid.uuid4().hex[:8]}")
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_atomically(file: Path, content: str | bytes) -> None:
+    """All of the content (text in UTF-8) or nothing, also if the process dies in between."""
+    with written_beside(file) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
