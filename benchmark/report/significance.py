@@ -205,7 +205,8 @@ def _notes(
 
 def _variance_facts(one: Comparison) -> dict[str, float]:
     result = one.result
-    return {"v_A": result.v_A, "v_B": result.v_B, "v_P": result.v_P, "v_E": result.v_E, "v": result.variance}
+    v_A, v_B = result.v_seeds
+    return {"v_A": v_A, "v_B": v_B, "v_P": result.v_P, "v_E": result.v_E, "v": result.variance}
 
 
 # Rendering --------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ nothing of runs or tables. Randomness is passed in as a `numpy.random.Generator`
 """
 
 from benchmark.stats.correction import holm
-from benchmark.stats.crossed import CrossedResult, crossed_test, seed_interval
+from benchmark.stats.crossed import CrossedResult, crossed_test, fixed_test, paired_test, seed_interval
 from benchmark.stats.effects import WinTieLoss, probability_better, win_tie_loss
 from benchmark.stats.power import SeedsNeeded, seeds_needed
 from benchmark.stats.robustness import (
@@ -31,9 +31,11 @@ __all__ = [
     "VarianceShares",
     "WinTieLoss",
     "crossed_test",
+    "fixed_test",
     "hierarchical_bootstrap",
     "holm",
     "paired_t_p_value",
+    "paired_test",
     "probability_better",
     "robustness",
     "seed_interval",

@@ -5,13 +5,16 @@ products. So seeds and products are both random effects, crossed, and the varian
 means has a part for each (two-way random effects; Satterthwaite's degrees of freedom). A test that takes
 the products alone as the sample finds almost anything significant, one over five seeds almost nothing.
 
-Names follow the equations: S seeds (S_A and S_B where they differ), n products. Seeds are not paired between
-methods, products are.
+Two forms. Between different methods products are paired and seeds are not (`crossed_test`). One method
+against a variant of itself shares seed, batches and initial weights, so equal seeds are paired too
+(`paired_test`). The model of both is `y ~ method + (1|product) + (1|product:method) + (1|run)`.
+
+Names follow the equations: S seeds (S_A and S_B where they differ), n products, v_. variances of a mean.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,33 +24,43 @@ Floats = NDArray[np.float64]
 
 MIN_SEEDS = 3
 """Fewer on either side: no test."""
+T_SEEDS = 5
+"""From this many seeds on each side the critical value is Student's; below, it is Cochran and Cox's."""
+MIN_PRODUCTS = 20
+"""Fewer products on which any two scores differ: a p value and an interval, but no verdict."""
+SAME = 1e-12
+"""Values closer than this are equal: they differ by the order of a sum."""
 
 
 @dataclass(frozen=True)
 class CrossedResult:
-    """What the crossed test says of A against B. Values are in the unit of the input (0..1 for metrics)."""
+    """What the test says of A against B. Values are in the unit of the input (0..1 for metrics)."""
 
     difference: float
     """Mean of A minus mean of B, over seeds and products."""
     p_value: float | None
-    """Two-sided; None where no test is possible, `reason` says why. 1 where nothing varies."""
+    """Two-sided: the level at which the interval touches 0. None where no test is possible."""
     df: float | None
     """Satterthwaite's degrees of freedom of t; None without a test or where nothing varies."""
     interval: tuple[float, float] | None
-    """For the difference, at `level`; None without a test."""
-    v_A: float
-    """Variance of A's mean that its seeds show (0 with one seed)."""
-    v_B: float
+    """For the difference, at `level`; a point where nothing varies; None without a test."""
+    v_seeds: tuple[float, ...]
+    """Variance of each side's mean that its seeds show, (v_A, v_B); (v_S,) of the difference if paired."""
     v_P: float
     """Variance of the difference that the products show (0 with one product)."""
     v_E: float
-    """The residual's part, which v_A, v_B and v_P all contain: counted twice in their sum."""
+    """The residual's part, which v_seeds and v_P all contain: counted twice in their sum."""
     variance: float
-    """v = max(v_A + v_B + v_P - v_E, v_P), of the difference."""
+    """v = max(sum of v_seeds + v_P - v_E, v_P, sum of v_seeds), of the difference."""
     n_seeds: tuple[int, int]
     n_products: int
+    n_informative: int
+    """Products on which any two of the compared scores differ."""
     level: float = 0.95
+    paired: bool = False
+    """Equal seeds were paired."""
     reason: str | None = None
+    """Why there is no verdict: no test is possible, or there are too few products to trust one."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +68,82 @@ class Components:
     """The parts of the variance of a difference; each a float array over whatever leading axes came in."""
 
     difference: Floats
-    v_A: Floats
-    v_B: Floats
+    v_seeds: tuple[Floats, ...]
+    """(v_A, v_B), or (v_S,) where seeds are paired."""
     v_P: Floats
     v_E: Floats
+    seeds: tuple[int, ...]
+    """The numbers of seeds behind v_seeds."""
+    n: int
+
+    @property
+    def v_S(self) -> Floats:
+        """All that the seeds show."""
+        total: Floats = np.sum(np.stack(self.v_seeds), axis=0)
+        return total
 
     @property
     def variance(self) -> Floats:
-        return np.maximum(self.v_A + self.v_B + self.v_P - self.v_E, self.v_P)
+        """max(v_S + v_P - v_E, v_P, v_S): the residual is counted once, and no part can be argued away."""
+        v_S = self.v_S
+        return np.maximum(np.maximum(v_S + self.v_P - self.v_E, self.v_P), v_S)
+
+    @property
+    def df(self) -> Floats:
+        """v^2 / (sum of v_M^2 / (S_M - 1) + v_P^2 / (n - 1)); infinite where nothing varies.
+
+        Only what enters v with a plus sign stands in the denominator, so it is never below
+        1 / (1/(S_min - 1) + 1/(n - 1)).
+        """
+        spread = self.v_P**2 / (self.n - 1)
+        for v, n_seeds in zip(self.v_seeds, self.seeds, strict=True):
+            spread = spread + v**2 / (n_seeds - 1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(spread > 0, self.variance**2 / spread, np.inf)
+
+    def critical(self, level: float = 0.95) -> Floats:
+        """The critical value of |d| / sqrt(v), two-sided.
+
+        Of Student's t with `df`; with fewer than T_SEEDS seeds on a side the mean of the parts' own critical
+        values, weighted by the parts (Cochran and Cox): two or three degrees of freedom are too few to
+        estimate how many there are.
+        """
+        return self._critical(np.asarray((1 - level) / 2))
+
+    def half_width(self, level: float = 0.95) -> Floats:
+        """Of the interval; 0 where nothing varies."""
+        v = self.variance
+        return np.where(v > 0, self.critical(level) * np.sqrt(v), 0.0)
+
+    def p_value(self) -> Floats:
+        """The level at which the interval touches 0; where nothing varies 1 for no difference, else 0."""
+        v = self.variance
+        t = np.abs(self.difference) / np.sqrt(np.where(v > 0, v, 1.0))
+        p = self._cochran_cox_p(t) if min(self.seeds) < T_SEEDS else 2 * stdtr(self._usable_df, -t)
+        return np.where(v > 0, p, np.where(self.difference == 0, 1.0, 0.0))
+
+    @property
+    def _usable_df(self) -> Floats:
+        return np.minimum(self.df, 1e12)
+
+    def _critical(self, tail: Floats) -> Floats:
+        if min(self.seeds) >= T_SEEDS:
+            student: Floats = -stdtrit(self._usable_df, tail)
+            return student
+        total = self.v_S + self.v_P
+        value = self.v_P * stdtrit(self.n - 1, tail)
+        for v, n_seeds in zip(self.v_seeds, self.seeds, strict=True):
+            value = value + v * stdtrit(n_seeds - 1, tail)
+        return -value / np.where(total > 0, total, 1.0)
+
+    def _cochran_cox_p(self, t: Floats) -> Floats:
+        """Bisection of the logarithm of p, down to 4e-44: the critical value falls as p grows."""
+        low, high = np.full(t.shape, -100.0), np.zeros(t.shape)
+        for _ in range(60):
+            middle = (low + high) / 2
+            beyond = self._critical(np.exp(middle) / 2) > t
+            low, high = np.where(beyond, middle, low), np.where(beyond, high, middle)
+        return np.exp(high)
 
 
 def crossed_test(a: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> CrossedResult:
@@ -76,32 +157,39 @@ def crossed_test(a: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> CrossedR
         ValueError: not two-dimensional, empty, other products on one side, or a value is not finite.
     """
     x_A, x_B = check_tables(a, b)
-    parts = components(x_A, x_B)
-    seeds, n = (x_A.shape[0], x_B.shape[0]), x_A.shape[1]
-    reason = _why_no_test(seeds, n)
-    p_value, df, interval = None, None, None
-    if reason is None:
-        # Sums of n values in [0, 1] carry rounding errors: far below this, "variance" is noise of arithmetic.
-        scale = max(float(np.abs(x_A).max()), float(np.abs(x_B).max()))
-        p_values, dfs, half_widths = decide(parts, seeds, n, level=level, nothing=(1e-13 * scale) ** 2)
-        p_value, half_width = float(p_values), float(half_widths)
-        df = float(dfs) if np.isfinite(dfs) else None
-        interval = (float(parts.difference) - half_width, float(parts.difference) + half_width)
-    return CrossedResult(
-        difference=float(parts.difference),
-        p_value=p_value,
-        df=df,
-        interval=interval,
-        v_A=float(parts.v_A),
-        v_B=float(parts.v_B),
-        v_P=float(parts.v_P),
-        v_E=float(parts.v_E),
-        variance=float(parts.variance),
-        n_seeds=seeds,
-        n_products=n,
-        level=level,
-        reason=reason,
+    both = np.concatenate([x_A, x_B])
+    informative = int((np.ptp(both, axis=0) > SAME).sum())
+    seeds = (x_A.shape[0], x_B.shape[0])
+    return _result(components(x_A, x_B), seeds, informative, float(np.abs(both).max()), level)
+
+
+def fixed_test(a: ArrayLike, b_P: ArrayLike, *, level: float = 0.95) -> CrossedResult:
+    """Test of A `[seeds, products]` against a scorer without seeds, `[products]`: that side's seeds show no
+    variance, and A's number of seeds decides whether a test is possible."""
+    x_A = np.asarray(a, dtype=np.float64)
+    return replace(
+        crossed_test(x_A, np.tile(np.asarray(b_P, dtype=np.float64), (len(x_A), 1)), level=level),
+        n_seeds=(len(x_A), 1),
     )
+
+
+def paired_test(a: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> CrossedResult:
+    """Test of A against a variant of itself: row s of both is the same seed.
+
+    Args:
+        a, b: `[seeds, products]`, of the same shape, rows in the same order of seeds.
+
+    Raises:
+        ValueError: as `crossed_test`, or different numbers of seeds.
+    """
+    x_A, x_B = check_tables(a, b)
+    if x_A.shape != x_B.shape:
+        raise ValueError(f"{len(x_A)} and {len(x_B)} seeds: a paired test needs the same ones on both sides")
+    gap = x_A - x_B
+    informative = int((np.abs(gap) > SAME).any(axis=0).sum())
+    scale = max(float(np.abs(x_A).max()), float(np.abs(x_B).max()))
+    result = _result(paired_components(gap), (len(gap), len(gap)), informative, scale, level)
+    return replace(result, paired=True)
 
 
 def components(x_A: Floats, x_B: Floats) -> Components:
@@ -112,13 +200,28 @@ def components(x_A: Floats, x_B: Floats) -> Components:
     """
     n = x_A.shape[-1]
     by_product_A, by_product_B = x_A.mean(axis=-2), x_B.mean(axis=-2)
-    by_product = by_product_A - by_product_B
+    seeds = (x_A.shape[-2], x_B.shape[-2])
     return Components(
         difference=by_product_A.mean(axis=-1) - by_product_B.mean(axis=-1),
-        v_A=_sample_variance(x_A.mean(axis=-1)) / x_A.shape[-2],
-        v_B=_sample_variance(x_B.mean(axis=-1)) / x_B.shape[-2],
+        v_seeds=tuple(_sample_variance(x.mean(axis=-1)) / x.shape[-2] for x in (x_A, x_B)),
+        v_P=_sample_variance(by_product_A - by_product_B) / n,
+        v_E=residual_mean_square(x_A) / (seeds[0] * n) + residual_mean_square(x_B) / (seeds[1] * n),
+        seeds=seeds,
+        n=n,
+    )
+
+
+def paired_components(gap: Floats) -> Components:
+    """The same from one table of differences `[..., S, n]` between runs of equal seed."""
+    n_seeds, n = gap.shape[-2:]
+    by_product = gap.mean(axis=-2)
+    return Components(
+        difference=by_product.mean(axis=-1),
+        v_seeds=(_sample_variance(gap.mean(axis=-1)) / n_seeds,),
         v_P=_sample_variance(by_product) / n,
-        v_E=residual_mean_square(x_A) / (x_A.shape[-2] * n) + residual_mean_square(x_B) / (x_B.shape[-2] * n),
+        v_E=residual_mean_square(gap) / (n_seeds * n),
+        seeds=(n_seeds,),
+        n=n,
     )
 
 
@@ -132,34 +235,6 @@ def residual_mean_square(x: Floats) -> Floats:
     total = np.einsum("...sp,...sp->...", residual, residual)
     mean_square: Floats = total / ((n_seeds - 1) * (n - 1))
     return mean_square
-
-
-def decide(
-    parts: Components, seeds: tuple[int, int], n: int, *, level: float = 0.95, nothing: float = 0.0
-) -> tuple[Floats, Floats, Floats]:
-    """(p value, degrees of freedom, half width of the interval), elementwise over the parts.
-
-    t = d / sqrt(v), df = v^2 / (v_A^2/(S_A-1) + v_B^2/(S_B-1) + v_P^2/(n-1) + v_E^2/((S-1)(n-1))) with S the
-    smaller number of seeds. Where v <= `nothing`, nothing varies: p = 1, df NaN, half width 0.
-
-    v_E is subtracted in v but adds to the uncertainty of v: where it exceeds v (few products that the methods
-    treat alike) df falls, even below 1, and the test says little rather than too much.
-    """
-    v = parts.variance
-    varies = v > nothing
-    safe = np.where(varies, v, 1.0)
-    spread = (
-        parts.v_A**2 / (seeds[0] - 1)
-        + parts.v_B**2 / (seeds[1] - 1)
-        + parts.v_P**2 / (n - 1)
-        + parts.v_E**2 / ((min(seeds) - 1) * (n - 1))
-    )
-    df = np.where(varies, safe**2 / np.where(varies & (spread > 0), spread, 1.0), np.nan)
-    usable_df = np.where(varies, df, 1.0)
-    t = parts.difference / np.sqrt(safe)
-    p_value = np.where(varies, 2 * stdtr(usable_df, -np.abs(t)), 1.0)
-    half_width = np.where(varies, stdtrit(usable_df, (1 + level) / 2) * np.sqrt(safe), 0.0)
-    return p_value, df, half_width
 
 
 def seed_interval(means: ArrayLike, *, level: float = 0.95) -> tuple[float, float] | None:
@@ -186,6 +261,48 @@ def check_tables(a: ArrayLike, b: ArrayLike) -> tuple[Floats, Floats]:
     if x_A.shape[1] != x_B.shape[1]:
         raise ValueError(f"a has {x_A.shape[1]} products, b has {x_B.shape[1]}: they must be the same ones")
     return x_A, x_B
+
+
+def _result(
+    parts: Components, seeds: tuple[int, int], informative: int, scale: float, level: float
+) -> CrossedResult:
+    p_value, df, interval = None, None, None
+    reason = _why_no_test(seeds, parts.n)
+    if reason is None:
+        parts = _without_rounding(parts, scale)
+        difference, half_width = float(parts.difference), float(parts.half_width(level))
+        p_value, interval = float(parts.p_value()), (difference - half_width, difference + half_width)
+        df = float(parts.df) if parts.variance > 0 else None
+        if informative < MIN_PRODUCTS:
+            reason = f"too few products: scores differ on {informative}, a verdict needs {MIN_PRODUCTS}"
+    return CrossedResult(
+        difference=float(parts.difference),
+        p_value=p_value,
+        df=df,
+        interval=interval,
+        v_seeds=tuple(float(v) for v in parts.v_seeds),
+        v_P=float(parts.v_P),
+        v_E=float(parts.v_E),
+        variance=float(parts.variance),
+        n_seeds=seeds,
+        n_products=parts.n,
+        n_informative=informative,
+        level=level,
+        reason=reason,
+    )
+
+
+def _without_rounding(parts: Components, scale: float) -> Components:
+    """Sums of n values carry rounding errors: a variance far below the values' scale is noise of arithmetic,
+    and so is a difference where nothing else varies."""
+    nothing = 1e-13 * scale
+    if parts.variance > nothing**2:
+        return parts
+    zero = np.zeros_like(parts.v_P)
+    difference = np.where(np.abs(parts.difference) <= nothing, 0.0, parts.difference)
+    return replace(
+        parts, difference=difference, v_seeds=tuple(zero for _ in parts.v_seeds), v_P=zero, v_E=zero
+    )
 
 
 def _why_no_test(seeds: tuple[int, int], n: int) -> str | None:

@@ -7,10 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from benchmark.stats.crossed import check_tables
-
-SAME = 1e-12
-"""Values closer than this are equal: they differ by the order of a sum."""
+from benchmark.stats.crossed import SAME, check_tables
 
 
 class WinTieLoss(NamedTuple):

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import nctdtr, stdtrit
+from scipy.special import gammaincinv, ndtr
 
-from benchmark.stats.crossed import MIN_SEEDS, Floats, check_tables, components, residual_mean_square
+from benchmark.stats.crossed import (
+    MIN_SEEDS,
+    Components,
+    Floats,
+    check_tables,
+    components,
+    residual_mean_square,
+)
 
 MAX_SEEDS = 1000
 """Beyond this, more seeds are no answer."""
+DRAWS = 1024
+"""Repetitions that a power is averaged over; at evenly spread points, so good to 0.2 points."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +42,7 @@ class SeedsNeeded:
 
 @dataclass(frozen=True)
 class _Model:
-    """Variances of one observation's parts; v_A, v_B, v_P and v_E follow for any number of seeds."""
+    """Variances of one observation's parts; v_A, v_B, v_P and v_E follow for any numbers of seeds."""
 
     seed_A: float
     seed_B: float
@@ -42,22 +52,60 @@ class _Model:
     residual_B: float
     n: int
 
-    def power(self, difference: float, seeds: int, alpha: float) -> float:
-        """Of the two-sided crossed test (noncentral t with Satterthwaite's degrees of freedom)."""
-        v_E = (self.residual_A + self.residual_B) / (seeds * self.n)
-        v_A = self.seed_A / seeds + self.residual_A / (seeds * self.n)
-        v_B = self.seed_B / seeds + self.residual_B / (seeds * self.n)
-        v_P = self.product / self.n + v_E
-        v = v_A + v_B + v_P - v_E
-        if v <= 0:
+    def runs(self, seeds_A: int, seeds_B: int, level: float) -> _Runs:
+        """What the crossed test would make of many repetitions of an experiment of this size.
+
+        With normal effects the seeds' and products' mean squares, the residual ones and the difference are
+        independent, the former multiples of chi square, so the test's half width is drawn without any score.
+        """
+        z_A, z_B, z_AE, z_BE, z_P = self._chi_squares(seeds_A, seeds_B)
+        n, E_A, E_B = self.n, self.residual_A / seeds_A, self.residual_B / seeds_B
+        true_A, true_B = self.seed_A / seeds_A + E_A / n, self.seed_B / seeds_B + E_B / n
+        drawn = Components(
+            difference=np.zeros(DRAWS),
+            v_seeds=(true_A * z_A, true_B * z_B),
+            v_P=(self.product + E_A + E_B) / n * z_P,
+            v_E=(E_A * z_AE + E_B * z_BE) / n,
+            seeds=(seeds_A, seeds_B),
+            n=n,
+        )
+        sd = float(np.sqrt(true_A + true_B + self.product / n))
+        return _Runs(drawn.half_width(level), sd)
+
+    def _chi_squares(self, seeds_A: int, seeds_B: int) -> list[Floats]:
+        """Mean squares over their expectations, `[DRAWS]` each, at the points of one Sobol sequence."""
+        dfs = (
+            seeds_A - 1,
+            seeds_B - 1,
+            (seeds_A - 1) * (self.n - 1),
+            (seeds_B - 1) * (self.n - 1),
+            self.n - 1,
+        )
+        return [2 * gammaincinv(df / 2, points) / df for df, points in zip(dfs, _sobol_points(), strict=True)]
+
+
+@dataclass(frozen=True)
+class _Runs:
+    half_width: Floats
+    """Of the test's interval, one per repetition."""
+    sd: float
+    """True standard deviation of the difference of means."""
+
+    def power(self, difference: float) -> float:
+        """Chance that the interval leaves out 0 if this is the true difference."""
+        if self.sd == 0:
             return 1.0
-        spread = (v_A**2 + v_B**2) / (seeds - 1) + v_P**2 / (self.n - 1)
-        df = v**2 / (spread + v_E**2 / ((seeds - 1) * (self.n - 1)))
-        critical = float(stdtrit(df, 1 - alpha / 2))
-        shift = difference / float(np.sqrt(v))
-        # SciPy underflows to NaN in the tail far from a large shift, where there is nothing.
-        below_upper, below_lower = np.nan_to_num(nctdtr(df, shift, np.array([critical, -critical])))
-        return float(1 - below_upper + below_lower)
+        above, below = (difference - self.half_width) / self.sd, (-difference - self.half_width) / self.sd
+        return float(np.mean(ndtr(above) + ndtr(below)))
+
+
+@functools.cache
+def _sobol_points() -> Floats:
+    """`[5, DRAWS]` points that fill the unit cube evenly, always the same ones, never 0 or 1."""
+    from scipy.stats import qmc  # slow to import, and needed for powers only
+
+    points: Floats = qmc.Sobol(5, scramble=False).random(DRAWS).T + 0.5 / DRAWS
+    return points
 
 
 def seeds_needed(
@@ -66,19 +114,20 @@ def seeds_needed(
     """Seeds per method with which a true `difference` gives p < `alpha` with probability `power`.
 
     The variance components come from the tables `[seeds, products]`; a component whose estimate is negative
-    counts as 0. ValueError with fewer than 2 seeds on a side, one product, or a difference not above 0.
+    counts as 0. `power_now` is for the numbers of seeds that the tables have. ValueError with fewer than 2
+    seeds on a side, one product, or a difference not above 0.
     """
     x_A, x_B = check_tables(a, b)
     if not difference > 0:
         raise ValueError(f"the difference to be seen must be positive, not {difference}")
     model = _fit(x_A, x_B)
-    now = min(x_A.shape[0], x_B.shape[0])
+    now = model.runs(x_A.shape[0], x_B.shape[0], 1 - alpha)
     return SeedsNeeded(
         difference=difference,
         power=power,
         alpha=alpha,
         seeds=_fewest_seeds(model, difference, power, alpha),
-        power_now=model.power(difference, now, alpha),
+        power_now=now.power(difference),
         smallest_with_any_seeds=_smallest_difference(model, power, alpha),
     )
 
@@ -90,8 +139,8 @@ def _fit(x_A: Floats, x_B: Floats) -> _Model:
     residual_A, residual_B = float(residual_mean_square(x_A)), float(residual_mean_square(x_B))
     parts = components(x_A, x_B)
     return _Model(
-        seed_A=max(0.0, float(parts.v_A) * s_A - residual_A / n),
-        seed_B=max(0.0, float(parts.v_B) * s_B - residual_B / n),
+        seed_A=max(0.0, float(parts.v_seeds[0]) * s_A - residual_A / n),
+        seed_B=max(0.0, float(parts.v_seeds[1]) * s_B - residual_B / n),
         product=max(0.0, float(parts.v_P - parts.v_E) * n),
         residual_A=residual_A,
         residual_B=residual_B,
@@ -101,26 +150,25 @@ def _fit(x_A: Floats, x_B: Floats) -> _Model:
 
 def _fewest_seeds(model: _Model, difference: float, power: float, alpha: float) -> int | None:
     """Bisection: power grows with the number of seeds."""
-    if model.power(difference, MAX_SEEDS, alpha) < power:
+
+    def enough(seeds: int) -> bool:
+        return model.runs(seeds, seeds, 1 - alpha).power(difference) >= power
+
+    if not enough(MAX_SEEDS):
         return None
     low, high = MIN_SEEDS - 1, MAX_SEEDS
     while high - low > 1:
         middle = (low + high) // 2
-        if model.power(difference, middle, alpha) >= power:
-            high = middle
-        else:
-            low = middle
+        low, high = (low, middle) if enough(middle) else (middle, high)
     return high
 
 
 def _smallest_difference(model: _Model, power: float, alpha: float) -> float:
+    runs = model.runs(MAX_SEEDS, MAX_SEEDS, 1 - alpha)
     low, high = 0.0, 1e-6
-    while model.power(high, MAX_SEEDS, alpha) < power:
+    while runs.power(high) < power:
         low, high = high, 2 * high
     for _ in range(40):
         middle = (low + high) / 2
-        if model.power(middle, MAX_SEEDS, alpha) >= power:
-            high = middle
-        else:
-            low = middle
+        low, high = (low, middle) if runs.power(middle) >= power else (middle, high)
     return high

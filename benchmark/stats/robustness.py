@@ -16,8 +16,7 @@ from numpy.random import Generator
 from numpy.typing import ArrayLike
 from scipy.special import stdtr
 
-from benchmark.stats.crossed import Floats, check_tables, components
-from benchmark.stats.effects import SAME
+from benchmark.stats.crossed import SAME, Floats, check_tables, components
 
 EXACT_LIMIT = 20_000
 """Assignments of seeds to methods, up to which all are listed."""
@@ -83,7 +82,7 @@ def welch_p_value(a: ArrayLike, b: ArrayLike) -> float | None:
     v_A, v_B = mean_A.var(ddof=1) / len(mean_A), mean_B.var(ddof=1) / len(mean_B)
     v = v_A + v_B
     if v <= SAME**2:
-        return 1.0
+        return _without_variance(mean_A.mean() - mean_B.mean())
     df = v**2 / (v_A**2 / (len(mean_A) - 1) + v_B**2 / (len(mean_B) - 1))
     return float(2 * stdtr(df, -abs(mean_A.mean() - mean_B.mean()) / np.sqrt(v)))
 
@@ -121,7 +120,7 @@ def paired_t_p_value(a: ArrayLike, b: ArrayLike) -> float | None:
         return None
     v = gap.var(ddof=1) / len(gap)
     if v <= SAME**2:
-        return 1.0
+        return _without_variance(gap.mean())
     return float(2 * stdtr(len(gap) - 1, -abs(gap.mean()) / np.sqrt(v)))
 
 
@@ -163,7 +162,7 @@ def variance_shares(a: ArrayLike, b: ArrayLike) -> VarianceShares:
     x_A, x_B = check_tables(a, b)
     parts = components(x_A, x_B)
     v_E = float(parts.v_E)
-    seed = max(0.0, float(parts.v_A + parts.v_B) - v_E)
+    seed = max(0.0, float(parts.v_S) - v_E)
     product = max(0.0, float(parts.v_P) - v_E)
     total = seed + product + v_E
     if total <= 0:
@@ -177,6 +176,11 @@ def _resampled_seed_mean(x: Floats, product_counts: Floats, rng: Generator) -> F
     seed_counts = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=len(product_counts))
     mean: Floats = np.einsum("rs,rs->r", product_counts @ x.T, seed_counts) / (n_seeds * n)
     return mean
+
+
+def _without_variance(difference: float) -> float:
+    """p where nothing varies: a difference is then certain, and so is its absence."""
+    return 1.0 if abs(difference) <= SAME else 0.0
 
 
 def _seed_means(a: ArrayLike, b: ArrayLike) -> tuple[Floats, Floats]:
