@@ -182,6 +182,18 @@ class MMSS(RankingModel):
         """`label` `[R]` and `pseudo_label` `[S, R]` as training left them."""
         return {} if self.pseudo_labels is None else self.pseudo_labels.state()
 
+    def checkpoint_state(self) -> dict[str, Tensor]:
+        """The pseudo labels and what moves them; the losses by part of the epoch under way."""
+        if self.pseudo_labels is None:
+            return {}
+        parts = {"parts": torch.stack(self._parts)} if self._parts else {}
+        return self.pseudo_labels.checkpoint() | parts
+
+    def restore_checkpoint(self, state: Mapping[str, Tensor]) -> None:
+        if self.pseudo_labels is not None:
+            self.pseudo_labels.restore(state)
+            self._parts = list(state["parts"]) if "parts" in state else []
+
     def _text(self, batch: Batch) -> tuple[States, States]:
         """T^p and T^r of the distinct products and reviews."""
         products, reviews = batch.products, batch.reviews

@@ -9,7 +9,7 @@ R training reviews, N some of them, K tasks (the target first, then the S subtas
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -262,6 +262,38 @@ class PseudoLabels:
     def state(self) -> dict[str, Tensor]:
         """Labels as they stand, on the CPU: `label` `[R]` and `pseudo_label` `[S, R]`."""
         return {"label": self.label_R.cpu(), "pseudo_label": self.pseudo_SR.cpu()}
+
+    def checkpoint(self) -> dict[str, Tensor]:
+        """All that later epochs depend on, as it stands between two steps: of the representations those of
+        the reviews visited in this epoch, which are the only ones that its end will read."""
+        state = {
+            "pseudo": self.pseudo_SR,
+            "before": self._before_SR,
+            "visited": self.visited_R,
+            "representation": self.representation_KRG[:, self.visited_R],
+            "epoch": torch.tensor(self.epoch),
+        }
+        for task, fitted in self.distributions.items():
+            state[f"anchor.{task}"] = fitted.anchor_G
+            if fitted.spread.factor_GG is not None:
+                state[f"factor.{task}"] = fitted.spread.factor_GG
+            numbers = (fitted.scale, fitted.spread.shrinkage, fitted.spread.ridge)
+            state[f"numbers.{task}"] = torch.tensor(numbers, dtype=torch.float64)
+        return state
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what `checkpoint` returned."""
+        self.pseudo_SR.copy_(state["pseudo"])
+        self._before_SR.copy_(state["before"])
+        self.visited_R.copy_(state["visited"])
+        self.representation_KRG[:, self.visited_R] = state["representation"]
+        self.epoch = int(state["epoch"])
+        self.distributions = {}
+        for task in self.tasks:
+            if f"anchor.{task}" in state:
+                scale, shrinkage, ridge = state[f"numbers.{task}"].tolist()
+                spread = Spread(state.get(f"factor.{task}"), shrinkage, ridge)
+                self.distributions[task] = Distribution(state[f"anchor.{task}"], spread, scale)
 
     def _update_epoch(self, rows_N: Tensor) -> list[float]:
         """Distances of all visited reviews, and with `label_update=epoch` their new labels; the mean

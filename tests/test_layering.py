@@ -39,7 +39,7 @@ ALLOWED: dict[str, set[str]] = {
 
 NEEDS_TORCH = {
     *(f"benchmark.checks.{name}" for name in ("determinism", "goldens", "reference", "selfmm")),
-    *(f"benchmark.engine.{name}" for name in ("evaluate", "losses", "prefetch", "train")),
+    *(f"benchmark.engine.{name}" for name in ("evaluate", "losses", "prefetch", "steps", "train")),
     *("benchmark.core.model", "benchmark.core.types", "benchmark.data.collate"),
     *("benchmark.kernels.linear", "benchmark.kernels.native", "benchmark.speed.measure"),
 }

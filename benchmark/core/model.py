@@ -128,3 +128,21 @@ class RankingModel(nn.Module, ABC):
     def training_state(self) -> dict[str, Tensor]:
         """What training leaves behind beside the weights and is worth keeping, e.g. pseudo labels."""
         return {}
+
+    def checkpoint_state(self) -> dict[str, Tensor]:
+        """What decides later steps and is neither a parameter nor a buffer nor torch's generators, as it
+        stands between two steps: whatever `start_training`, `loss` and `end_epoch` keep. Numbers go as
+        tensors. Only then can an interrupted run go on where it stood; see `resumable`."""
+        return {}
+
+    def restore_checkpoint(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what `checkpoint_state` returned, on this model's device; after `start_training`."""
+
+    @classmethod
+    def resumable(cls) -> bool:
+        """True if a checkpoint holds all of this method: it keeps nothing between steps, or says what."""
+        keeps = any(
+            getattr(cls, hook) is not getattr(RankingModel, hook)
+            for hook in ("start_training", "end_epoch", "training_state")
+        )
+        return not keeps or cls.checkpoint_state is not RankingModel.checkpoint_state

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,12 +25,18 @@ METRICS = PAPER_METRICS
 
 
 def score_split(
-    model: RankingModel, split: Split, collator: Collator, device: torch.device, rows: int = SCORE_ROWS
+    model: RankingModel,
+    split: Split,
+    collator: Collator,
+    device: torch.device,
+    rows: int = SCORE_ROWS,
+    on_batch: Callable[[], None] = lambda: None,
 ) -> NDArray[np.float32]:
     """`score_R`: the model's score of every review of the split, in the split's order.
 
     Evaluation mode, no gradients. Products come whole to a listwise method; the others see at most `rows`
-    reviews at a time, short ones together where that cannot change a score.
+    reviews at a time, short ones together where that cannot change a score. `on_batch` is called after
+    each; what it raises ends the scoring.
     """
     score_R = np.zeros(split.n_reviews, dtype=np.float32)
     was_training = model.training
@@ -43,10 +49,12 @@ def score_split(
                     score_R[collator.product_reviews(products)] = (
                         model.score(batch.to(device)).float().cpu().numpy()
                     )
+                    on_batch()
             else:
                 for chunk in _row_chunks(split, collator, rows, model.batch_invariant):
                     batch = collator.pairs(chunk, None)
                     score_R[chunk] = model.score(batch.to(device)).float().cpu().numpy()
+                    on_batch()
     finally:
         model.train(was_training)
     return score_R

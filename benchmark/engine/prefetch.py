@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 
 import torch
 
@@ -14,7 +14,7 @@ DEPTH = 3
 _END = object()
 
 
-def prefetched(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
+def prefetched(batches: Iterable[Batch], device: torch.device) -> Generator[Batch, None, None]:
     """The same batches in the same order, on `device`.
 
     On a CPU there is nothing to overlap with (a run owns its threads), so they are made when asked for.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from benchmark.core.model import RankingModel
     from benchmark.data.corpus import Corpus, Split
     from benchmark.engine.config import TrainingConfig
-    from benchmark.engine.train import Fitted, Progress
+    from benchmark.engine.train import Fitted, Progress, Trainer
 from benchmark.engine.machine import prepare_process, provenance
 
 HEARTBEAT_SECONDS = 0.5
@@ -94,35 +94,44 @@ def train_and_score(
     import torch
 
     from benchmark.engine.evaluate import score_split
-    from benchmark.engine.train import autocast, fit, seed_everything
+    from benchmark.engine.steps import autocast
 
     if corpus.fingerprint != spec.fingerprint:
         raise BenchError("the data changed between planning and this run; start the command again")
     config = training_config(spec)
     device = torch.device(spec.device)
+    trainer = new_trainer(spec, corpus)
+    model = trainer.model
+    on_model(model)
+    while not trainer.finished:
+        on_epoch(trainer.advance(on_progress))
+    fitted = trainer.finish()
+    testing = time.perf_counter()
+    test = make_collator(corpus.test, model=model, corpus=corpus, config=config)
+    with autocast(config, device):
+        score_R = score_split(model, corpus.test, test, device)  # once, after selection
+    return Trained(model, fitted, score_R, time.perf_counter() - testing)
+
+
+def new_trainer(spec: RunSpec, corpus: Corpus) -> Trainer:
+    """The run's trainer before its first step, in a process that is set up for it."""
+    import torch
+
+    from benchmark.engine.train import Feed, Trainer, seed_everything
+
+    config = training_config(spec)
     prepare_process(config)
     seed_everything(spec.seed)
     model = build_model(spec, corpus)
-    on_model(model)
-    collator = functools.partial(make_collator, model=model, corpus=corpus, config=config)
     train, dev = corpus.train, corpus.dev
     if spec.shuffle_labels:  # dev too: its labels choose the epoch, and would let the truth in again
         train, dev = shuffled_labels(train, spec.seed), shuffled_labels(dev, spec.seed)
-    fitted = fit(
-        model,
-        train,
-        dev,
-        (collator(train), collator(dev)),
-        config,
-        seed=spec.seed,
-        device=device,
-        on_epoch=on_epoch,
-        on_progress=on_progress,
-    )
-    testing = time.perf_counter()
-    with autocast(config, device):
-        score_R = score_split(model, corpus.test, collator(corpus.test), device)  # once, after selection
-    return Trained(model, fitted, score_R, time.perf_counter() - testing)
+    feed = {
+        split.name: Feed(split, make_collator(split, model=model, corpus=corpus, config=config))
+        for split in (train, dev)
+    }
+    device = torch.device(spec.device)
+    return Trainer(model, feed["train"], feed["dev"], config, seed=spec.seed, device=device)
 
 
 def _run(spec: RunSpec, source: Source, writer: RunWriter, keep_weights: bool) -> None:

@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark.core.errors import TrainingError, UsageError
+from benchmark.core.errors import TrainingError
 from benchmark.core.model import RankingModel
-from benchmark.core.seeding import derive_seed, generator
-from benchmark.core.types import Batch
+from benchmark.core.seeding import derive_seed
 from benchmark.engine.config import TrainingConfig
 from benchmark.engine.evaluate import mean_metrics, score_split
 from benchmark.engine.losses import ranking_loss
-from benchmark.engine.pairs import training_groups, training_lists
 from benchmark.engine.prefetch import prefetched
+from benchmark.engine.steps import autocast, collate, epoch_plan, make_optimiser, train_step
 
 if TYPE_CHECKING:
     from benchmark.data.collate import Collator
@@ -35,6 +33,14 @@ if TYPE_CHECKING:
 PLATEAU_FACTOR, PLATEAU_PATIENCE = 0.5, 4
 LOSS_CHECK_STEPS = 50
 """On a GPU the loss is read back (a synchronisation) only this often; on a CPU at every step."""
+
+
+@dataclass(frozen=True)
+class Feed:
+    """A split and what turns its rows into batches."""
+
+    split: Split
+    collator: Collator
 
 
 @dataclass
@@ -47,18 +53,46 @@ class Progress:
     steps: int
 
 
+OnStep = Callable[[Progress], None]
+"""Called between two steps. What it raises ends the training there, and the trainer can be saved or go on."""
+
+
 @dataclass
 class Fitted:
     """What training found. The model holds the weights of `best_epoch`."""
 
-    best_epoch: int
-    best_dev: dict[str, float]
-    epochs: int
-    steps: int
-    rows: int
-    data_seconds: float
-    step_seconds: float
+    best_epoch: int = 0
+    best_dev: dict[str, float] = field(default_factory=lambda: {"map": -1.0})
+    epochs: int = 0
+    steps: int = 0
+    rows: int = 0
+    data_seconds: float = 0.0
+    step_seconds: float = 0.0
     log: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass
+class Epoch:
+    """The epoch under way."""
+
+    number: int
+    loss: Tensor
+    """Sum over its steps so far, float64."""
+    step: int = 0
+    """Steps made."""
+    seconds: float = 0.0
+    waited: float = 0.0
+    """Of `seconds`: for batches."""
+    notes: dict[str, Any] | None = None
+    """What the model said at the end of its steps; None before."""
+
+
+@dataclass
+class TrainingState:
+    """All that decides what comes after a step: numbers as tensors on the CPU, the rest as JSON values."""
+
+    tensors: dict[str, Tensor]
+    record: dict[str, Any]
 
 
 def seed_everything(seed: int) -> None:
@@ -66,154 +100,215 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(derive_seed(seed, "model") % 2**63)
 
 
-def fit(
-    model: RankingModel,
-    train: Split,
-    dev: Split,
-    collators: tuple[Collator, Collator],
-    config: TrainingConfig,
-    *,
-    seed: int,
-    device: torch.device,
-    on_epoch: Callable[[dict[str, Any]], None] = lambda entry: None,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
-) -> Fitted:
-    """Train `model` in place; stop early on the dev split's full-list MAP and restore the best epoch.
+class Trainer:
+    """One run's training: step it epoch by epoch, ask where it stands, save it and restore it.
 
-    Raises TrainingError where the training split yields no pairs or the loss is not finite (names epoch
-    and step).
+    `state()` between any two steps, restored into a trainer that was built alike, goes on to the same bits:
+    plans and batches are functions of (seed, epoch), so that generators, weights, optimiser and what the
+    method keeps of its own are all there is to remember.
+
+    Usage: `while not trainer.finished: trainer.advance()`, then `trainer.finish()`.
     """
-    train_collator, dev_collator = collators
-    model.to(device).train()
-    optimiser = make_optimiser(model, config)
-    schedule = _plateau(optimiser) if config.plateau else None
-    objective = ranking_loss(config)
-    model.start_training(torch.from_numpy(np.asarray(train.label_R, dtype=np.float32)))
 
-    fitted = Fitted(0, {"map": -1.0}, 0, 0, 0, 0.0, 0.0)
-    best_state: dict[str, Tensor] = {}
-    for epoch in range(1, config.epochs + 1):
-        started = time.perf_counter()
-        plan = epoch_plan(model, train, config, seed, epoch)
+    def __init__(
+        self,
+        model: RankingModel,
+        train: Feed,
+        dev: Feed,
+        config: TrainingConfig,
+        *,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.model = model.to(device).train()
+        self.train, self.dev = train, dev
+        self.config, self.seed, self.device = config, seed, device
+        self.optimiser = make_optimiser(model, config)
+        self.schedule = _plateau(self.optimiser) if config.plateau else None
+        self._objective = ranking_loss(config)
+        self.fitted = Fitted()
+        self.best_weights: dict[str, Tensor] = {}
+        self.epoch = self._fresh_epoch(1)
+        model.start_training(torch.from_numpy(np.asarray(train.split.label_R, dtype=np.float32)))
+
+    @property
+    def finished(self) -> bool:
+        """True after the last epoch, or when `patience` epochs brought no better dev MAP (full lists)."""
+        waited = self.fitted.epochs - self.fitted.best_epoch
+        out_of_patience = bool(self.config.patience) and waited >= self.config.patience
+        return self.fitted.epochs >= self.config.epochs or out_of_patience
+
+    def advance(self, on_step: OnStep = lambda progress: None) -> dict[str, Any]:
+        """Train to the end of the epoch under way, judge it on dev, and return its log entry.
+
+        Raises TrainingError where the training split yields no pairs or the loss is not finite (names epoch
+        and step).
+        """
+        plan = epoch_plan(self.model, self.train.split, self.config, self.seed, self.epoch.number)
         if not plan:
-            raise TrainingError(_no_pairs(config))
-        progress = Progress(epoch, config.epochs, 0, len(plan))
-        total = torch.zeros((), dtype=torch.float64)
-        waited = 0.0
-        batches = prefetched((collate(model, train_collator, part, config) for part in plan), device)
-        asked = time.perf_counter()
-        for step, batch in enumerate(batches, start=1):
-            waited += time.perf_counter() - asked
-            loss = _step(model, batch, objective, optimiser, autocast(config, device))
-            total = total.to(loss.device) + loss.double()
-            if device.type == "cpu" or step % LOSS_CHECK_STEPS == 0 or step == len(plan):
-                _assert_finite(total, epoch, step)
-            fitted.steps += 1
-            fitted.rows += len(batch)
-            progress.step = step
-            on_progress(progress)
-            asked = time.perf_counter()
-        notes = model.end_epoch(epoch)
-        trained = time.perf_counter()
-        with autocast(config, device):
-            dev_score_R = score_split(model, dev, dev_collator, device)
-        dev_metrics = mean_metrics(dev, dev_score_R, config.relevance_threshold)
-        fitted.data_seconds += waited
-        fitted.step_seconds += trained - started
+            raise TrainingError(_no_pairs(self.config))
+        progress = Progress(self.epoch.number, self.config.epochs, self.epoch.step, len(plan))
+        self._train(plan, progress, on_step)
+        judging = time.perf_counter()
+        with autocast(self.config, self.device):
+            dev_score_R = score_split(
+                self.model, self.dev.split, self.dev.collator, self.device, on_batch=lambda: on_step(progress)
+            )
+        dev_metrics = mean_metrics(self.dev.split, dev_score_R, self.config.relevance_threshold)
+        return self._close(len(plan), dev_metrics, time.perf_counter() - judging)
+
+    def finish(self) -> Fitted:
+        """Put the best epoch's weights into the model; what training found."""
+        self.model.load_state_dict(self.best_weights)
+        return self.fitted
+
+    def _fresh_epoch(self, number: int) -> Epoch:
+        return Epoch(number, torch.zeros((), dtype=torch.float64, device=self.device))
+
+    def _train(self, plan: list[Any], progress: Progress, on_step: OnStep) -> None:
+        """The steps of the epoch that were not made yet, then the model's own end of it."""
+        epoch, config = self.epoch, self.config
+        clock = asked = time.perf_counter()
+        ahead = (collate(self.model, self.train.collator, part, config) for part in plan[epoch.step :])
+        with closing(prefetched(ahead, self.device)) as batches:
+            for batch in batches:
+                epoch.waited += time.perf_counter() - asked
+                precision = autocast(config, self.device)
+                epoch.loss += train_step(
+                    self.model, batch, self._objective, self.optimiser, precision
+                ).double()
+                epoch.step += 1
+                if self.device.type == "cpu" or epoch.step % LOSS_CHECK_STEPS == 0 or epoch.step == len(plan):
+                    _assert_finite(epoch.loss, epoch.number, epoch.step)
+                self.fitted.steps += 1
+                self.fitted.rows += len(batch)
+                progress.step = epoch.step
+                asked = time.perf_counter()
+                epoch.seconds += asked - clock
+                clock = asked
+                on_step(progress)
+        if epoch.notes is None:
+            epoch.notes = self.model.end_epoch(epoch.number)
+        epoch.seconds += time.perf_counter() - clock
+
+    def _close(self, steps: int, dev_metrics: dict[str, float], dev_seconds: float) -> dict[str, Any]:
+        """Log the epoch, keep its weights if it is the best so far, begin the next one."""
+        epoch, fitted = self.epoch, self.fitted
         entry: dict[str, Any] = {
-            "epoch": epoch,
-            "steps": len(plan),
-            "loss": float(total) / len(plan),
-            "learning_rate": optimiser.param_groups[-1]["lr"],
+            "epoch": epoch.number,
+            "steps": steps,
+            "loss": float(epoch.loss) / steps,
+            "learning_rate": self.optimiser.param_groups[-1]["lr"],
             **{f"dev_{name}": value for name, value in dev_metrics.items()},
-            "train_seconds": round(trained - started, 4),
-            "dev_seconds": round(time.perf_counter() - trained, 4),
-            "data_wait_seconds": round(waited, 4),
+            "train_seconds": round(epoch.seconds, 4),
+            "dev_seconds": round(dev_seconds, 4),
+            "data_wait_seconds": round(epoch.waited, 4),
         }
-        if notes:
-            entry["notes"] = notes
+        if epoch.notes:
+            entry["notes"] = epoch.notes
         fitted.log.append(entry)
-        fitted.epochs = epoch
-        on_epoch(entry)
-        if schedule is not None:
-            schedule.step(dev_metrics["map"])
+        fitted.epochs = epoch.number
+        fitted.data_seconds += epoch.waited
+        fitted.step_seconds += epoch.seconds
+        if self.schedule is not None:
+            self.schedule.step(dev_metrics["map"])
         if dev_metrics["map"] > fitted.best_dev["map"]:
-            fitted.best_epoch, fitted.best_dev = epoch, dev_metrics
-            best_state = {name: value.detach().clone() for name, value in model.state_dict().items()}
-        elif config.patience and epoch - fitted.best_epoch >= config.patience:
-            break
-    model.load_state_dict(best_state)
-    return fitted
+            fitted.best_epoch, fitted.best_dev = epoch.number, dev_metrics
+            self.best_weights = {
+                name: value.detach().clone() for name, value in self.model.state_dict().items()
+            }
+        self.epoch = self._fresh_epoch(epoch.number + 1)
+        return entry
+
+    def state(self) -> TrainingState:
+        """All that decides what comes next, as it stands between two steps."""
+        optimiser = self.optimiser.state_dict()
+        groups = {
+            "model": without_aliases(self.model.state_dict()),
+            "best": self.best_weights,
+            "method": self.model.checkpoint_state(),
+            "optimiser": {
+                f"{parameter}.{key}": value
+                for parameter, values in optimiser["state"].items()
+                for key, value in values.items()
+            },
+            "generator": _generators(self.device),
+            "epoch": {"loss": self.epoch.loss},
+        }
+        tensors = {
+            f"{group}/{name}": value.detach().cpu()
+            for group, values in groups.items()
+            for name, value in values.items()
+        }
+        epoch = {name: getattr(self.epoch, name) for name in ("number", "step", "seconds", "waited", "notes")}
+        record = {
+            "epoch": epoch,
+            "fitted": asdict(self.fitted),
+            "learning_rates": [group["lr"] for group in optimiser["param_groups"]],
+            "schedule": None if self.schedule is None else self.schedule.state_dict(),
+        }
+        return TrainingState(tensors, record)
+
+    def restore(self, state: TrainingState) -> None:
+        """Take the place of the trainer that `state` was taken from; this one must have been built alike.
+
+        Raises KeyError, TypeError, ValueError or RuntimeError for a state of another model; the trainer is
+        of no use then.
+        """
+        groups: dict[str, dict[str, Tensor]] = {}
+        for name, value in state.tensors.items():
+            group, _, rest = name.partition("/")
+            # cloned: a file's tensors need not be aligned, and what a step does must not depend on that
+            groups.setdefault(group, {})[rest] = value.to(self.device, copy=True)
+        record = state.record
+        own = without_aliases(self.model.state_dict())
+        if own.keys() != groups["model"].keys():
+            raise ValueError("weights of another model")
+        with torch.no_grad():
+            for name, value in own.items():
+                value.copy_(groups["model"][name])
+        self.best_weights = groups.get("best", {})
+        self._restore_optimiser(groups.get("optimiser", {}), record["learning_rates"])
+        if self.schedule is not None:
+            self.schedule.load_state_dict(record["schedule"])
+        self.model.restore_checkpoint(groups.get("method", {}))
+        self.epoch = Epoch(loss=groups["epoch"]["loss"], **record["epoch"])
+        self.fitted = Fitted(**record["fitted"])
+        _set_generators(groups["generator"], self.device)  # last: nothing after it may draw
+
+    def _restore_optimiser(self, values: dict[str, Tensor], learning_rates: list[float]) -> None:
+        full = self.optimiser.state_dict()
+        full["state"] = {}
+        for name, value in values.items():
+            parameter, _, key = name.partition(".")
+            full["state"].setdefault(int(parameter), {})[key] = value
+        for group, learning_rate in zip(full["param_groups"], learning_rates, strict=True):
+            group["lr"] = learning_rate
+        self.optimiser.load_state_dict(full)
 
 
-def make_optimiser(model: RankingModel, config: TrainingConfig) -> torch.optim.Optimizer:
-    """Adam over the model's parameter groups, its arithmetic fused: one pass over each parameter."""
-    groups = list(model.parameter_groups(config.learning_rate))
-    return torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
+def without_aliases(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tied tensors once each, under their first name: a file holds no memory under two names."""
+    seen: dict[int, str] = {}
+    return {
+        name: value
+        for name, value in weights.items()
+        if not value.numel() or seen.setdefault(value.data_ptr(), name) == name
+    }
 
 
-def epoch_plan(model: RankingModel, train: Split, config: TrainingConfig, seed: int, epoch: int) -> list[Any]:
-    """The steps of one epoch: review rows `[groups, 1 + K]` per step, or lists of rows per step for a
-    listwise method. A pure function of (seed, epoch)."""
-    if model.sampling == "lists":
-        lists = training_lists(train.product_R, train.label_R, size=config.list_size, seed=seed, epoch=epoch)
-        order = generator(seed, "order", epoch).permutation(len(lists))
-        shuffled = [lists[i] for i in order]
-        size = config.lists_per_batch
-        return [shuffled[start : start + size] for start in range(0, len(shuffled), size)]
-    groups_GK = training_groups(
-        train.product_R,
-        train.label_R,
-        gap=config.label_gap,
-        negatives=config.negatives,
-        seed=seed,
-        epoch=epoch,
-        weighted=config.weighted_negatives,
-    )
-    groups_GK = groups_GK[generator(seed, "order", epoch).permutation(len(groups_GK))]
-    size = groups_per_step(config)
-    return [groups_GK[start : start + size] for start in range(0, len(groups_GK), size)]
+def _generators(device: torch.device) -> dict[str, Tensor]:
+    """The states of torch's generators that a step may draw from."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
 
 
-def groups_per_step(config: TrainingConfig) -> int:
-    """Ranking groups in a step (D-BATCH)."""
-    if config.batch_unit == "pairs":
-        return config.batch_size
-    if config.batch_unit == "reviews":
-        return max(1, config.batch_size // (1 + config.negatives))
-    raise UsageError(f"batch_unit is `pairs` or `reviews`, not {config.batch_unit!r}.")
-
-
-def collate(model: RankingModel, collator: Collator, part: Any, config: TrainingConfig) -> Batch:
-    """One step's batch from its part of the plan."""
-    if model.sampling == "lists":
-        return collator.lists(part)
-    rows: NDArray[np.int64] = part.reshape(-1)
-    return collator.pairs(rows, 1 + config.negatives)
-
-
-def autocast(config: TrainingConfig, device: torch.device) -> AbstractContextManager[Any]:
-    """bf16 arithmetic where it was asked for; `tf32` is a switch of the device (see `runner`)."""
-    if config.precision == "bf16":
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    if config.precision in ("float32", "tf32"):
-        return nullcontext()
-    raise UsageError(f"precision is float32, tf32 or bf16, not {config.precision!r}.")
-
-
-def _step(
-    model: RankingModel,
-    batch: Batch,
-    objective: Callable[[Tensor, Batch], Tensor],
-    optimiser: torch.optim.Optimizer,
-    precision: AbstractContextManager[Any],
-) -> Tensor:
-    optimiser.zero_grad(set_to_none=True)
-    with precision:
-        loss = model.loss(batch, objective)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimiser.step()
-    return loss.detach()
+def _set_generators(states: Mapping[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states["cpu"].cpu())
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"].cpu(), device)
 
 
 def _plateau(optimiser: torch.optim.Optimizer) -> torch.optim.lr_scheduler.ReduceLROnPlateau:

@@ -28,7 +28,8 @@ from benchmark.engine import machine, runner
 from benchmark.engine.config import TrainingConfig
 from benchmark.engine.losses import ranking_loss
 from benchmark.engine.prefetch import prefetched
-from benchmark.engine.train import _step, autocast, collate, epoch_plan, make_optimiser, seed_everything
+from benchmark.engine.steps import autocast, collate, epoch_plan, make_optimiser, train_step
+from benchmark.engine.train import seed_everything
 from benchmark.kernels import native
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class _Trainer:
 
     def step(self, batch: Batch) -> Tensor:
         precision = autocast(self.config, self.device)
-        return _step(self.model, batch, self.objective, self.optimiser, precision)
+        return train_step(self.model, batch, self.objective, self.optimiser, precision)
 
     def loss(self, batch: Batch) -> Tensor:
         with autocast(self.config, self.device):

@@ -18,6 +18,7 @@ from benchmark.data.mini.corpus import MiniSpec, cached_corpus, ceilings
 from benchmark.data.source import Source
 from benchmark.engine import runner
 from benchmark.engine.plan import Choices, expand
+from benchmark.engine.train import Feed
 from benchmark.runs import store
 from tests.command_line import bench
 from tests.fixtures_runs import write_grid
@@ -172,11 +173,11 @@ def test_neither_training_nor_selection_sees_a_true_label(
     class StopError(Exception):
         pass
 
-    def fit(model: object, train: object, dev: object, *args: object, **kwargs: object) -> None:
-        given.extend([train, dev])
+    def trainer(model: object, train: Feed, dev: Feed, *args: object, **kwargs: object) -> None:
+        given.extend([train.split, dev.split])
         raise StopError
 
-    monkeypatch.setattr("benchmark.engine.train.fit", fit)
+    monkeypatch.setattr("benchmark.engine.train.Trainer", trainer)
     with pytest.raises(StopError):
         runner.train_and_score(spec, corpus)
     for split, true in zip(given, (corpus.train, corpus.dev), strict=True):

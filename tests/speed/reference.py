@@ -139,7 +139,7 @@ def _measure(case: Case, seconds: float) -> dict[str, float]:
     from benchmark.engine.config import TrainingConfig
     from benchmark.engine.losses import ranking_loss
     from benchmark.engine.machine import prepare_process
-    from benchmark.engine.train import _step, autocast, make_optimiser
+    from benchmark.engine.steps import autocast, make_optimiser, train_step
     from benchmark.speed.measure import peak_host_bytes
 
     config = TrainingConfig(threads=THREADS, batch_size=GROUPS, negatives=GROUP_SIZE - 1)
@@ -152,7 +152,7 @@ def _measure(case: Case, seconds: float) -> dict[str, float]:
     batches = [_batch(model, GROUPS, seed) for seed in range(3)]
 
     def train(step: int) -> None:
-        _step(model, batches[step % len(batches)], objective, optimiser, autocast(config, device))
+        train_step(model, batches[step % len(batches)], objective, optimiser, autocast(config, device))
 
     training = GROUPS * GROUP_SIZE / _median_seconds(train, seconds)
     peak = peak_host_bytes()
