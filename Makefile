@@ -12,8 +12,8 @@ demo: $(VENV)/.ready
 	$(BIN)/bench table --dataset lazada
 	$(BIN)/bench table --dataset amazon
 
-# The whole test suite.
-test: $(VENV)/.ready-test
+# Style, types and the whole test suite.
+test: check
 	$(BIN)/python -m pytest -n $(JOBS)
 
 # Style and types.

@@ -153,7 +153,11 @@ def inconsistency_sentences(with_paper: bool, columns: Sequence[Column], method:
 
 def provenance_sentence(runs: Iterable[StoredRun]) -> str:
     distinct = {run.id: run for run in runs}
-    return f"Made from {len(distinct)} runs at commit {', '.join(commits_of(distinct.values()))}."
+    sources = commits_of(distinct.values())
+    by = (
+        "by" if sources and sources[0].startswith("version ") else "at commit"
+    )  # commits sort before "version"
+    return f"Made from {len(distinct)} runs {by} {', '.join(sources)}."
 
 
 def listed(seeds: Sequence[int]) -> str:

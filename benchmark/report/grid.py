@@ -281,8 +281,13 @@ def _split_by_data(common: _Common, runs: list[StoredRun], overrides: tuple[str,
 
 
 def commits_of(runs: Iterable[StoredRun]) -> list[str]:
-    """Commits of the source tree that the runs name, sorted; `unknown` for a run that names none."""
-    return sorted({str(run.provenance.get("commit") or "unknown") for run in runs})
+    """Commits of the source tree that the runs name, sorted; `version 0.1.0` for a run of an installation
+    outside a checkout, which names none."""
+    return sorted({str(run.provenance.get("commit") or _version(run)) for run in runs})
+
+
+def _version(run: StoredRun) -> str:
+    return f"version {run.provenance.get('package') or 'unknown'}"
 
 
 def applicable(overrides: Iterable[str], method: str) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from benchmark.core.errors import DataError
+from benchmark.report.captions import provenance_sentence
 from benchmark.report.grid import applicable, best_baseline, commits_of, group_settings
 from benchmark.runs.store import load_runs
 from benchmark.stats import crossed_test, holm
@@ -139,4 +140,9 @@ def test_a_mark_needs_the_better_direction(tmp_path):
 def test_commits(tmp_path):
     write_run(tmp_path, "mcr", 0, commit="b")
     write_run(tmp_path, "mcr", 1, commit="")
-    assert commits_of(load_runs(tmp_path)) == ["b", "unknown"]
+    runs = load_runs(tmp_path)
+    assert commits_of(runs) == ["b", "version 0.1.0"]
+    assert provenance_sentence(runs) == "Made from 2 runs at commit b, version 0.1.0."
+    assert provenance_sentence([run for run in runs if run.provenance["commit"] == ""]) == (
+        "Made from 1 runs by version 0.1.0."
+    )
