@@ -152,8 +152,6 @@ class DRNet(RankingModel):
         "hidden": 32,
         "part": 16,
         "scorer": 32,
-        "embedding_dropout": 0.1,
-        "dropout": 0.1,
     }
     released = None
     reads_images = True

@@ -170,8 +170,6 @@ class GBDT(RankingModel):
         "image_filters": 4,
         "image_keep": 4,
         "inducing": 4,
-        "embedding_dropout": 0.1,
-        "dropout": 0.0,
     }
     released = None
     reads_images = True

@@ -46,7 +46,7 @@ class PRHNet(RankingModel):
     title = "PRH-Net"
     reference = "Fan et al., WWW 2019"
     config_class = Config
-    quick: ClassVar[Mapping[str, Any]] = {"embedding": 48, "hidden": 16, "embedding_dropout": 0.2}
+    quick: ClassVar[Mapping[str, Any]] = {"embedding": 48, "hidden": 16}
     released: ClassVar[Mapping[str, Any] | None] = {"form": "released"}
     departures = (
         Departure(

@@ -175,10 +175,6 @@ class SANCL(RankingModel):
         "image_ffn": 48,
         "common": 16,
         "scorer": (32,),
-        "embedding_dropout": 0.1,
-        "dropout": 0.1,
-        "relu_dropout": 0.0,
-        "attention_dropout": 0.0,
     }
     released = {"form": "released"}
     reads_images = True

@@ -127,8 +127,6 @@ class SSECross(RankingModel):
         "hidden": 32,
         "fusion": 24,
         "scorer": 32,
-        "embedding_dropout": 0.1,
-        "dropout": 0.1,
     }
     released = None
     reads_images = True

@@ -200,6 +200,19 @@ DECISIONS = (
         minimum=1,
     ),
     Decision(
+        "D-TARGETSUM",
+        "Is the ranking loss of a step the sum over its groups, or their mean?",
+        "4.5, Eq. 13 (a sum), beside Eq. 14 (a mean over reviews) in Eq. 16",
+        (
+            Option("mean", "the mean over the step's groups"),
+            Option("sum", "the sum over the step's groups, as printed"),
+        ),
+        "Eq. 16 adds the two losses: of 32 pairs, a sum weighs 32 times as much beside the subtasks as their "
+        "mean does, so that the subtasks' share would follow the batch size, and a smaller last batch would move "
+        "the weights less. Adam undoes a common factor but not that ratio. The field's released losses are means.",
+        ("train.target_reduction",),
+    ),
+    Decision(
         "D-BATCH",
         "What does a batch size of 32 count?",
         "A.2",

@@ -49,7 +49,7 @@ def models_command(
         print(tabulate(table, ["name", "title", "modality", "in the paper's tables"], tablefmt="github"))
         print("\nbench models --method NAME shows one in full.")
         return
-    described = [_describe(name, dataset, category, preset or "paper", protocol) for name in method]
+    described = [_describe(name, dataset, category, preset or "quick", protocol) for name in method]
     if json_:
         common.print_json(described)
     else:
@@ -124,6 +124,7 @@ def _describe(name: str, dataset: str, category: str, preset: str, protocol: str
         "protocol": protocol,
         "fields": _fields(name, setting.model),
         "training": _fields("train", setting.training),
+        "quick_reasons": resolve.quick_reasons(name) if preset == "quick" else {},
         "released_form": model_class.released is not None,
         "departures": [dataclasses.asdict(departure) for departure in model_class.departures],
         "about": _about(model_class),
@@ -188,6 +189,10 @@ def _render(description: dict[str, Any]) -> str:
     lines += ["", "training, the same for every method under the fair protocol:"]
     lines.append(tabulate(rows, columns, tablefmt="github", maxcolwidths=[None, 24, 70]))
     lines.append("")
+    if description["quick_reasons"]:
+        lines.append("what the quick preset sets beside sizes and budget, and why:")
+        lines += [f"- {key}: {why}" for key, why in description["quick_reasons"].items()]
+        lines.append("")
     if description["departures"]:
         lines.append("where the fair form departs from the released code, and why:")
         for departure in description["departures"]:

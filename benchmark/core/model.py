@@ -42,7 +42,10 @@ class RankingModel(nn.Module, ABC):
     config_class: ClassVar[type[Any]]
     """Frozen dataclass; its defaults are the `fair` form at full size, every field documented."""
     quick: ClassVar[Mapping[str, Any]] = {}
-    """Configuration fields of the `quick` preset: small, for a CPU."""
+    """Configuration fields of the `quick` preset: sizes, for a CPU. Dropout rates are cut by the harness, alike
+    for every method."""
+    quick_reasons: ClassVar[Mapping[str, str]] = {}
+    """Field of `quick` that is no size -> why the preset sets it."""
     released: ClassVar[Mapping[str, Any] | None] = None
     """Configuration fields of the released form (`form="released"` and its sizes); None: no code released."""
     departures: ClassVar[Sequence[Departure]] = ()
@@ -77,6 +80,12 @@ class RankingModel(nn.Module, ABC):
         """Fields of `benchmark.engine.config.TrainingConfig` that the released configuration of this method sets
         for a category (`lazada`/`amazon`, `clothing`/`electronics`/`home`). The docstring of an override
         says where a released setting cannot be followed honestly."""
+        return {}
+
+    @classmethod
+    def released_sizes(cls, dataset: str, category: str) -> Mapping[str, Any]:
+        """Configuration fields whose released size depends on the category; they hold under every protocol,
+        for a size is no matter of fairness. The `quick` preset has its own."""
         return {}
 
     @classmethod

@@ -46,6 +46,8 @@ class TrainingConfig:
     loss: str = decided("D-MARGIN")
     """`hinge` (fixed margin), `label-gap` (the margin is the label difference), `point` (BCE on label > t)
     (D-MARGIN)."""
+    target_reduction: str = decided("D-TARGETSUM")
+    """`mean` or `sum` over the groups of a step (over its rows for `point`) (D-TARGETSUM)."""
     margin: float = 1.0
     """Margin of `hinge` (Eq. 13)."""
     point_threshold: int = 0

@@ -27,6 +27,8 @@ class LossConfig(Protocol):
     def margin(self) -> float: ...
     @property
     def point_threshold(self) -> int: ...
+    @property
+    def target_reduction(self) -> str: ...
 
 
 def hinge_loss(score_B: Tensor, label_B: Tensor, group_size: int, margin: float) -> Tensor:
@@ -53,6 +55,16 @@ def ranking_loss(config: LossConfig) -> RankingLoss:
 
     Raises UsageError for an unknown name.
     """
+    if config.target_reduction == "sum":  # D-TARGETSUM: the mean, times its groups (rows for `point`)
+        mean = _mean_loss(config)
+        return lambda score_B, batch: (
+            mean(score_B, batch)
+            * (len(score_B) if config.loss == "point" else len(score_B) // _group_size(batch))
+        )
+    return _mean_loss(config)
+
+
+def _mean_loss(config: LossConfig) -> RankingLoss:
     if config.loss == "hinge":
         return lambda score_B, batch: hinge_loss(score_B, batch.label_B, _group_size(batch), config.margin)
     if config.loss == "label-gap":

@@ -21,6 +21,14 @@ from benchmark.engine.config import TrainingConfig
 PRESETS = ("quick", "paper")
 PROTOCOLS = ("fair", "released")
 
+QUICK_DROPOUT = 0.1
+"""The `quick` preset's ceiling on every dropout rate of every method."""
+QUICK_REASONS: Mapping[str, str] = {
+    "train.learning_rate": "small networks from random words and few steps: at 1e-4 they would hardly move",
+    "dropout": f"no rate of any method above {QUICK_DROPOUT}: layers are a quarter of their width or less, and "
+    "half of what is left would be noise",
+}
+"""What the preset changes of every method beside sizes and budget, and why."""
 QUICK_TRAINING: Mapping[str, Any] = {
     "epochs": 12,
     "patience": 4,
@@ -66,8 +74,10 @@ def resolve(
     if protocol == "released":
         training |= model_class.released_training(dataset, category)
         model |= model_class.released or {}
+    model |= model_class.released_sizes(dataset, category)
     if preset == "quick":
         training |= QUICK_TRAINING
+        model |= _low_dropout(model_class.config_class, model)
         model |= model_class.quick
     applied = []
     for key, text in sorted((overrides or {}).items()):
@@ -83,6 +93,20 @@ def resolve(
         return Resolved(TrainingConfig(**training), model_class.config_class(**model), tuple(applied))
     except (ValueError, TypeError) as error:
         raise UsageError(f"{method}: {error}") from error
+
+
+def _low_dropout(config_class: type[Any], fields: Mapping[str, Any]) -> dict[str, float]:
+    """Every dropout rate of a configuration, cut at `QUICK_DROPOUT`; `fields` are those that are set so far."""
+    rates = {
+        field.name: field.default for field in dataclasses.fields(config_class) if "dropout" in field.name
+    }
+    return {name: min(fields.get(name, rate), QUICK_DROPOUT) for name, rate in rates.items()}
+
+
+def quick_reasons(method: str) -> dict[str, str]:
+    """Qualified field -> why the `quick` preset sets it, for what is neither a size nor part of the budget."""
+    own = models.load(method).quick_reasons
+    return {**QUICK_REASONS, **{f"{method}.{name}": reason for name, reason in own.items()}}
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
@@ -104,7 +128,7 @@ def qualify_overrides(assignments: Sequence[str], methods: Sequence[str]) -> dic
 
     `train.epochs=3` and `mmss.d_g=64` name their scope; a bare key is the training field of that name, or
     that field of every selected method that has it. A key that names nothing is a UsageError with near
-    misses, whatever methods are selected.
+    misses, whatever methods are selected; so is `drop`, which the ablations own.
     """
     training_fields = {field.name for field in dataclasses.fields(TrainingConfig)}
     model_fields = {
@@ -113,6 +137,11 @@ def qualify_overrides(assignments: Sequence[str], methods: Sequence[str]) -> dic
     qualified: dict[str, str] = {}
     for key, value in parse_assignments(assignments).items():
         scope, dot, name = key.partition(".")
+        if (name if dot else key) == "drop":
+            parts = " ".join(f"--drop {part}" for part in value.replace(",", " ").split()) or "--drop PART"
+            raise UsageError(
+                f"--set {key}: what a run drops is part of its name. Use `bench ablate {parts}`."
+            )
         if not dot:
             if key in training_fields:
                 targets = [f"train.{key}"]

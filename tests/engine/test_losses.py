@@ -121,6 +121,22 @@ def test_ranking_loss_reads_the_configuration(config, expected):
 
 def test_ranking_loss_refuses_unknown_names_and_lists():
     with pytest.raises(UsageError, match="hinge label-gap point"):
-        ranking_loss(SimpleNamespace(loss="hinges", margin=1.0, point_threshold=0))
+        ranking_loss(SimpleNamespace(loss="hinges", margin=1.0, point_threshold=0, target_reduction="mean"))
     with pytest.raises(UsageError, match="listwise"):
         ranking_loss(TrainingConfig())(torch.zeros(2), one_group(None))
+
+
+@pytest.mark.parametrize(("loss", "times"), [("hinge", 6), ("label-gap", 6), ("point", 24)])
+def test_a_sum_is_the_mean_times_its_terms(rows, loss, times):
+    """D-TARGETSUM, on 24 rows in 6 groups: the loop's mean over groups (rows for `point`) times their number."""
+    score, label = rows
+    batch = SimpleNamespace(label_B=torch.tensor(label), group_size=4)
+    config = TrainingConfig(loss=loss, target_reduction="sum", negatives=3)
+    mean = {
+        "hinge": lambda: looped_hinge(score, label, 4, 1.0),
+        "label-gap": lambda: looped_hinge(score, label, 4, None),
+        "point": lambda: log_loss(label > 0, expit(score)),
+    }[loss]()
+    assert float(ranking_loss(config)(torch.tensor(score), batch)) == pytest.approx(times * mean, abs=1e-9)
+    config = TrainingConfig(loss=loss, negatives=3)
+    assert float(ranking_loss(config)(torch.tensor(score), batch)) == pytest.approx(mean, abs=1e-10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from benchmark import models
 from benchmark.core.errors import UsageError
 from benchmark.engine.config import TrainingConfig
-from benchmark.engine.resolve import PRESETS, qualify_overrides, resolve
+from benchmark.engine.resolve import PRESETS, QUICK_DROPOUT, qualify_overrides, quick_reasons, resolve
 
 
 def resolved(method: str = "egcnn", *assignments: str, preset: str = "quick", protocol: str = "fair"):  # type: ignore[no-untyped-def]
@@ -73,8 +74,56 @@ def test_unknown_bundles_are_errors_with_near_misses(kind: str, value: str) -> N
 
 
 def test_a_bare_key_reaches_every_selected_method_that_has_it() -> None:
-    qualified = qualify_overrides(["drop=ptrt"], ["egcnn", "mmss"])
-    assert qualified == {"mmss.drop": "ptrt"}
+    qualified = qualify_overrides(["embedding=8", "d_g=16"], ["egcnn", "mcr", "mmss"])
+    assert qualified == {"egcnn.embedding": "8", "mcr.embedding": "8", "mmss.d_g": "16"}
+
+
+@pytest.mark.parametrize("key", ["mmss.drop", "drop"])
+def test_parts_are_dropped_by_the_command_for_it(key: str) -> None:
+    """A run's name holds what it drops, so `--set` would be overwritten; the message says what to type."""
+    with pytest.raises(UsageError, match="bench ablate --drop d --drop ptrt"):
+        qualify_overrides([f"{key}=d,ptrt"], ["mmss"])
+
+
+@pytest.mark.parametrize("method", models.METHODS)
+def test_quick_changes_sizes_and_the_rest_with_a_reason(method: str) -> None:
+    """Whole numbers (and lists of them) are sizes; every other field that it moves has its reason."""
+    paper, quick = (
+        dataclasses.asdict(resolve(method, "amazon", "home", preset=preset, protocol="fair").model)
+        for preset in ("paper", "quick")
+    )
+    reasons = quick_reasons(method)
+    for name, value in quick.items():
+        numbers = value if isinstance(value, tuple) else (value,)
+        is_size = all(isinstance(number, int) and not isinstance(number, bool) for number in numbers)
+        known = is_size or ("dropout" in name and value == min(paper[name], QUICK_DROPOUT))
+        assert value == paper[name] or known or f"{method}.{name}" in reasons, name
+
+
+def test_quick_treats_all_dropouts_alike() -> None:
+    assert resolved("mcl").model.joint_dropout == resolved("mcl").model.embedding_dropout == 0.1
+    assert resolved("bimpm").model.dropout == 0.1
+    assert resolved("convknrm").model.embedding_dropout == 0.0, "a rate that is lower stays"
+    assert resolved("mmss").model.encoder_dropout == 0.1
+    assert resolved("mcl").model.contrast_scale == 256.0
+    assert resolved("mcl", "mcl.dropout=0.4").model.dropout == 0.4
+
+
+WIDE = {("mcl", "lazada", "clothing"), ("mcr", "lazada", "clothing")} | {
+    ("mcl", "amazon", category) for category in ("clothing", "electronics", "home")
+}
+
+
+@pytest.mark.parametrize("method", ["mcl", "mcr"])
+@pytest.mark.parametrize("dataset", ["lazada", "amazon", "shop"])
+@pytest.mark.parametrize("category", ["clothing", "electronics", "home"])
+@pytest.mark.parametrize("protocol", ["fair", "released"])
+def test_the_common_space_has_the_released_width(
+    method: str, dataset: str, category: str, protocol: str
+) -> None:
+    setting = resolve(method, dataset, category, preset="paper", protocol=protocol)
+    assert setting.model.common == (128 if (method, dataset, category) in WIDE else 64)
+    assert resolve(method, dataset, category, preset="quick", protocol=protocol).model.common == 16
 
 
 def test_the_content_of_an_encoder_counts_not_only_its_name(tmp_path: Path) -> None:
