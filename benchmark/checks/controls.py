@@ -86,13 +86,13 @@ def places(runs: Sequence[StoredRun]) -> list[Place]:
     """The runs by method, data set and category, in the paper's order."""
     found: dict[tuple[str, str, str], list[StoredRun]] = {}
     for run in runs:
-        found.setdefault((run.method, run.dataset, run.category), []).append(run)
+        found.setdefault((run.spec.method, run.spec.dataset, run.spec.category), []).append(run)
     names = list(models.METHODS)
     order = sorted(
         found, key=lambda key: (names.index(key[0]), DATASETS.index(key[1]), CATEGORIES.index(key[2]))
     )
     return [
-        Place(dataset, category, method, tuple(sorted(found[key], key=lambda run: run.seed)))
+        Place(dataset, category, method, tuple(sorted(found[key], key=lambda run: run.spec.seed)))
         for key in order
         for method, dataset, category in [key]
     ]
@@ -266,14 +266,14 @@ def truth_reaches_the_ceiling(runs: Sequence[StoredRun], root: Path) -> list[Con
 
     One control per category that the runs saw. DataError where the corpus states none.
     """
-    distinct = {(run.dataset, run.category): run for run in runs}
+    distinct = {(run.spec.dataset, run.spec.category): run for run in runs}
     return [_truth_control(run, root) for run in distinct.values()]
 
 
 def _truth_control(run: StoredRun, root: Path) -> Control:
     threshold = run.relevance_threshold
-    stated = _stated_ceilings(root, run.dataset, run.category, threshold)
-    truth = _read_columns(root / run.dataset / run.category / f"{run.category}.truth.json")
+    stated = _stated_ceilings(root, run.spec.dataset, run.spec.category, threshold)
+    truth = _read_columns(root / run.spec.dataset / run.spec.category / f"{run.spec.category}.truth.json")
     expected = dict(zip(truth["review_id"], truth["expected"], strict=True))
     reviews = run.test_reviews
     number = {product: row for row, product in enumerate(dict.fromkeys(reviews["product_id"]))}
@@ -284,7 +284,7 @@ def _truth_control(run: StoredRun, root: Path) -> Control:
     found = {metric: float(table[metric].mean()) for metric in PAPER_METRICS}
     return Control(
         "positive",
-        f"a scorer that sees the truth: {run.dataset}/{run.category}",
+        f"a scorer that sees the truth: {run.spec.dataset}/{run.spec.category}",
         all(abs(found[metric] - stated[metric]) < 1e-12 for metric in PAPER_METRICS),
         ", ".join(f"{metric} {100 * found[metric]:.4f}" for metric in PAPER_METRICS),
         ", ".join(f"{100 * stated[metric]:.4f}" for metric in PAPER_METRICS),

@@ -149,7 +149,11 @@ def _found(
 
     chosen = pick("dataset", dataset or (), DATASETS)
     with stored_runs(results, source, threshold, ties) as runs:
-        found = [setting for setting in group_settings(runs) if setting.dataset in chosen and setting.methods]
+        found = [
+            setting
+            for setting in group_settings(runs)
+            if setting.conditions.dataset in chosen and setting.methods
+        ]
         for setting in found:  # an archive's files are gone after this block: read what is needed now
             for run in setting.runs:
                 run.load()
@@ -159,13 +163,5 @@ def _found(
 def _name(settings: Sequence[Setting]) -> str:
     if not settings:
         return "no runs"
-    from benchmark.report.grid import relevance_thresholds
-
-    first = settings[0]
-    synthetic = " (synthetic)" if first.synthetic else ""
-    overrides = f", {' '.join(first.overrides)}" if first.overrides else ""
-    relevant = " and ".join(f"label > {t}" for t in relevance_thresholds(first.runs))
-    return (
-        f"{first.corpus}{synthetic}, protocol {first.protocol}, preset {first.preset}, {first.device}{overrides}; "
-        f"relevant: {relevant}, ties: {' and '.join(sorted({run.ties for run in first.runs}))}"
-    )
+    conditions, run = settings[0].conditions, settings[0].runs[0]
+    return f"{conditions}; relevant: label > {conditions.relevance_threshold}, ties: {run.ties}"

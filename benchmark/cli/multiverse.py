@@ -147,12 +147,10 @@ def _done(job: Job, specs: list[RunSpec], place: tuple[str, str]) -> list[Stored
 
 
 def _caption(job: Job, effects: list[Effect]) -> str:
-    first = job.specs[0]
-    corpus = f"corpus {first.corpus}" + (" (synthetic)" if first.synthetic else "")
     n_products = {item.result.n_products for item in effects if item.result}
     seeds = len({spec.seed for spec in job.specs})
     return (
-        f"{corpus}, preset {first.preset}, protocol {first.protocol}. Points of MAP; crossed seeds x products test, "
+        f"Corpus {job.specs[0].conditions.without_overrides}. Points of MAP; crossed seeds x products test, "
         f"{seeds} seeds, {'/'.join(map(str, sorted(n_products)))} test products, "
         f"{len(effects)} comparisons, no correction: read the p-values as a screening, not as claims."
     )

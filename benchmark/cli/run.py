@@ -173,7 +173,7 @@ def status(
     from benchmark.runs import store
 
     chosen = pick("dataset", dataset or (), DATASETS)
-    runs = [run for run in store.load_runs(results) if run.dataset in chosen]
+    runs = [run for run in store.load_runs(results) if run.spec.dataset in chosen]
     failures = [failure for failure in store.load_failures(results) if failure["spec"]["dataset"] in chosen]
     running = sorted(folder.name for folder in (results / ".partial").glob("*"))
     if json_:
@@ -202,20 +202,20 @@ def _status_text(results: Path, runs: Sequence[Any], failures: Sequence[Any], ru
     rows: dict[tuple[str, ...], list[Any]] = {}
     for run in runs:
         key = (
-            run.corpus,
-            run.fingerprint[:8],
-            run.preset,
-            run.protocol,
-            run.device,
-            run.dataset,
-            run.category,
+            run.spec.corpus,
+            run.spec.fingerprint[:8],
+            run.spec.preset,
+            run.spec.protocol,
+            run.spec.device,
+            run.spec.dataset,
+            run.spec.category,
             run.spec.model,
         )
         rows.setdefault(key, []).append(run)
     table = [
         [
             *key,
-            ",".join(str(run.seed) for run in sorted(cell, key=lambda run: run.seed)),
+            ",".join(str(run.spec.seed) for run in sorted(cell, key=lambda run: run.spec.seed)),
             sum(run.provenance["seconds"]["total"] for run in cell) / len(cell),
         ]
         for key, cell in rows.items()

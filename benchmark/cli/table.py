@@ -69,7 +69,7 @@ def table(
     chosen = pick("dataset", dataset or (), DATASETS)
     wanted = parse_seeds(seeds) if seeds else None
     with stored_runs(results, source, threshold, ties) as runs:
-        runs = [run for run in runs if run.dataset in chosen]
+        runs = [run for run in runs if run.spec.dataset in chosen]
         if not runs:
             place = source or results
             raise UsageError(
@@ -138,7 +138,7 @@ def _ablations(
     settings = [setting for setting in group_settings(runs) if setting.drops]
     if not settings:
         raise UsageError("no finished ablation. Start with: bench ablate --drop all")
-    ablated = {run.category for run in runs if run.drop}
+    ablated = {run.spec.category for run in runs if run.spec.drop}
     shown = categories or [category for category in CATEGORIES if category in ablated]
     return [
         ablation_table(group, with_paper=with_paper, seeds=seeds, categories=shown)
@@ -176,14 +176,14 @@ def export(
     from benchmark.runs import store
 
     chosen = pick("dataset", dataset or (), DATASETS)
-    runs = [run for run in store.load_runs(results) if run.dataset in chosen]
+    runs = [run for run in store.load_runs(results) if run.spec.dataset in chosen]
     tables: dict[str, str] = {}
-    for name in dict.fromkeys(run.dataset for run in runs):
-        made = _results([run for run in runs if run.dataset == name], False, False, None)
+    for name in dict.fromkeys(run.spec.dataset for run in runs):
+        made = _results([run for run in runs if run.spec.dataset == name], False, False, None)
         tables[f"{name}.md"] = render_all(made, "md")
     if runs:
         tables["statistics.md"] = render_all([_statistics(runs, True)], "md")
-    if any(run.drop for run in runs):
+    if any(run.spec.drop for run in runs):
         tables["ablation.md"] = render_all(_ablations(runs, False, None), "md")
     count = exporting.export(runs, tables, out)
     say(f"wrote {out}: {len(runs)} runs, {len(tables)} tables, {count} files")

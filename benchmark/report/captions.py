@@ -20,7 +20,6 @@ from benchmark.report.grid import (
     best_baseline,
     commits_of,
     manifests,
-    relevance_thresholds,
 )
 from benchmark.report.table import Column
 from benchmark.runs.store import StoredRun
@@ -43,27 +42,28 @@ RANKING_SENTENCE = (
 
 
 def synthetic_title(setting: Setting) -> str:
-    return " (synthetic corpus)" if setting.synthetic else ""
+    return " (synthetic corpus)" if setting.conditions.synthetic else ""
 
 
 def setting_sentences(setting: Setting, categories: Sequence[str] = CATEGORIES) -> list[str]:
+    conditions = setting.conditions
     synthetic = (
-        " (synthetic: generated data, which says nothing about real reviews)" if setting.synthetic else ""
+        " (synthetic: generated data, which says nothing about real reviews)" if conditions.synthetic else ""
     )
     prints = ", ".join(
         f"{CATEGORY_LABELS[category]} {fingerprint[:12]}"
         for category, fingerprint in setting.fingerprints
         if category in categories
     )
-    seen = [run for run in setting.runs if run.category in categories]
+    seen = [run for run in setting.runs if run.spec.category in categories]
     sentences = [
-        f"Corpus: {setting.corpus}{synthetic}; {DATASET_LABELS[setting.dataset]} fingerprints: {prints}.",
-        f"Protocol {setting.protocol}, preset {setting.preset}, device {setting.device}, "
-        + (f"overrides {' '.join(setting.overrides)}." if setting.overrides else "no overrides."),
+        f"Corpus: {conditions.corpus}{synthetic}; {DATASET_LABELS[conditions.dataset]} fingerprints: {prints}.",
+        f"Protocol {conditions.protocol}, preset {conditions.preset}, device {conditions.device}, "
+        + (f"overrides {' '.join(conditions.overrides)}." if conditions.overrides else "no overrides."),
         *image_sentences(seen),
         *vector_sentences(seen),
     ]
-    if setting.shuffle_labels:
+    if conditions.shuffle_labels:
         sentences.append("NEGATIVE CONTROL: labels of train and dev were shuffled within each product.")
     return sentences
 
@@ -76,16 +76,16 @@ _TIE_WORDS = {
 
 def metric_sentence(setting: Setting) -> str:
     """What counts as relevant, what becomes of ties and of products with nothing relevant; no full stop."""
-    thresholds = " and ".join(f"label > {t}" for t in relevance_thresholds(setting.runs))
-    own = sorted({run.own_threshold for run in setting.runs})
+    threshold = setting.conditions.relevance_threshold
+    own = sorted({run.spec.relevance_threshold for run in setting.runs})
     selected = (
         ""
-        if own == relevance_thresholds(setting.runs)
+        if own == [threshold]
         else f" (recomputed from the scores; epochs were selected with label > {' and '.join(map(str, own))})"
     )
     ties = " and ".join(_TIE_WORDS[policy] for policy in sorted({run.ties for run in setting.runs}))
     return (
-        f"Relevant: {thresholds}{selected}; tied scores: {ties}; a product with nothing relevant "
+        f"Relevant: label > {threshold}{selected}; tied scores: {ties}; a product with nothing relevant "
         "scores 0 and stays in the mean"
     )
 
@@ -195,7 +195,7 @@ def image_sentences(runs: Sequence[StoredRun]) -> list[str]:
         if any(seen)
     )
     if covered:
-        sentences.append(f"{DATASET_LABELS[runs[0].dataset]} test items with image features: {covered}.")
+        sentences.append(f"{DATASET_LABELS[runs[0].spec.dataset]} test items with image features: {covered}.")
     return sentences
 
 

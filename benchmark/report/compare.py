@@ -79,7 +79,7 @@ class ComparisonReport:
 
     def render(self) -> str:
         """Markdown."""
-        head = f"## {DATASET_LABELS[self.setting.dataset]}: ours beside the published values"
+        head = f"## {DATASET_LABELS[self.setting.conditions.dataset]}: ours beside the published values"
         if self.meaningless:
             return f"{head}\n\n{self.meaningless}\n"
         counts = ", ".join(f"{count} {name}" for name, count in self.counts().items())
@@ -90,11 +90,7 @@ class ComparisonReport:
             f"{OK_POINTS:g} points; OKish: within {OKISH_POINTS:g}; FAIL: further away."
         )
         notes = "".join(f"\n- {note}" for note in self.notes)
-        setting = self.setting
-        made = (
-            f"Corpus {setting.corpus}, protocol {setting.protocol}, preset {setting.preset}, device {setting.device}, "
-            f"overrides: {' '.join(setting.overrides) or 'none'}. {metric_sentence(setting)}."
-        )
+        made = f"Corpus {self.setting.conditions}. {metric_sentence(self.setting)}."
         grid = tabulate(rows, headers, "pipe", disable_numparse=True)
         return f"{head}\n\n{grid}\n\n{counts}. {rule}\n\n{made}\n{notes}\n"
 
@@ -130,15 +126,15 @@ def compare(setting: Setting, *, seeds: Sequence[int] | None = None) -> Comparis
 
     On a synthetic corpus, or with shuffled labels, nothing is compared: the report says why.
     """
-    if setting.synthetic or setting.shuffle_labels:
+    if setting.conditions.synthetic or setting.conditions.shuffle_labels:
         what = (
-            f"The corpus {setting.corpus} is synthetic"
-            if setting.synthetic
+            f"The corpus {setting.conditions.corpus} is synthetic"
+            if setting.conditions.synthetic
             else "The training labels were shuffled"
         )
         why = f"{what}: a comparison with numbers from real reviews is meaningless, so none is made."
         return ComparisonReport(setting, (), meaningless=why)
-    table = RESULT_TABLE_NUMBER[setting.dataset]
+    table = RESULT_TABLE_NUMBER[setting.conditions.dataset]
     places: list[tuple[str, str, tuple[str, ...], int]] = [
         (category, method, (), table) for category in CATEGORIES for method in models.DEFAULT_METHODS
     ]
@@ -147,9 +143,11 @@ def compare(setting: Setting, *, seeds: Sequence[int] | None = None) -> Comparis
     for category, method, drop, number in places:
         cell = setting.cell(category, method, drop, seeds)
         for metric in PAPER_METRICS:
-            value = published_value(setting.dataset, category, method, metric, table=number, drop=drop)
+            value = published_value(
+                setting.conditions.dataset, category, method, metric, table=number, drop=drop
+            )
             if value is not None:
-                verdicts.append(judge(setting.dataset, cell, metric, value))
+                verdicts.append(judge(setting.conditions.dataset, cell, metric, value))
     return ComparisonReport(setting, tuple(verdicts), notes=tuple(_notes(setting, verdicts)))
 
 
@@ -201,7 +199,7 @@ def _notes(setting: Setting, verdicts: Sequence[CellVerdict]) -> list[str]:
     notes = [
         f"{one}; both are shown, the verdict is on the first."
         for one in inconsistencies()
-        if one.dataset == DATASET_LABELS[setting.dataset]
+        if one.dataset == DATASET_LABELS[setting.conditions.dataset]
     ]
     copied = sorted(
         {
@@ -219,10 +217,11 @@ def _size_notes(setting: Setting) -> list[str]:
     """Where the test split is not the paper's by its counts (Table 3)."""
     notes = []
     for category, _ in setting.fingerprints:
-        manifest = next(run for run in setting.runs if run.category == category).manifest
+        manifest = next(run for run in setting.runs if run.spec.category == category).manifest
         ours = [split_count(manifest, "test", what) for what in ("products", "reviews")]
         theirs = [
-            published_count(setting.dataset, category, "test", what) for what in ("products", "reviews")
+            published_count(setting.conditions.dataset, category, "test", what)
+            for what in ("products", "reviews")
         ]
         if ours != theirs:
             notes.append(

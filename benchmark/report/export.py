@@ -32,7 +32,7 @@ def export(runs: Sequence[StoredRun], tables: Mapping[str, str], out: Path) -> i
         for name in RUN_FILES:
             path = run.folder / name
             files[path.relative_to(results).as_posix()] = path.read_bytes()
-        data = data_folder(results, run.dataset, run.category, run.fingerprint)
+        data = data_folder(results, run.spec.dataset, run.spec.category, run.spec.fingerprint)
         for name in ("manifest.json", "test.csv"):
             files[(data / name).relative_to(results).as_posix()] = (data / name).read_bytes()
     for name, text in tables.items():

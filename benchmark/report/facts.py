@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from benchmark import models
@@ -13,7 +14,6 @@ from benchmark.report.grid import (
     Comparison,
     Setting,
     commits_of,
-    relevance_thresholds,
 )
 
 
@@ -25,16 +25,10 @@ def significance(p: float | None) -> str:
 def setting_facts(setting: Setting) -> dict[str, Any]:
     """The setting as JSON values."""
     return {
-        "dataset": setting.dataset,
-        "corpus": setting.corpus,
-        "synthetic": setting.synthetic,
+        **asdict(setting.conditions),
+        "overrides": list(setting.conditions.overrides),
+        "relevance_threshold": [setting.conditions.relevance_threshold],
         "fingerprints": dict(setting.fingerprints),
-        "protocol": setting.protocol,
-        "preset": setting.preset,
-        "device": setting.device,
-        "overrides": list(setting.overrides),
-        "shuffle_labels": setting.shuffle_labels,
-        "relevance_threshold": relevance_thresholds(setting.runs),
         "ties": " and ".join(sorted({run.ties for run in setting.runs})),
         "commits": commits_of(setting.runs),
     }
@@ -44,7 +38,7 @@ def comparison_facts(one: Comparison, **more: Any) -> dict[str, Any]:
     """A test as JSON values; differences and intervals in points."""
     result = one.result
     return {
-        "dataset": one.a.runs[0].dataset,
+        "dataset": one.a.runs[0].spec.dataset,
         "category": one.category,
         "metric": one.metric,
         "a": variant_name(one.a.method, one.a.drop),

@@ -1,14 +1,14 @@
 """Finished runs, grouped into what may stand in one table, and the cells of that table (torch-free).
 
-A setting is everything that must be equal for two numbers to be compared: corpus and fingerprint of each
-category, protocol, preset, device, overrides, label shuffling. A cell is one method (with its dropped parts)
-on one category: its runs, one per seed. Values are 0..1, arrays are `[seeds, products]`.
+A setting holds runs that may be compared: of equal `Conditions` and, on each category, of one fingerprint.
+A cell is one method (with its dropped parts) on one category: its runs, one per seed. Values are 0..1, arrays
+are `[seeds, products]`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby, pairwise, product
 from typing import Any
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from benchmark import models
 from benchmark.core.errors import DataError
 from benchmark.data.catalog import CATEGORIES, DATASETS
+from benchmark.runs.spec import Conditions
 from benchmark.runs.store import StoredRun
 from benchmark.stats.correction import holm
 from benchmark.stats.crossed import CrossedResult, crossed_test
@@ -111,14 +112,7 @@ class Comparison:
 class Setting:
     """Runs of one data set that may be compared."""
 
-    dataset: str
-    corpus: str
-    synthetic: bool
-    protocol: str
-    preset: str
-    device: str
-    shuffle_labels: bool
-    overrides: tuple[str, ...]
+    conditions: Conditions
     fingerprints: tuple[tuple[str, str], ...]
     """(category, fingerprint), in the paper's order of categories."""
     runs: tuple[StoredRun, ...] = field(repr=False)
@@ -126,19 +120,19 @@ class Setting:
     @property
     def seeds(self) -> tuple[int, ...]:
         """Of the undiminished runs (of all, if there are only ablations)."""
-        full = [run for run in self.runs if not run.drop]
-        return tuple(sorted({run.seed for run in full or self.runs}))
+        full = [run for run in self.runs if not run.spec.drop]
+        return tuple(sorted({run.spec.seed for run in full or self.runs}))
 
     @property
     def methods(self) -> tuple[str, ...]:
         """Methods with an undiminished run, in the paper's row order."""
-        present = {run.method for run in self.runs if not run.drop}
+        present = {run.spec.method for run in self.runs if not run.spec.drop}
         return tuple(name for name in models.METHODS if name in present)
 
     @property
     def drops(self) -> tuple[tuple[str, ...], ...]:
         """Combinations of dropped parts that were run, in order of appearance."""
-        return tuple(dict.fromkeys(run.drop for run in self.runs if run.drop))
+        return tuple(dict.fromkeys(run.spec.drop for run in self.runs if run.spec.drop))
 
     def cell(
         self, category: str, method: str, drop: Sequence[str] = (), seeds: Sequence[int] | None = None
@@ -152,11 +146,12 @@ class Setting:
         runs = [
             run
             for run in self.runs
-            if (run.category, run.method, run.drop) == (category, method, tuple(drop)) and run.seed in wanted
+            if (run.spec.category, run.spec.method, run.spec.drop) == (category, method, tuple(drop))
+            and run.spec.seed in wanted
         ]
-        runs.sort(key=lambda run: run.seed)
+        runs.sort(key=lambda run: run.spec.seed)
         for before, run in pairwise(runs):
-            if run.seed == before.seed or run.config != before.config:
+            if run.spec.seed == before.spec.seed or run.spec.config != before.spec.config:
                 raise DataError(
                     f"{before.folder} and {run.folder} differ in configuration although they were asked for alike "
                     "(made by two versions?). Move one of them away, or run again into an empty results folder."
@@ -212,72 +207,48 @@ def group_settings(
 
     A category with two fingerprints (its data changed) gives a setting for each.
     """
-    chosen = [run for run in runs if dataset in (None, run.dataset)]
-    key = _common_key
+    chosen = [run for run in runs if dataset in (None, run.spec.dataset)]
+
+    def common(run: StoredRun) -> Conditions:
+        return run.conditions.without_overrides
+
     settings = []
-    for common, members in groupby(sorted(chosen, key=key), key=key):
-        settings += _split_by_overrides(common, list(members), overrides)
+    for conditions, members in groupby(sorted(chosen, key=common), key=common):
+        settings += _split_by_overrides(conditions, list(members), overrides)
     return sorted(settings, key=_order)
 
 
-_Common = tuple[str, bool, str, str, str, str, bool]
-
-
-def _common_key(run: StoredRun) -> _Common:
-    return (
-        run.dataset,
-        run.synthetic,
-        run.corpus,
-        run.protocol,
-        run.preset,
-        run.device,
-        run.spec.shuffle_labels,
-    )
-
-
 def _split_by_overrides(
-    common: _Common, runs: list[StoredRun], overrides: Sequence[str] | None
+    common: Conditions, runs: list[StoredRun], overrides: Sequence[str] | None
 ) -> list[Setting]:
-    wanted = [tuple(sorted(overrides))] if overrides is not None else sorted({run.overrides for run in runs})
-    found = [setting for one in wanted for setting in _split_by_data(common, runs, one)]
+    sets = {run.spec.overrides for run in runs} if overrides is None else {tuple(sorted(overrides))}
+    found = [
+        setting for one in sorted(sets) for setting in _split_by_data(replace(common, overrides=one), runs)
+    ]
     if overrides is not None:
         return found
     ids = [frozenset(run.id for run in setting.runs) for setting in found]
     return [
         setting
         for setting, own in zip(found, ids, strict=True)
-        if not setting.overrides or not any(own < other for other in ids)
+        if not setting.conditions.overrides or not any(own < other for other in ids)
     ]
 
 
-def _split_by_data(common: _Common, runs: list[StoredRun], overrides: tuple[str, ...]) -> list[Setting]:
-    belonging = [run for run in runs if run.overrides == applicable(overrides, run.method)]
+def _split_by_data(conditions: Conditions, runs: list[StoredRun]) -> list[Setting]:
+    """A setting for each combination of the categories' fingerprints."""
+    belonging = [run for run in runs if run.conditions == conditions.for_method(run.spec.method)]
     versions = {
-        category: sorted({run.fingerprint for run in belonging if run.category == category})
+        category: sorted({run.spec.fingerprint for run in belonging if run.spec.category == category})
         for category in CATEGORIES
     }
     present = [category for category in CATEGORIES if versions[category]]
-    dataset, synthetic, corpus, protocol, preset, device, shuffle_labels = common
-    return [
-        Setting(
-            dataset=dataset,
-            corpus=corpus,
-            synthetic=synthetic,
-            protocol=protocol,
-            preset=preset,
-            device=device,
-            shuffle_labels=shuffle_labels,
-            overrides=overrides,
-            fingerprints=tuple(zip(present, chosen, strict=True)),
-            runs=tuple(
-                run
-                for run in belonging
-                if run.fingerprint == dict(zip(present, chosen, strict=True))[run.category]
-            ),
-        )
-        for chosen in product(*(versions[category] for category in present))
-        if present
-    ]
+    settings = []
+    for chosen in product(*(versions[category] for category in present)) if present else ():
+        fingerprints = dict(zip(present, chosen, strict=True))
+        seen = [run for run in belonging if run.spec.fingerprint == fingerprints[run.spec.category]]
+        settings.append(Setting(conditions, tuple(fingerprints.items()), tuple(seen)))
+    return settings
 
 
 def commits_of(runs: Iterable[StoredRun]) -> list[str]:
@@ -290,37 +261,28 @@ def _version(run: StoredRun) -> str:
     return f"version {run.provenance.get('package') or 'unknown'}"
 
 
-def applicable(overrides: Iterable[str], method: str) -> tuple[str, ...]:
-    """Those of the overrides (`train.epochs=3`, `mmss.d_g=64`) that a run of the method carries, sorted."""
-    return tuple(sorted(entry for entry in overrides if entry.partition(".")[0] in ("train", method)))
-
-
 def _order(setting: Setting) -> tuple[object, ...]:
+    conditions = setting.conditions
     return (
-        DATASETS.index(setting.dataset),
-        setting.synthetic,
-        setting.corpus,
-        setting.shuffle_labels,
-        setting.protocol,
-        setting.preset,
-        setting.device,
-        len(setting.overrides),
-        setting.overrides,
+        DATASETS.index(conditions.dataset),
+        conditions.without_overrides,
+        len(conditions.overrides),
+        conditions.overrides,
         setting.fingerprints,
     )
 
 
 def manifests(runs: Iterable[StoredRun]) -> list[Mapping[str, Any]]:
     """The manifest of every distinct corpus category that the runs saw, in the paper's order."""
-    found = {(run.dataset, run.category, run.fingerprint): run for run in runs}
+    found = {(run.spec.dataset, run.spec.category, run.spec.fingerprint): run for run in runs}
     order = sorted(found, key=lambda key: (DATASETS.index(key[0]), CATEGORIES.index(key[1]), key[2]))
     return [
         {
             "dataset": key[0],
             "category": key[1],
             "fingerprint": key[2],
-            "label": found[key].corpus,
-            "synthetic": found[key].synthetic,
+            "label": found[key].spec.corpus,
+            "synthetic": found[key].spec.synthetic,
         }
         | found[key].manifest
         for key in order
@@ -332,25 +294,12 @@ def matching_settings(settings: Iterable[Setting]) -> list[list[Setting]]:
 
     Where a data set has several (its data changed), each comes with the first of the other.
     """
-    groups: dict[tuple[object, ...], dict[str, list[Setting]]] = {}
+    groups: dict[Conditions, dict[str, list[Setting]]] = {}
     for setting in settings:
-        key = (
-            setting.corpus,
-            setting.synthetic,
-            setting.protocol,
-            setting.preset,
-            setting.device,
-            setting.shuffle_labels,
-            setting.overrides,
-        )
-        groups.setdefault(key, {}).setdefault(setting.dataset, []).append(setting)
+        group = groups.setdefault(setting.conditions.of_any_dataset, {})
+        group.setdefault(setting.conditions.dataset, []).append(setting)
     return [
         [members[min(i, len(members) - 1)] for members in by_dataset.values()]
         for by_dataset in groups.values()
         for i in range(max(len(members) for members in by_dataset.values()))
     ]
-
-
-def relevance_thresholds(runs: Iterable[StoredRun]) -> list[int]:
-    """Distinct thresholds t behind the values: a review is relevant if its label is above t."""
-    return sorted({run.relevance_threshold for run in runs})

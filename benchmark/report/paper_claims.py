@@ -91,7 +91,7 @@ _COMMANDS = {
 
 def check_claims(settings: Sequence[Setting], *, seeds: Sequence[int] | None = None) -> list[Claim]:
     """All claims from the settings, at most one per data set and alike in all but the data."""
-    by_dataset = {setting.dataset: setting for setting in settings}
+    by_dataset = {setting.conditions.dataset: setting for setting in settings}
     if len(by_dataset) != len(settings):
         raise ValueError("at most one setting per data set")
     return [_claim(name, check(by_dataset, seeds), by_dataset) for name, check in _CHECKS.items()]
@@ -109,12 +109,14 @@ def render(claims: Iterable[Claim]) -> str:
 
 
 def _claim(name: str, finding: _Finding, settings: Settings) -> Claim:
-    synthetic = sorted({setting.corpus for setting in settings.values() if setting.synthetic})
+    synthetic = sorted(
+        {setting.conditions.corpus for setting in settings.values() if setting.conditions.synthetic}
+    )
     if synthetic:
         why = f"the corpus {', '.join(synthetic)} is synthetic, and the claim is about real reviews"
         leaning = "" if finding.verdict == "undecided" else f"; on it alone it would be {finding.verdict}"
         finding = replace(finding, verdict="undecided", why=f"{why}{leaning} ({finding.why})")
-    shuffled = any(setting.shuffle_labels for setting in settings.values())
+    shuffled = any(setting.conditions.shuffle_labels for setting in settings.values())
     if shuffled:
         finding = replace(
             finding, verdict="undecided", why="training labels were shuffled: a negative control"
@@ -202,7 +204,7 @@ def _larger_gain_on_amazon(settings: Settings, seeds: Sequence[int] | None) -> _
         family = setting.family("map", seeds=seeds)
         best = [one for category in CATEGORIES if (one := best_baseline(family, category)) is not None]
         if best and all(one.result.df is not None for one in best):
-            gains[setting.dataset] = _mean_gain(best)
+            gains[setting.conditions.dataset] = _mean_gain(best)
     numbers = tuple(
         f"gain on {DATASET_LABELS[name]}: {100 * gain[0]:+.2f} points" for name, gain in gains.items()
     )
@@ -351,8 +353,8 @@ def _ablation_comparisons(
 
 def _ablated(setting: Setting, drop: tuple[str, ...], seeds: Sequence[int] | None) -> Cell:
     if seeds is None:
-        own = [run for run in setting.runs if run.method == PROPOSED and run.category == ABLATED]
-        seeds = sorted({run.seed for run in own})
+        own = [run for run in setting.runs if run.spec.method == PROPOSED and run.spec.category == ABLATED]
+        seeds = sorted({run.spec.seed for run in own})
     return setting.cell(ABLATED, PROPOSED, drop, seeds)
 
 
@@ -403,7 +405,7 @@ def _full_runs(settings: Settings, seeds: Sequence[int] | None) -> list[StoredRu
         run
         for setting in _ordered(settings)
         for run in setting.runs
-        if run.method == PROPOSED and not run.drop and (seeds is None or run.seed in seeds)
+        if run.spec.method == PROPOSED and not run.spec.drop and (seeds is None or run.spec.seed in seeds)
     ]
 
 
@@ -424,7 +426,7 @@ def _weakest(one: Comparison) -> float:
 
 
 def _where(one: Comparison) -> str:
-    dataset = DATASET_LABELS[one.a.runs[0].dataset]
+    dataset = DATASET_LABELS[one.a.runs[0].spec.dataset]
     return f"{dataset} {CATEGORY_LABELS[one.category]} {METRIC_LABELS[one.metric]}"
 
 

@@ -55,19 +55,19 @@ def describe(run: StoredRun) -> dict[str, Any]:
     return {
         "id": run.id,
         "folder": str(run.folder),
-        "dataset": run.dataset,
-        "category": run.category,
-        "method": run.method,
-        "seed": run.seed,
-        "drop": list(run.drop),
-        "protocol": run.protocol,
-        "preset": run.preset,
-        "overrides": list(run.overrides),
+        "dataset": run.spec.dataset,
+        "category": run.spec.category,
+        "method": run.spec.method,
+        "seed": run.spec.seed,
+        "drop": list(run.spec.drop),
+        "protocol": run.spec.protocol,
+        "preset": run.spec.preset,
+        "overrides": list(run.spec.overrides),
         "shuffle_labels": run.spec.shuffle_labels,
-        "corpus": run.corpus,
-        "synthetic": run.synthetic,
-        "fingerprint": run.fingerprint,
-        "config": dict(run.config),
+        "corpus": run.spec.corpus,
+        "synthetic": run.spec.synthetic,
+        "fingerprint": run.spec.fingerprint,
+        "config": dict(run.spec.config),
         "provenance": dict(run.provenance),
         "test": {"products": len(run.per_product), "reviews": len(run.scores), **means},
         "log": run.log,
@@ -78,18 +78,18 @@ def render(run: StoredRun) -> str:
     """All about one run, for a person."""
     described = describe(run)
     test = described["test"]
-    corpus = run.corpus + (" (synthetic)" if run.synthetic else "")
+    corpus = run.spec.corpus + (" (synthetic)" if run.spec.synthetic else "")
     head = [
         ("run", f"{run.id}  {run.spec}"),
         ("folder", run.folder),
-        ("data", f"{corpus}, fingerprint {run.fingerprint[:16]}"),
-        ("protocol, preset", f"{run.protocol}, {run.preset}"),
-        ("overrides", " ".join(run.overrides) or "none"),
+        ("data", f"{corpus}, fingerprint {run.spec.fingerprint[:16]}"),
+        ("protocol, preset", f"{run.spec.protocol}, {run.spec.preset}"),
+        ("overrides", " ".join(run.spec.overrides) or "none"),
         ("test", f"{test['products']} products, {test['reviews']} reviews"),
         *((f"test {name}", f"{100 * test[name]:.2f}") for name in METRICS),
     ]
     provenance = [(key, value) for key, value in flatten(run.provenance).items()]
-    configuration = [(key, value) for key, value in flatten(run.config).items()]
+    configuration = [(key, value) for key, value in flatten(run.spec.config).items()]
     epochs = [
         [
             entry["epoch"],
@@ -124,12 +124,12 @@ def differences(a: StoredRun, b: StoredRun) -> dict[str, Any]:
         "corpus",
         "device",
     )
-    what = {name: (getattr(a, name), getattr(b, name)) for name in asked}
+    what = {name: (getattr(a.spec, name), getattr(b.spec, name)) for name in asked}
     versions = [{key: run.provenance.get(key) for key in VERSION_KEYS} for run in (a, b)]
     return {
         "runs": [a.id, b.id],
         "asked": {name: list(pair) for name, pair in what.items() if pair[0] != pair[1]},
-        "configuration": _unequal(flatten(a.config), flatten(b.config)),
+        "configuration": _unequal(flatten(a.spec.config), flatten(b.spec.config)),
         "versions": _unequal(*(flatten(side) for side in versions)),
         "results": _result_differences(a, b),
     }

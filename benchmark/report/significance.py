@@ -159,7 +159,9 @@ def _chosen(family: Sequence[Comparison], against: str) -> list[Comparison]:
 
 def _finding(one: Comparison, setting: Setting, robust: bool, power: bool, worthwhile: float) -> Finding:
     a, b = one.a.values(one.metric), one.b.values(one.metric)
-    rng = generator("robustness", setting.dataset, one.category, one.metric, one.a.method, one.b.method)
+    rng = generator(
+        "robustness", setting.conditions.dataset, one.category, one.metric, one.a.method, one.b.method
+    )
     enough = min(len(a), len(b), a.shape[1]) >= 2
     return Finding(
         comparison=one,
@@ -172,7 +174,7 @@ def _finding(one: Comparison, setting: Setting, robust: bool, power: bool, worth
 
 
 def _sentinels(setting: Setting, category: str) -> list[Sentinel]:
-    run = next(run for run in setting.runs if run.category == category)
+    run = next(run for run in setting.runs if run.spec.category == category)
     return sentinels(run.test_reviews, run.relevance_threshold, run.ties)
 
 
@@ -185,9 +187,9 @@ def _notes(
     setting: Setting, families: dict[str, list[Comparison]], proposed: str, seeds: Sequence[int] | None
 ) -> list[str]:
     notes = []
-    if setting.synthetic:
+    if setting.conditions.synthetic:
         notes.append(
-            f"The corpus {setting.corpus} is synthetic: these results say nothing about real reviews."
+            f"The corpus {setting.conditions.corpus} is synthetic: these results say nothing about real reviews."
         )
     incomplete = [
         f"{CATEGORY_LABELS[category]} {models.METHODS[name].title} ({cell.missing})"
@@ -216,13 +218,10 @@ def _blocks(report: Report) -> list[str]:
     from benchmark.report.captions import metric_sentence
 
     setting = report.setting
-    synthetic = " (synthetic)" if setting.synthetic else ""
-    overrides = f", overrides {' '.join(setting.overrides)}" if setting.overrides else ""
+    dataset = DATASET_LABELS[setting.conditions.dataset]
     return [
-        f"## {DATASET_LABELS[setting.dataset]}: {models.get(report.proposed).title} against "
-        f"{_against(report.against)}\n\n"
-        f"Corpus {setting.corpus}{synthetic}, protocol {setting.protocol}, preset {setting.preset}, device "
-        f"{setting.device}{overrides}. {metric_sentence(setting)}.",
+        f"## {dataset}: {models.get(report.proposed).title} against {_against(report.against)}\n\n"
+        f"Corpus {setting.conditions}. {metric_sentence(setting)}.",
         *(f"**{note}**" for note in report.notes),
         _comparison_block(report),
         _robust_block(report),

@@ -71,7 +71,7 @@ def results_table(
         Column(
             CATEGORY_LABELS[category],
             METRIC_LABELS[metric],
-            {"dataset": setting.dataset, "category": category, "metric": metric},
+            {"dataset": setting.conditions.dataset, "category": category, "metric": metric},
         )
         for category in categories
         for metric in PAPER_METRICS
@@ -82,7 +82,7 @@ def results_table(
         for name in names
     }
     families = {metric: setting.family(metric, proposed=proposed, seeds=seeds) for metric in PAPER_METRICS}
-    number = RESULT_TABLE_NUMBER[setting.dataset]
+    number = RESULT_TABLE_NUMBER[setting.conditions.dataset]
 
     def entry(name: str, column: Column) -> Entry:
         category, metric = column.keys["category"], column.keys["metric"]
@@ -91,7 +91,7 @@ def results_table(
             against = best_baseline(families[metric], category)
             made = replace(made, mark=against.mark if against else "")
         if with_paper:
-            value = published_value(setting.dataset, category, name, metric, table=number)
+            value = published_value(setting.conditions.dataset, category, name, metric, table=number)
             made = replace(made, published=value.printed if value else "")
         return made
 
@@ -105,7 +105,7 @@ def results_table(
         for category in categories
     }
     caption = [
-        f"{DATASET_LABELS[setting.dataset]}, test split, in percent: mean over seeds "
+        f"{DATASET_LABELS[setting.conditions.dataset]}, test split, in percent: mean over seeds "
         f"{listed(seeds)} ± standard deviation over seeds (n-1). {RANKING_SENTENCE}",
         *setting_sentences(setting),
         f"{metric_sentence(setting)}, hence the row '{CEILING_ROW}'.",
@@ -116,7 +116,7 @@ def results_table(
     return Table(
         kind="results",
         number=number,
-        title=f"Results on {DATASET_LABELS[setting.dataset]}{synthetic_title(setting)}",
+        title=f"Results on {DATASET_LABELS[setting.conditions.dataset]}{synthetic_title(setting)}",
         headers=("Type", "Method"),
         columns=tuple(columns),
         rows=(
@@ -139,7 +139,7 @@ def results_table(
 
 def cell_entry(cell: Cell, metric: str, decimals: int = 1) -> Entry:
     """A cell's mean and spread in percent, or why there is none."""
-    runs, seeds = tuple(run.id for run in cell.runs), tuple(run.seed for run in cell.runs)
+    runs, seeds = tuple(run.id for run in cell.runs), tuple(run.spec.seed for run in cell.runs)
     if not cell.complete:
         return Entry(missing=cell.missing, decimals=decimals, seeds=seeds, runs=runs)
     sd = 100 * cell.sd(metric) if len(runs) > 1 else None
@@ -278,15 +278,15 @@ def ablation_table(
     A difference's mark is the crossed test's of full against reduced, two-sided, Holm over the parts and
     categories of one data set and metric.
     """
-    by_dataset = {setting.dataset: setting for setting in settings}
+    by_dataset = {setting.conditions.dataset: setting for setting in settings}
     if len(by_dataset) != len(settings) or not settings:
         raise UsageError("an ablation table takes one setting for each of one or two data sets.")
     ordered = [by_dataset[dataset] for dataset in DATASETS if dataset in by_dataset]
     columns = [
         Column(
-            f"{DATASET_LABELS[setting.dataset]} {CATEGORY_LABELS[category]}",
+            f"{DATASET_LABELS[setting.conditions.dataset]} {CATEGORY_LABELS[category]}",
             METRIC_LABELS[metric],
-            {"dataset": setting.dataset, "category": category, "metric": metric},
+            {"dataset": setting.conditions.dataset, "category": category, "metric": metric},
         )
         for setting in ordered
         for category in categories
@@ -296,7 +296,9 @@ def ablation_table(
     combined = dict.fromkeys(drop for setting in ordered for drop in setting.drops if drop not in single)
     variants: list[tuple[str, ...]] = [(), *single, *combined]
     wanted = {
-        setting.dataset: _ablation_seeds(setting, categories, method) if seeds is None else tuple(seeds)
+        setting.conditions.dataset: _ablation_seeds(setting, categories, method)
+        if seeds is None
+        else tuple(seeds)
         for setting in ordered
     }
 
@@ -338,7 +340,10 @@ def ablation_table(
         rows=tuple(rows),
         caption=(
             "Test split, in percent: mean over seeds "
-            + ", ".join(f"{listed(wanted[s.dataset])} ({DATASET_LABELS[s.dataset]})" for s in ordered)
+            + ", ".join(
+                f"{listed(wanted[s.conditions.dataset])} ({DATASET_LABELS[s.conditions.dataset]})"
+                for s in ordered
+            )
             + " ± standard deviation over seeds (n-1); in parentheses the difference to the full model in points.",
             "Without ptrt to rtrv: that subtask is removed, its interaction stays; module(d): all subtasks removed; "
             "module(b): no interactions and no subtasks.",
@@ -364,8 +369,8 @@ def ablation_table(
 
 def _ablation_seeds(setting: Setting, categories: Sequence[str], method: str) -> tuple[int, ...]:
     """Seeds of the method's runs, full or reduced, in these categories: further seeds elsewhere do not count."""
-    runs = [run for run in setting.runs if run.method == method and run.category in categories]
-    return tuple(sorted({run.seed for run in runs}))
+    runs = [run for run in setting.runs if run.spec.method == method and run.spec.category in categories]
+    return tuple(sorted({run.spec.seed for run in runs}))
 
 
 def _key(column: Column) -> tuple[str, ...]:

@@ -5,13 +5,55 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 NUMERICS_VERSION = 2
 """Part of every run's identity: raised when a change of ours changes the numbers that a run gives."""
+
+
+@dataclass(frozen=True, order=True)
+class Conditions:
+    """What two runs must share before their numbers are compared; every reader groups by it.
+
+    The data's fingerprint is not here: it differs by category, and a table spans several. It sorts as tables are
+    listed: real corpora first, by name; without overrides before with.
+    """
+
+    dataset: str
+    synthetic: bool
+    corpus: str
+    shuffle_labels: bool
+    protocol: str
+    preset: str
+    device: str
+    relevance_threshold: int
+    """A review is relevant if its label is above this: another threshold is another metric."""
+    overrides: tuple[str, ...] = ()
+    """Of a run: the `--set` values that apply to its method. Of a table: all of them, see `for_method`."""
+
+    @property
+    def without_overrides(self) -> Conditions:
+        return replace(self, overrides=())
+
+    @property
+    def of_any_dataset(self) -> Conditions:
+        """For tables over several data sets, each of which may have a relevance threshold of its own."""
+        return replace(self, dataset="", relevance_threshold=-1)
+
+    def __str__(self) -> str:
+        """`mini 1.2 (synthetic), protocol fair, preset quick, device cpu, overrides train.epochs=3`."""
+        synthetic = " (synthetic)" if self.synthetic else ""
+        overrides = f", overrides {' '.join(self.overrides)}" if self.overrides else ""
+        how = f"protocol {self.protocol}, preset {self.preset}, device {self.device}{overrides}"
+        return f"{self.corpus}{synthetic}, {how}"
+
+    def for_method(self, method: str) -> Conditions:
+        """What a run of the method carries of these: the overrides of training and its own."""
+        own = tuple(sorted(one for one in self.overrides if one.partition(".")[0] in ("train", method)))
+        return replace(self, overrides=own)
 
 
 @dataclass(frozen=True)
@@ -59,6 +101,25 @@ class RunSpec:
         }
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def relevance_threshold(self) -> int:
+        """t of the run: it selected the epoch on dev by it, and its values per product were made with it."""
+        return int(self.config["training"]["relevance_threshold"])
+
+    @property
+    def conditions(self) -> Conditions:
+        return Conditions(
+            dataset=self.dataset,
+            synthetic=self.synthetic,
+            corpus=self.corpus,
+            shuffle_labels=self.shuffle_labels,
+            protocol=self.protocol,
+            preset=self.preset,
+            device=self.device,
+            relevance_threshold=self.relevance_threshold,
+            overrides=self.overrides,
+        )
 
     @property
     def model(self) -> str:

@@ -29,7 +29,7 @@ from benchmark.core.metrics import (
     per_product_table,
 )
 from benchmark.runs.files import DONE, data_folder
-from benchmark.runs.spec import RunSpec, spec_from_json
+from benchmark.runs.spec import Conditions, RunSpec, spec_from_json
 
 TEXT_COLUMNS = frozenset({"product_id", "review_id"})
 INTEGER_COLUMNS = frozenset({"label", "n_reviews", "n_relevant", "word_count", "has_image"})
@@ -52,70 +52,18 @@ class StoredRun:
         return self.spec.identity
 
     @property
-    def dataset(self) -> str:
-        return self.spec.dataset
-
-    @property
-    def category(self) -> str:
-        return self.spec.category
-
-    @property
-    def method(self) -> str:
-        return self.spec.method
-
-    @property
-    def seed(self) -> int:
-        return self.spec.seed
-
-    @property
-    def drop(self) -> tuple[str, ...]:
-        return self.spec.drop
-
-    @property
-    def protocol(self) -> str:
-        return self.spec.protocol
-
-    @property
-    def preset(self) -> str:
-        return self.spec.preset
-
-    @property
-    def overrides(self) -> tuple[str, ...]:
-        return self.spec.overrides
-
-    @property
-    def fingerprint(self) -> str:
-        return self.spec.fingerprint
-
-    @property
-    def corpus(self) -> str:
-        return self.spec.corpus
-
-    @property
-    def synthetic(self) -> bool:
-        return self.spec.synthetic
-
-    @property
-    def device(self) -> str:
-        return self.spec.device
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        return self.spec.config
-
-    @property
     def results(self) -> Path:
         return self.folder.parents[4]
 
     @property
-    def own_threshold(self) -> int:
-        """t of the run itself: what selected its epoch on dev, and what `per_product.csv` was made with."""
-        return int(self.config["training"]["relevance_threshold"])
+    def relevance_threshold(self) -> int:
+        """t of `per_product`: the run's own unless it was rescored."""
+        return self.spec.relevance_threshold if self.threshold is None else self.threshold
 
     @property
-    def relevance_threshold(self) -> int:
-        """t of `per_product`: a review is relevant if its label is above it."""
-        return self.own_threshold if self.threshold is None else self.threshold
+    def conditions(self) -> Conditions:
+        """The spec's, with the threshold that `per_product` is made with."""
+        return replace(self.spec.conditions, relevance_threshold=self.relevance_threshold)
 
     @cached_property
     def per_product(self) -> pd.DataFrame:
@@ -161,7 +109,7 @@ class StoredRun:
 
     @property
     def _data(self) -> Path:
-        return data_folder(self.results, self.dataset, self.category, self.fingerprint)
+        return data_folder(self.results, self.spec.dataset, self.spec.category, self.spec.fingerprint)
 
 
 def rescored(

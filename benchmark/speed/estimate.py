@@ -75,8 +75,8 @@ def _from_finished(spec: RunSpec, finished: Sequence[StoredRun]) -> float | None
     alike = [
         run.provenance["seconds"]["total"]
         for run in finished
-        if (run.dataset, run.category, run.spec.model, run.fingerprint, run.device)
+        if (run.spec.dataset, run.spec.category, run.spec.model, run.spec.fingerprint, run.spec.device)
         == (spec.dataset, spec.category, spec.model, spec.fingerprint, spec.device)
-        and dict(run.config) == dict(spec.config)
+        and dict(run.spec.config) == dict(spec.config)
     ]
     return sum(alike) / len(alike) if alike else None

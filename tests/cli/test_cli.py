@@ -38,7 +38,7 @@ def test_a_run_folder_holds_what_the_readme_promises(where: list[str], tmp_path:
         "config.json", "meta.json", "log.jsonl", "per_product.csv", "scores.csv", "weights.safetensors", "done",
     }  # fmt: skip
     assert run.provenance["libraries"]["torch"]
-    assert run.provenance["data"]["fingerprint"] == run.fingerprint
+    assert run.provenance["data"]["fingerprint"] == run.spec.fingerprint
     assert len(run.per_product) == run.manifest["splits"]["test"]["products"]
     assert len(run.scores) == len(run.test_reviews)
     assert [entry["epoch"] for entry in run.log] == [1, 2]

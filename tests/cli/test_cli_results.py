@@ -220,7 +220,7 @@ def test_claims_without_runs_say_what_would_decide_them(tmp_path: Path) -> None:
 def test_show_and_diff(real: Path) -> None:
     first, second, _ = store.load_runs(real)
     shown = bench("show", first.id, "--results", str(real)).stdout
-    for part in (first.id, first.fingerprint[:16], "training.epochs", "libraries.torch"):
+    for part in (first.id, first.spec.fingerprint[:16], "training.epochs", "libraries.torch"):
         assert part in shown
     described = json.loads(bench("show", str(first.folder), "--json", "--results", str(real)).stdout)
     assert described["id"] == first.id

@@ -1,13 +1,15 @@
 """Which runs may stand in one table, and what a cell makes of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from benchmark.core.errors import DataError
 from benchmark.report.captions import provenance_sentence
-from benchmark.report.grid import applicable, best_baseline, commits_of, group_settings
-from benchmark.runs.store import load_runs
+from benchmark.report.grid import best_baseline, commits_of, group_settings
+from benchmark.runs.store import load_runs, rescored
 from benchmark.stats import crossed_test, holm
 from tests.fixtures_runs import write_grid, write_run
 
@@ -66,9 +68,9 @@ def test_a_setting_with_overrides_takes_the_plain_runs_of_methods_they_do_not_to
     write_run(tmp_path, "mmss", 0)
     write_run(tmp_path, "mmss", 0, overrides=("mmss.d_g=64",))
     plain, changed = group_settings(load_runs(tmp_path))
-    assert plain.overrides == ()
-    assert {run.method for run in plain.runs} == {"mcr", "mmss"}
-    assert [run.overrides for run in changed.cell("clothing", "mmss").runs] == [("mmss.d_g=64",)]
+    assert plain.conditions.overrides == ()
+    assert {run.spec.method for run in plain.runs} == {"mcr", "mmss"}
+    assert [run.spec.overrides for run in changed.cell("clothing", "mmss").runs] == [("mmss.d_g=64",)]
     assert changed.cell("clothing", "mcr").complete
 
 
@@ -77,11 +79,23 @@ def test_runs_of_one_command_with_overrides_of_several_methods_stand_together(tm
     write_run(tmp_path, "mcr", 0, overrides=("train.epochs=2",))
     write_run(tmp_path, "mmss", 0, overrides=together)
     (setting,) = group_settings(load_runs(tmp_path))
-    assert setting.overrides == together
+    assert setting.conditions.overrides == together
     assert len(setting.runs) == 2
     (asked,) = group_settings(load_runs(tmp_path), overrides=["train.epochs=2"])
-    assert [run.method for run in asked.runs] == ["mcr"]
-    assert applicable(["mcr.a=1", "train.b=2", "mmss.c=3"], "mcr") == ("mcr.a=1", "train.b=2")
+    assert [run.spec.method for run in asked.runs] == ["mcr"]
+    several = replace(asked.conditions, overrides=("mcr.a=1", "mmss.c=3", "train.b=2"))
+    assert several.for_method("mcr").overrides == ("mcr.a=1", "train.b=2")
+
+
+def test_another_relevance_threshold_is_another_metric(tmp_path):
+    """The released protocol judges some methods with label > 1: they must not meet the others in one table."""
+    write_run(tmp_path, "mcl", 0, training={"relevance_threshold": 1, "epochs": 3})
+    write_run(tmp_path, "mmss", 0, training={"relevance_threshold": 0, "epochs": 3})
+    lenient, strict = group_settings(load_runs(tmp_path))
+    assert [setting.conditions.relevance_threshold for setting in (lenient, strict)] == [0, 1]
+    assert [setting.methods for setting in (lenient, strict)] == [("mmss",), ("mcl",)]
+    (together,) = group_settings(rescored(load_runs(tmp_path), threshold=1))
+    assert together.methods == ("mcl", "mmss")
 
 
 def test_changed_data_of_one_category_keeps_the_other_categories(tmp_path):

@@ -74,13 +74,13 @@ def test_a_small_multiverse(where: list[str], tmp_path: Path) -> None:
     runs = store.load_runs(tmp_path / "results")
     assert len(runs) == 6
     changed, default = (
-        np.stack([run.per_product["map"] for run in runs if len(run.overrides) == n]) for n in (2, 1)
+        np.stack([run.per_product["map"] for run in runs if len(run.spec.overrides) == n]) for n in (2, 1)
     )
     assert found["difference"] == pytest.approx(changed.mean() - default.mean())
     assert found["interval"] == pytest.approx(list(crossed_test(changed, default).interval))
     assert picture.read_bytes().startswith(b"\x89PNG")
     shown = bench("multiverse", *words, *where).stdout
-    assert "corpus synthetic-" in shown or "corpus" in shown
+    assert "Corpus synthetic-" in shown
     assert "3 seeds, 6 test products" in shown
     assert "no correction" in shown
 
@@ -94,7 +94,7 @@ def effects(tmp_path: Path) -> list[Effect]:
     runs = store.load_runs(tmp_path)
 
     def of(method: str) -> list[store.StoredRun]:
-        return [run for run in runs if run.method == method]
+        return [run for run in runs if run.spec.method == method]
 
     return [
         effect("small", *PLACE, of("mcr"), of("mcl")),

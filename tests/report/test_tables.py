@@ -53,7 +53,9 @@ def test_rows_and_columns_have_the_papers_shape(setting):
 
 def test_values_are_the_means_over_seeds_in_percent(setting, results):
     entry = rows_of(results_table(setting))["mcr"].entries[4]  # Elec N@3
-    runs = [run for run in load_runs(results) if (run.method, run.category) == ("mcr", "electronics")]
+    runs = [
+        run for run in load_runs(results) if (run.spec.method, run.spec.category) == ("mcr", "electronics")
+    ]
     means = [100 * run.per_product["ndcg@3"].mean() for run in runs]
     assert entry.value == pytest.approx(np.mean(means))
     assert entry.sd == pytest.approx(np.std(means, ddof=1))
