@@ -39,7 +39,7 @@ class Subject:
     @cached_property
     def families(self) -> Mapping[str, list[Comparison]]:
         """Data set -> the proposed method against every baseline."""
-        return {setting.dataset: setting.family(self.metric) for setting in self.settings}
+        return {setting.conditions.dataset: setting.family(self.metric) for setting in self.settings}
 
     def places(self) -> list[tuple[Setting, str]]:
         return [
@@ -56,14 +56,14 @@ class Subject:
 
 
 def where(setting: Setting, category: str) -> str:
-    return f"{DATASET_LABELS[setting.dataset]} {CATEGORY_LABELS[category]}"
+    return f"{DATASET_LABELS[setting.conditions.dataset]} {CATEGORY_LABELS[category]}"
 
 
 def forest(subject: Subject) -> Picture | None:
     panels = [
         comparisons.forest(where(setting, category), here, subject.worthwhile)
         for setting, category in subject.places()
-        if (here := [one for one in subject.families[setting.dataset] if one.category == category])
+        if (here := [one for one in subject.families[setting.conditions.dataset] if one.category == category])
     ]
     return _picture(
         "forest",
@@ -118,7 +118,7 @@ def products(subject: Subject) -> Picture | None:
     panels = [
         comparisons.win_loss(where(setting, category), best)
         for setting, category in subject.places()
-        if (best := best_baseline(subject.families[setting.dataset], category)) is not None
+        if (best := best_baseline(subject.families[setting.conditions.dataset], category)) is not None
     ]
     caption = (
         f"Every test product by what {_proposed()} gains or loses on it against the category's best baseline, seeds "
