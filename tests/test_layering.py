@@ -19,10 +19,11 @@ ALLOWED: dict[str, set[str]] = {
     "core": set(),
     "stats": {"core"},
     "kernels": {"core"},
+    "encoders": {"core", "kernels"},
     "data": {"core", "kernels"},
     "runs": {"core", "data"},
-    "mmss": {"core", "kernels"},
-    "baselines": {"core", "kernels"},
+    "mmss": {"core", "kernels", "encoders"},
+    "baselines": {"core", "kernels", "encoders"},
     "models": {"core"},
     "engine": {"core", "stats", "kernels", "data", "runs", "models", "mmss", "baselines"},
     "report": {"core", "stats", "data", "runs", "models", "mmss", "baselines"},
@@ -41,6 +42,7 @@ NEEDS_TORCH = {
     *(f"benchmark.checks.{name}" for name in ("determinism", "goldens", "reference", "selfmm")),
     *(f"benchmark.engine.{name}" for name in ("evaluate", "losses", "prefetch", "steps", "train")),
     *("benchmark.core.model", "benchmark.core.types", "benchmark.data.collate"),
+    "benchmark.encoders.pretrained",
     *("benchmark.kernels.linear", "benchmark.kernels.native", "benchmark.speed.measure"),
 }
 """Modules of the harness that may import torch when they are imported; all others must do without."""

@@ -129,7 +129,7 @@ def test_the_common_space_has_the_released_width(
 def test_the_content_of_an_encoder_counts_not_only_its_name(tmp_path: Path) -> None:
     from transformers import BertConfig, BertModel
 
-    from mmss import bert
+    from benchmark.encoders import pretrained
 
     BertModel(
         BertConfig(
@@ -138,7 +138,7 @@ def test_the_content_of_an_encoder_counts_not_only_its_name(tmp_path: Path) -> N
     ).save_pretrained(tmp_path)
     before = models.load("mmss").files_read(resolved("mmss", f"encoder={tmp_path}").model)
     (tmp_path / "vocab.txt").write_text("[PAD]\n")
-    bert._content_hash.cache_clear()
+    pretrained._content_hash.cache_clear()
     after = models.load("mmss").files_read(resolved("mmss", f"encoder={tmp_path}").model)
     assert before["encoder"] != after["encoder"]
     assert models.load("egcnn").files_read(resolved("egcnn").model) == {}
