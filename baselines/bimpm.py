@@ -20,17 +20,15 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-from baselines.parts.layers import Dropout, check_field, in_float32, row_chunks, word_embedding
+from baselines.parts.layers import Dropout, check_field, word_embedding
 from baselines.parts.recurrent import BiLSTM, States, reference_lstm_names
 from baselines.parts.text_only import FORMS, RELEASED_TEXT_PADDING, text_released_training
 from benchmark.core.model import Departure, RankingModel
 from benchmark.core.types import Batch, CorpusShape, Items, Padding
-from benchmark.kernels import native
+from benchmark.kernels.arrays import in_float32, row_chunks
+from benchmark.kernels.partners import EPSILON, max_cosine
 
-EPSILON = 1e-8
-"""Lower bound of norms and of attention sums."""
 MATCHINGS = 4
 
 
@@ -354,130 +352,3 @@ def _steps(weight_BTS: Tensor, y_BSH: Tensor) -> Iterator[tuple[int, slice]]:
     for b in range(B):
         for steps in row_chunks(T, S * y_BSH.shape[2] * y_BSH.element_size()):
             yield b, steps
-
-
-def max_cosine(
-    p_BLH: Tensor, h_BRH: Tensor, weight_PH: Tensor, p_mask: Tensor | None, h_mask: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Max-pooling matching: max over valid s of cos(w_k ∘ p_t, w_k ∘ h_s), `[B, L, P]`, and over valid t,
-    `[B, R, P]`. Masks None: every step is valid."""
-    with in_float32(p_BLH, h_BRH, weight_PH.square()) as arrays:
-        p_best, h_best = _MaxCosine.apply(*arrays, p_mask, h_mask)  # type: ignore[no-untyped-call]
-    return p_best, h_best
-
-
-class _MaxCosine(torch.autograd.Function):
-    """With v = w² and n_ts = Σ_d v_d p_td h_sd: cos_ts = n_ts / sqrt(Σ v p_t²) / sqrt(Σ v h_s²).
-
-    The n of a row and all perspectives are one matrix product; only the winners among them are kept. So is
-    the backward pass: dn = G / norms, with G the gradient scattered to the winners, and
-
-        dp = Σ_k v_k ∘ (dn_k h) - p ∘ Σ_k v_k c_k / ‖p‖²_k        (h alike)
-        dv = Σ p ∘ (dn h) - ½ Σ c p² / ‖p‖² - ½ Σ c h² / ‖h‖²
-
-    where c sums G ∘ cos over the other text's steps.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        p_BLH: Tensor,
-        h_BRH: Tensor,
-        square_PH: Tensor,
-        p_mask: Tensor | None,
-        h_mask: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
-        p_BLH, h_BRH, square_PH = p_BLH.contiguous(), h_BRH.contiguous(), square_PH.contiguous()
-        scales = _inverse_norm(p_BLH, square_PH), _inverse_norm(h_BRH, square_PH)
-        p, h = _best_partners(p_BLH, h_BRH, square_PH, scales, (p_mask, h_mask))
-        # a step's own norm does not change which partner is best, so it is divided out afterwards
-        p_best, h_best = p.best * scales[0], h.best * scales[1]
-        ctx.save_for_backward(p_BLH, h_BRH, square_PH, *scales, p_best, h_best, p.winner, h.winner)
-        return p_best.transpose(1, 2), h_best.transpose(1, 2)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        p_BLH, h_BRH, square_PH, p_scale, h_scale, p_best, h_best, p_winner, h_winner = ctx.saved_tensors
-        p_grad_BPL, h_grad_BPR = (grad.transpose(1, 2) for grad in grads)
-        grad_p, grad_h, grad_square = _through_winners(
-            (p_BLH, h_BRH), square_PH, (p_scale, h_scale), (p_winner, h_winner), (p_grad_BPL, h_grad_BPR)
-        )
-        p_share, h_share = p_grad_BPL * p_best, h_grad_BPR * h_best
-        c_BPL = p_share.scatter_add(2, h_winner, h_share)
-        c_BPR = h_share.scatter_add(2, p_winner, p_share)
-        for x, scale, c, grad_x in ((p_BLH, p_scale, c_BPL, grad_p), (h_BRH, h_scale, c_BPR, grad_h)):
-            # at its lower bound a norm is a constant
-            ratio_BTP = (c * scale.square() * (scale < 1 / EPSILON)).transpose(1, 2)
-            grad_x -= x * (ratio_BTP @ square_PH)
-            grad_square -= 0.5 * ratio_BTP.flatten(0, 1).T @ x.square().flatten(0, 1)
-        return grad_p, grad_h, grad_square, None, None
-
-
-Pair = tuple[Tensor, Tensor]
-
-
-def _best_partners(
-    p_BLH: Tensor, h_BRH: Tensor, square_PH: Tensor, scales: Pair, masks: tuple[Tensor | None, Tensor | None]
-) -> tuple[native.Partners, native.Partners]:
-    """See `kernels.best_partners`."""
-    found = []
-    for rows in _rows(p_BLH, h_BRH, square_PH):
-        dot_BPLR = _weighted_dots(p_BLH[rows], h_BRH[rows], square_PH)
-        p_scale_BPL, h_scale_BPR = scales[0][rows], scales[1][rows]
-        p_mask_BL, h_mask_BR = (None if mask is None else mask[rows] for mask in masks)
-        if native.usable(dot_BPLR):
-            p, h = native.best_partners(dot_BPLR, (p_scale_BPL, h_scale_BPR), (p_mask_BL, h_mask_BR))
-        else:
-            by_h = dot_BPLR * h_scale_BPR.unsqueeze(2)
-            if h_mask_BR is not None:
-                by_h.masked_fill_(~h_mask_BR[:, None, None], -torch.inf)
-            by_p = dot_BPLR.mul_(p_scale_BPL.unsqueeze(3))
-            if p_mask_BL is not None:
-                by_p.masked_fill_(~p_mask_BL[:, None, :, None], -torch.inf)
-            p, h = native.Partners(*by_h.max(3)), native.Partners(*by_p.max(2))
-        found.append((p.best, p.winner, h.best, h.winner))
-    p_best, p_winner, h_best, h_winner = (torch.cat(part) for part in zip(*found, strict=True))
-    return native.Partners(p_best, p_winner), native.Partners(h_best, h_winner)
-
-
-def _through_winners(
-    texts: Pair, square_PH: Tensor, scales: Pair, winners: Pair, gradients: Pair
-) -> tuple[Tensor, Tensor, Tensor]:
-    """See `kernels.best_partners_backward`."""
-    if native.usable(*texts, square_PH):
-        return native.best_partners_backward(texts, square_PH, scales, winners, gradients)
-    (p_BLH, h_BRH), (p_scale, h_scale), (p_winner, h_winner) = texts, scales, winners
-    grad_p, grad_h, grad_square = (torch.zeros_like(x) for x in (p_BLH, h_BRH, square_PH))
-    for rows in _rows(p_BLH, h_BRH, square_PH):
-        p, h = p_BLH[rows], h_BRH[rows]
-        dn_BPLR = p.new_zeros(*p_scale[rows].shape, h.shape[1])
-        dn_BPLR.scatter_(3, p_winner[rows].unsqueeze(3), gradients[0][rows].unsqueeze(3))
-        dn_BPLR.scatter_add_(2, h_winner[rows].unsqueeze(2), gradients[1][rows].unsqueeze(2))
-        dn_BPLR *= p_scale[rows].unsqueeze(3)
-        dn_BPLR *= h_scale[rows].unsqueeze(2)
-        dn_BXR = dn_BPLR.flatten(1, 2)
-        toward_BPLH = (dn_BXR @ h).view(*p_scale[rows].shape, -1)
-        grad_p[rows] = (toward_BPLH * square_PH.unsqueeze(1)).sum(1)
-        grad_square += toward_BPLH.mul_(p.unsqueeze(1)).sum((0, 2))
-        weighted_BXH = (p.unsqueeze(1) * square_PH.unsqueeze(1)).flatten(1, 2)
-        grad_h[rows] = dn_BXR.transpose(1, 2) @ weighted_BXH
-    return grad_p, grad_h, grad_square
-
-
-def _rows(p_BLH: Tensor, h_BRH: Tensor, square_PH: Tensor) -> Iterator[slice]:
-    _, L, H = p_BLH.shape
-    return row_chunks(len(p_BLH), len(square_PH) * L * (h_BRH.shape[1] + H) * p_BLH.element_size())
-
-
-def _weighted_dots(p_BLH: Tensor, h_BRH: Tensor, square_PH: Tensor) -> Tensor:
-    """Σ_d v_kd p_td h_sd, `[B, P, L, R]`."""
-    weighted_BPLH = p_BLH.unsqueeze(1) * square_PH.unsqueeze(1)
-    dot_BXR = weighted_BPLH.flatten(1, 2) @ h_BRH.transpose(1, 2)
-    return dot_BXR.view(*weighted_BPLH.shape[:3], -1)
-
-
-def _inverse_norm(x_BTH: Tensor, square_PH: Tensor) -> Tensor:
-    """1 / max(sqrt(Σ_d v_kd x_td²), 1e-8), `[B, P, T]`."""
-    norm_BPT = square_PH @ x_BTH.square().transpose(1, 2)
-    return norm_BPT.clamp_(min=EPSILON**2).rsqrt_()

@@ -12,18 +12,13 @@ The paper's final tanh, monotone in the score, is left out in both.
 
 from __future__ import annotations
 
-import functools
-import itertools
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from baselines.parts.layers import (
     Dropout,
@@ -31,20 +26,15 @@ from baselines.parts.layers import (
     conv_over_time,
     convs_over_words,
     distinct,
-    in_float32,
-    row_chunks,
-    unit_vectors,
     word_embedding,
 )
 from baselines.parts.text_only import FORMS, RELEASED_TEXT_PADDING, text_released_training
 from benchmark.core.model import Departure, RankingModel
 from benchmark.core.types import Batch, CorpusShape, Items, Padding
 from benchmark.kernels import native
-
-WIDE = 0.5
-"""Width from which a kernel's values at all cosines are of about one size."""
-OUT_OF_REACH = 1e4
-"""A "cosine" so far from every kernel that it adds exactly 0 to each sum: how padding is masked."""
+from benchmark.kernels.arrays import in_float32
+from benchmark.kernels.bells import kernel_sums
+from benchmark.kernels.elementwise import unit_vectors
 
 
 @dataclass(frozen=True)
@@ -190,138 +180,3 @@ class ConvKNRM(RankingModel):
         mask_BR = batch.reviews.token_mask_NT[batch.review_B] if self.config.form == "fair" else None
         sum_BXK = kernel_sums(cosine_BXY.view(B, A * L * A, R), self.kernel_centres(), mask_BR)
         return sum_BXK.view(B, A, L, A, -1)
-
-
-Kernels = list[tuple[float, float]]
-
-
-def kernel_sums(value_BXR: Tensor, centres: Kernels, mask_BR: Tensor | None = None) -> Tensor:
-    """Σ_r exp(-(M_r - μ_k)² / 2σ_k²) over valid r for each (μ, σ), `[B, X, K]`."""
-    with in_float32(value_BXR) as (value_BXR,):
-        result: Tensor
-        if native.usable(value_BXR):
-            mask = None if mask_BR is None else mask_BR.contiguous()
-            result = _CompiledKernelSums.apply(value_BXR.contiguous(), mask, _bells(centres))  # type: ignore[no-untyped-call]
-            return result
-        if mask_BR is not None:
-            value_BXR = value_BXR.masked_fill(~mask_BR.unsqueeze(1), OUT_OF_REACH)
-        result = _KernelSums.apply(value_BXR, centres)  # type: ignore[no-untyped-call]
-        return result
-
-
-def _recurrences(centres: Kernels) -> Iterator[tuple[float, float]]:
-    """For each kernel (r, s): with r = 0 it is exp(-(M - μ)² / 2σ²) itself; else the one before times exp(r M), and s
-    times the true value's share: exp(-(M - μ)² / 2σ²) = s e_k, e_k = e_(k-1) exp(r M).
-
-    Kernels of one width, as wide as the range of cosines, differ by exp(M (μ' - μ) / σ²) and a number, so
-    that equally spaced ones cost one product each. For narrow ones that would lose all digits.
-    """
-    scale, previous = 1.0, 0.0
-    for (before, width_before), (centre, width) in itertools.pairwise([(0.0, math.nan), *centres]):
-        rate = (centre - before) * width**-2 if width == width_before and width >= WIDE else 0.0
-        if rate and math.isclose(rate, previous, rel_tol=1e-9):
-            rate = previous  # exactly, so that it is seen to be the same
-        previous = rate
-        scale = scale * math.exp((before**2 - centre**2) / (2 * width**2)) if rate else 1.0
-        yield rate, scale
-
-
-@functools.cache
-def _cached_bells(centres: tuple[tuple[float, float], ...]) -> native.Bells:
-    rate_K, scale_K = np.array(list(_recurrences(list(centres)))).T
-    centre_K, width_K = np.array(centres).T
-    log2_e = math.log2(math.e)
-    columns = centre_K, -0.5 * log2_e / width_K**2, rate_K * log2_e, scale_K, scale_K / width_K**2
-    return native.Bells(*(torch.tensor(column, dtype=torch.float32) for column in columns))
-
-
-def _bells(centres: Kernels) -> native.Bells:
-    return _cached_bells(tuple(centres))
-
-
-class _CompiledKernelSums(torch.autograd.Function):
-    """In one pass over the cosines, which alone are kept for the backward pass."""
-
-    @staticmethod
-    def forward(ctx: Any, value_BXR: Tensor, mask_BR: Tensor | None, bells: native.Bells) -> Tensor:
-        ctx.save_for_backward(value_BXR)
-        ctx.mask_BR, ctx.bells = mask_BR, bells
-        return native.kernel_sums(value_BXR, mask_BR, bells, OUT_OF_REACH)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient_BXK: Tensor) -> tuple[Tensor, None, None]:
-        (value_BXR,) = ctx.saved_tensors
-        settings = ctx.mask_BR, ctx.bells, OUT_OF_REACH, gradient_BXK
-        return native.kernel_sums_backward(value_BXR, *settings), None, None
-
-
-class _KernelSums(torch.autograd.Function):
-    """Block by block and kernel by kernel, in buffers that stay in the cache. Keeps the cosines only: the K
-    exponentials of each are made again in the backward pass, which costs less than to store them."""
-
-    @staticmethod
-    def forward(ctx: Any, value_BXR: Tensor, centres: Kernels) -> Tensor:
-        ctx.save_for_backward(value_BXR)
-        ctx.centres = centres
-        sum_KN = value_BXR.new_empty(len(centres), value_BXR.shape[:2].numel())
-        for rows, value, bell, spare in _blocks(value_BXR):
-            for k, scale in enumerate(_bells_in_turn(value, centres, bell, spare)):
-                torch.sum(bell, -1, out=sum_KN[k, rows])
-                if scale != 1:
-                    sum_KN[k, rows] *= scale
-        return sum_KN.T.reshape(*value_BXR.shape[:2], -1)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient_BXK: Tensor) -> tuple[Tensor, None]:
-        """dM = Σ_k g_k exp(-(M - μ_k)² / 2σ_k²) (μ_k - M) / σ_k². Of wide kernels, whose `spare` is taken, it is a
-        sum with μ_k minus M times one without; narrow ones, whose weight is large, need the difference."""
-        (value_BXR,) = ctx.saved_tensors
-        gradient_NK = gradient_BXK.flatten(0, 1)
-        result_BXR = torch.zeros_like(value_BXR)
-        result_NR = result_BXR.flatten(0, 1)
-        for rows, value, bell, spare in _blocks(value_BXR):
-            result, times_value = result_NR[rows], torch.zeros_like(value)
-            for k, scale in enumerate(_bells_in_turn(value, ctx.centres, bell, spare)):
-                centre, width = ctx.centres[k]
-                pull = gradient_NK[rows, k, None] * (scale * width**-2)
-                if width >= WIDE:
-                    result.addcmul_(bell, pull, value=centre)
-                    times_value.addcmul_(bell, pull)
-                else:
-                    result.addcmul_(torch.sub(value, centre, out=spare).mul_(bell), pull, value=-1)
-            result.addcmul_(times_value, value, value=-1)
-        return result_BXR, None
-
-
-def _blocks(value_BXR: Tensor) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
-    """Blocks of rows of the flattened `[B * X, R]`, each with two buffers of its shape."""
-    value_NR = value_BXR.flatten(0, 1)
-    bell = spare = value_NR[:0]
-    for rows in row_chunks(len(value_NR), value_NR.shape[1] * value_NR.element_size()):
-        value = value_NR[rows]
-        if len(bell) != len(value):
-            bell, spare = torch.empty_like(value), torch.empty_like(value)
-        yield rows, value, bell, spare
-
-
-def _bells_in_turn(value: Tensor, centres: Kernels, bell: Tensor, spare: Tensor) -> Iterator[float]:
-    """For each kernel, puts e into `bell` and yields s, with s e = exp(-(M - μ)² / 2σ²)."""
-    previous = 0.0
-    for (centre, width), (rate, scale) in zip(centres, _recurrences(centres), strict=True):
-        if rate:
-            if rate != previous:
-                torch.mul(value, rate * math.log2(math.e), out=spare).clamp_(max=126).exp2_()
-            bell.mul_(spare)
-        else:
-            _bell(value, centre, width, bell)
-        previous = rate
-        yield scale
-
-
-def _bell(value: Tensor, centre: float, width: float, bell: Tensor) -> None:
-    """exp(-(M - μ)² / 2σ²) as a power of two: `exp` is many times slower where its result underflows, which
-    is nearly everywhere at the paper's widths, and `exp2` is not."""
-    torch.sub(value, centre, out=bell)
-    bell.square_().mul_(-0.5 * math.log2(math.e) * width**-2).exp2_()

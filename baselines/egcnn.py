@@ -31,6 +31,7 @@ from benchmark.core.model import Departure, RankingModel
 from benchmark.core.types import Batch, CorpusShape, Items, Padding, length_mask
 from benchmark.kernels import native
 from benchmark.kernels.linear import linear
+from benchmark.kernels.words import highest, highest_windows
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ class EGCNN(RankingModel):
             word_U, slot_NT = distinct(items.token_NT, embedding.num_embeddings)
             gated_UE = self._gated(embedding.weight[word_U].unsqueeze(0)).squeeze(0)
             answer_NATC = convs_over_words(gated_UE, slot_NT, self.convs, [0] * len(self.convs))
-            best_XC, _ = native.highest(answer_NATC.flatten(0, 1), windows_NA.flatten())
+            best_XC, _ = highest(answer_NATC.flatten(0, 1), windows_NA.flatten())
             return torch.relu(best_XC).view(len(items), -1)
         gated_NTE = F.pad(self._gated(embedding(items.token_NT)), (0, 0, 0, max(self.config.windows) - 1))
         pooled = [
@@ -205,7 +206,7 @@ class EGCNN(RankingModel):
             with torch.no_grad():
                 answer_NTC = conv_over_time(word_NTE, conv, with_bias=False)
             assert conv.bias is not None
-            return native.highest_windows(word_NTE, conv.weight, answer_NTC, windows_N) + conv.bias
+            return highest_windows(word_NTE, conv.weight, answer_NTC, windows_N) + conv.bias
         window_NTC = conv_over_time(word_NTE, conv)
         if windows_N is not None:
             outside_NT = ~length_mask(windows_N, n_windows)

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from baselines.parts.layers import Dropout, check_field, unit_vectors, word_embedding
+from baselines.parts.layers import Dropout, check_field, word_embedding
 from baselines.parts.matching import ROWS_AT_ONCE, ContextFeatures
 from baselines.parts.pooling import KernelMaxPooling
 from baselines.parts.transformer import PostNormAttention, PostNormFeedForward, PostNormLayer
 from benchmark.core.model import Departure, RankingLoss, RankingModel
 from benchmark.core.types import Batch, CorpusShape, Items, length_mask
+from benchmark.kernels.elementwise import unit_vectors
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from baselines.parts.encoders import RoiEncoder, TextConvEncoder
-from baselines.parts.layers import check_field, check_heads, mlp, unit_vectors
+from baselines.parts.layers import check_field, check_heads, mlp
 from baselines.parts.matching import ROWS_AT_ONCE, ContextFeatures, Item
 from baselines.parts.pooling import KernelMaxPooling
 from baselines.parts.reference_names import context_names, pooling_names, roi_encoder_names
 from benchmark.core.model import Departure, RankingModel
 from benchmark.core.types import Batch, CorpusShape, Items, Padding
+from benchmark.kernels.elementwise import unit_vectors
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from baselines.parts.encoders import RoiEncoder
 from baselines.parts.layers import (
-    MASKED,
     Dropout,
     ProductAwareAttention,
     check_field,
@@ -34,6 +33,7 @@ from baselines.parts.matching import ROWS_AT_ONCE
 from baselines.parts.reference_names import roi_encoder_names
 from benchmark.core.model import Departure, RankingLoss, RankingModel, Tokenizer
 from benchmark.core.types import Batch, CorpusShape, Items, Padding
+from benchmark.kernels.arrays import MASKED
 
 SAME_WORD = 0.999
 """Cosine of two word vectors from which on they are one word."""

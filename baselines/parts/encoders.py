@@ -11,12 +11,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.parts.layers import MASKED, Dropout, conv_over_time, convs_over_words, distinct, word_embedding
+from baselines.parts.layers import Dropout, conv_over_time, convs_over_words, distinct, word_embedding
 from benchmark.core.types import CorpusShape
 from benchmark.kernels import native
+from benchmark.kernels.arrays import MASKED
+from benchmark.kernels.attention import attention
 from benchmark.kernels.linear import linear
 
 
@@ -99,33 +100,13 @@ class RoiEncoderLayer(nn.Module):
 
     def attend(self, x_NVD: Tensor, mask_NV: Tensor) -> Tensor:
         """Scaled dot-product self-attention; heads are consecutive blocks of channels."""
-        N, V, D = x_NVD.shape
         maps = self.query, self.key, self.value
         weight, bias = torch.cat([m.weight for m in maps]), torch.cat([m.bias for m in maps])
         state_NVX = linear(x_NVD, weight, bias)
         offset_NV = torch.zeros_like(mask_NV, dtype=x_NVD.dtype).masked_fill(~mask_NV, MASKED)
-        if native.usable(state_NVX, offset_NV):
-            rate = self.attention_dropout.rate if self.training else 0.0
-            attended_NVD = native.attention(state_NVX, offset_NV, self.heads, rate)
-        else:
-            state = state_NVX.view(N, V, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-            if torch.is_grad_enabled():
-                attended = self._attend_by_hand(state, offset_NV)
-            else:
-                query, key, value = state.unbind()
-                attended = F.scaled_dot_product_attention(query, key, value, offset_NV[:, None, None, :])
-            attended_NVD = attended.transpose(1, 2).reshape(N, V, D)
+        rate = self.attention_dropout.rate if self.training else 0.0
+        attended_NVD = attention(state_NVX, offset_NV, self.heads, rate)
         return linear(attended_NVD, self.output.weight, self.output.bias)
-
-    def _attend_by_hand(self, state: Tensor, offset_NV: Tensor) -> Tensor:
-        """`[N, H, V, d]` from queries, keys and values `[3, N, H, V, d]`: with dropout on the weights, which
-        the fused kernel of a CPU does not have, and the same order of sums on every device."""
-        query_XVd, key_XVd, value_XVd = state.flatten(1, 2).unbind()  # X: items x heads
-        offset_X1V = offset_NV.repeat_interleave(self.heads, 0).unsqueeze(1)
-        scale = query_XVd.shape[-1] ** -0.5
-        logit_XVV = torch.baddbmm(offset_X1V, query_XVd, key_XVd.transpose(1, 2), alpha=scale)
-        attended_XVd = self.attention_dropout(logit_XVV.softmax(-1)) @ value_XVd
-        return torch.unflatten(attended_XVd, 0, state.shape[1:3])
 
 
 class RoiEncoder(nn.Module):

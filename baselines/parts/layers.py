@@ -8,34 +8,18 @@ Masks are bool, True where valid. In the fair forms no padded position ever chan
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.core.types import CorpusShape
-from benchmark.kernels import native
+from benchmark.kernels.arrays import MASKED
+from benchmark.kernels.elementwise import dropout
 from benchmark.kernels.linear import Linear, linear
-
-MASKED = -1e23
-"""Logit of a masked position; finite, so that a fully masked row stays finite too."""
-
-LEAST_LENGTH = 1e-12
-"""Length that a vector is divided by at least."""
-
-CHUNK_BYTES = 1 << 22
-"""Size of the temporary of one step of a loop over rows: it should stay in the cache."""
-
-
-@contextlib.contextmanager
-def in_float32(*arrays: Tensor) -> Iterator[list[Tensor]]:
-    """The arrays, half precisions widened, with autocast off: for what half precisions would spoil or break."""
-    half = (torch.bfloat16, torch.float16)
-    with torch.autocast(arrays[0].device.type, enabled=False):
-        yield [x.float() if x.dtype in half else x for x in arrays]
+from benchmark.kernels.words import sum_words
 
 
 def check_field(field: str, given: str, allowed: tuple[str, ...]) -> None:
@@ -51,13 +35,6 @@ def check_heads(width: int, **heads: int) -> None:
             raise ValueError(
                 f"{field} is {number}, which does not divide the width of {width} that it shares"
             )
-
-
-def row_chunks(n_rows: int, row_bytes: int) -> Iterator[slice]:
-    """Slices of rows whose temporaries of `row_bytes` each stay within `CHUNK_BYTES`."""
-    size = max(1, CHUNK_BYTES // row_bytes)
-    for start in range(0, n_rows, size):
-        yield slice(start, min(start + size, n_rows))
 
 
 def masked_mean(x_NTF: Tensor, mask_NT: Tensor) -> Tensor:
@@ -79,43 +56,22 @@ def masked_softmax(logit: Tensor, mask: Tensor) -> Tensor:
 
 
 class Dropout(nn.Module):
-    """Inverted dropout. On a CPU one draw serves several elements (drawing with `nn.Dropout` was a quarter of a
-    training step there); the rate is exact to 1 / 65536."""
+    """Inverted dropout while training, of a rate exact to 1 / 65536 (`kernels.elementwise.dropout`)."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.rate == 0:
-            return x
-        if x.device.type != "cpu":
-            return F.dropout(x, self.rate)
-        if native.usable(x):
-            return native.dropout(x, self.rate)
-        return x * self._keep(x).to(x.dtype).div_(1 - self.rate)
+        return dropout(x, self.rate) if self.training and self.rate else x
 
     def relu(self, x: Tensor) -> Tensor:
-        """dropout(relu(x)), with one mask for both, so that each pass over `x` is made once."""
-        if not self.training or self.rate == 0 or x.device.type != "cpu":
-            return self.forward(torch.relu(x))
-        if native.usable(x):
-            return native.dropout(x, self.rate, relu=True)
-        keep = self._keep(x).logical_and_(x > 0)
-        return x * keep.to(x.dtype).div_(1 - self.rate)
+        """dropout(relu(x))."""
+        return dropout(x, self.rate, relu=True) if self.training and self.rate else torch.relu(x)
 
     def add(self, base: Tensor, x: Tensor) -> Tensor:
         """base + dropout(x), of one shape."""
-        if self.training and self.rate > 0 and native.usable(base, x):
-            return native.dropout(x, self.rate, base=base)
-        return base + self.forward(x)
-
-    def _keep(self, x: Tensor) -> Tensor:
-        """bool, True with probability 1 - rate."""
-        bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        draw = bits.view(torch.int16)[: x.numel()].view(x.shape)  # uniform on -32768 .. 32767
-        keep: Tensor = draw >= round(self.rate * 65536) - 32768
-        return keep
+        return dropout(x, self.rate, base=base) if self.training and self.rate else base + x
 
 
 def word_embedding(corpus: CorpusShape, field: str, width: int) -> nn.Embedding:
@@ -167,7 +123,7 @@ def convs_over_words(
     product_UX = linear(word_UE.unsqueeze(0), weight_XE).squeeze(0)
     product_UPC = product_UX.view(len(word_UE), -1, len(bias_AC[0]))
     sizes = [weight_CEK.shape[2] for weight_CEK in weights_CEK]
-    return native.sum_words(product_UPC, slot_NT, sizes, before).add_(torch.stack(bias_AC).unsqueeze(1))
+    return sum_words(product_UPC, slot_NT, sizes, before).add_(torch.stack(bias_AC).unsqueeze(1))
 
 
 class ProductAwareAttention(nn.Module):
@@ -218,10 +174,3 @@ class ProductAwareAttention(nn.Module):
         """Sᵀ: what each review position takes of each product position, `[B, R, L]`."""
         logit_BRL = review_BRF @ query_BLF.transpose(1, 2)
         return logit_BRL.masked_fill_(~product_mask_BL.unsqueeze(1), MASKED).softmax(-1)
-
-
-def unit_vectors(x: Tensor) -> Tensor:
-    """x / |x| along the last axis; a zero vector stays zero."""
-    if native.usable(x):
-        return native.unit_vectors(x, LEAST_LENGTH)
-    return F.normalize(x, dim=-1, eps=LEAST_LENGTH)

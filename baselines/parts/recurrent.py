@@ -11,10 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.parts.layers import distinct, row_chunks
+from baselines.parts.layers import distinct
 from benchmark.core.types import length_mask
 from benchmark.kernels import native
+from benchmark.kernels.arrays import row_chunks
 from benchmark.kernels.linear import linear
+from benchmark.kernels.lstm import lstm as lstm_states
 
 LSTM_WEIGHTS = "weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"
 
@@ -105,7 +107,7 @@ class BiLSTM(nn.Module):
             biases.append(F.pad(bias_GH + other_bias_GH, spare).flatten())
         inputs_UG = linear(x_UE.unsqueeze(0), torch.cat(weights), torch.cat(biases)).squeeze(0)
         counts = torch.full(slot_NT.shape[:1], slot_NT.shape[1]) if count_N is None else count_N
-        return native.lstm(inputs_UG, slot_NT, counts, torch.stack(recurrent), hidden)
+        return lstm_states(inputs_UG, slot_NT, counts, torch.stack(recurrent), hidden)
 
 
 def _reversal(count_N: Tensor, size: int) -> Tensor:

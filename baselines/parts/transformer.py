@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.parts.layers import Dropout, masked_softmax, row_chunks
+from baselines.parts.layers import Dropout, masked_softmax
+from benchmark.kernels.arrays import row_chunks
 from benchmark.kernels.linear import Linear
 
 

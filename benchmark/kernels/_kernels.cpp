@@ -283,6 +283,32 @@ CLONED void strongest_backward_pair(const float *left_ALF, const float *right_CR
             }
 }
 
+// The same of one given map [L, C, R]: to each cell that a winner's filter covers goes the winner's gradient times the
+// tap, and to the tap the winner's gradient times the cell.
+CLONED void strongest_map_backward_one(const float *map_LCR, const float *weight, const int32_t *cell_SK,
+                                       const float *gradient_SK, float *map_gradient, float *tap_gradient,
+                                       int64_t C, int64_t L, int64_t R, int64_t sizes, int64_t filters,
+                                       int64_t keep) {
+    int64_t tap = 0;
+    for (int64_t size = 1; size <= sizes; ++size)
+        for (int64_t f = 0; f < filters; ++f, tap += C * size * size)
+            for (int64_t k = 0; k < keep; ++k) {
+                const int64_t slot = ((size - 1) * filters + f) * keep + k;
+                const float gradient = gradient_SK[slot];
+                if (cell_SK[slot] < 0 || gradient == 0.0f) continue;
+                const int64_t row = cell_SK[slot] / R, column = cell_SK[slot] % R;
+                int64_t w = tap;
+                for (int64_t channel = 0; channel < C; ++channel)
+                    for (int64_t i = 0; i < size; ++i)
+                        for (int64_t j = 0; j < size; ++j, ++w) {
+                            if (row + i >= L || column + j >= R) continue;
+                            const int64_t at = ((row + i) * C + channel) * R + column + j;
+                            map_gradient[at] += gradient * weight[w];
+                            tap_gradient[w] += gradient * map_LCR[at];
+                        }
+            }
+}
+
 // ----------------------------------------------------------------------------------------------- unit vectors
 
 // y = x / max(|x|, least) of one row at a time.
@@ -959,6 +985,20 @@ void strongest_backward(const float *left_NALF, const float *right_MCRF, const i
             }
         }
     }
+}
+
+// Adds to map_gradient [B, L, C, R] and writes to tap_gradient [B, taps], zero on entry.
+void strongest_map_backward(const float *map_BLCR, const float *weight, const int32_t *cell_BSK,
+                            const float *gradient_BSK, float *map_gradient, float *tap_gradient, int64_t B,
+                            int64_t C, int64_t L, int64_t R, int64_t sizes, int64_t filters, int64_t keep,
+                            int32_t threads) {
+    const int64_t slots = sizes * filters * keep, cells = L * C * R;
+    int64_t taps = 0;
+    for (int64_t size = 1; size <= sizes; ++size) taps += filters * C * size * size;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t b = 0; b < B; ++b)
+        strongest_map_backward_one(map_BLCR + b * cells, weight, cell_BSK + b * slots, gradient_BSK + b * slots,
+                                   map_gradient + b * cells, tap_gradient + b * taps, C, L, R, sizes, filters, keep);
 }
 
 // rows [count, F]

@@ -13,13 +13,16 @@ from hypothesis import strategies as st
 from sklearn.metrics.pairwise import cosine_similarity
 from torch import nn
 
-from baselines.parts import graph, layers
+from baselines.parts import layers
 from baselines.parts.encoders import RoiEncoderLayer, TextConvEncoder
-from baselines.parts.graph import Coherence, GraphReasoning, pair_attention
-from baselines.parts.layers import Dropout, ProductAwareAttention, masked_max, masked_mean, unit_vectors
+from baselines.parts.graph import Coherence, GraphReasoning
+from baselines.parts.layers import Dropout, ProductAwareAttention, masked_max, masked_mean
 from baselines.parts.pooling import KernelMaxPooling
 from baselines.parts.transformer import PostNormFeedForward, PostNormLayer
 from benchmark.core.types import CorpusShape, length_mask, rows_of
+from benchmark.kernels import arrays, graphs
+from benchmark.kernels.elementwise import unit_vectors
+from benchmark.kernels.graphs import pair_attention
 
 ONE_PAIR_AT_A_TIME, A_FEW_ROWS, EVERYTHING = 1, 64, 1 << 20
 
@@ -37,7 +40,7 @@ class TestPairAttention:
 
     @pytest.fixture(autouse=True)
     def block_size(self, monkeypatch, budget):
-        monkeypatch.setitem(graph.BLOCK_ELEMENTS, "cpu", budget)
+        monkeypatch.setitem(graphs.BLOCK_ELEMENTS, "cpu", budget)
 
     def arguments(self):
         generator = torch.Generator().manual_seed(3)
@@ -125,7 +128,7 @@ def plain_pooling(
 @pytest.mark.parametrize("chunk_bytes", [1, 1 << 22])
 @pytest.mark.parametrize("masked", [False, True])
 def test_kernel_max_pooling_and_its_gradient(monkeypatch, chunk_bytes, masked):
-    monkeypatch.setattr(layers, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(arrays, "CHUNK_BYTES", chunk_bytes)
     torch.manual_seed(1)
     pooling = KernelMaxPooling(channels=2, sizes=3, filters=4, keep=5).double()
     masks = length_mask(torch.tensor([6, 2, 0]), 6), length_mask(torch.tensor([7, 2, 4]), 7)
@@ -305,7 +308,7 @@ def test_post_norm_layer_is_a_post_norm_transformer_layer():
 
 
 def test_feed_forward_by_blocks_equals_at_once(monkeypatch):
-    monkeypatch.setattr(layers, "CHUNK_BYTES", 200)
+    monkeypatch.setattr(arrays, "CHUNK_BYTES", 200)
     feed_forward = PostNormFeedForward(4, 6, 0.0).double()
     x = torch.randn(3, 5, 4).double()
     expected = feed_forward(x)

@@ -215,7 +215,7 @@ def test_negative_attention_sums_keep_their_sign_only_in_the_fair_form():
 @pytest.fixture(params=[1 << 22, 1], ids=["one block", "smallest blocks"])
 def blocks(request, monkeypatch):
     """Chunks of a few rows, or of one."""
-    monkeypatch.setattr("baselines.parts.layers.CHUNK_BYTES", request.param)
+    monkeypatch.setattr("benchmark.kernels.arrays.CHUNK_BYTES", request.param)
 
 
 def same_with_gradients(ours, plain, inputs):

@@ -27,6 +27,7 @@ from benchmark.checks.reference import our_names
 from benchmark.checks.selfmm import SelfMMLabels
 from benchmark.core.errors import DataError
 from benchmark.engine import pairs
+from benchmark.kernels.arrays import MASKED
 
 GOLDENS = Path(str(goldens.files("benchmark") / "checks" / "recorded"))
 CPU = torch.device("cpu")
@@ -169,7 +170,7 @@ def attention(*, mask=True, transposed=False, axis=-1, summed=True, by_padded_le
         weight = self.w.T if transposed else self.w
         logit = review @ torch.relu(product @ weight + self.b).transpose(1, 2)
         if mask:
-            logit = logit.masked_fill(~product_mask.unsqueeze(1), layers.MASKED)
+            logit = logit.masked_fill(~product_mask.unsqueeze(1), MASKED)
         aware = (review + logit.softmax(axis) @ product) * review_mask.unsqueeze(-1)
         if not summed:
             return aware

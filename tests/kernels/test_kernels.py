@@ -19,17 +19,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from baselines.bimpm import max_cosine
-from baselines.parts import layers
 from baselines.parts.encoders import RoiEncoderLayer
-from baselines.parts.graph import pair_attention
-from baselines.parts.layers import MASKED, Dropout, unit_vectors
+from baselines.parts.layers import Dropout
 from baselines.parts.pooling import KernelMaxPooling
 from baselines.parts.recurrent import BiLSTM
 from benchmark import models
 from benchmark.core.types import length_mask
-from benchmark.kernels import compiled, native
+from benchmark.kernels import arrays, compiled, native
+from benchmark.kernels.arrays import MASKED
+from benchmark.kernels.attention import attention
+from benchmark.kernels.elementwise import unit_vectors
+from benchmark.kernels.graphs import pair_attention
 from benchmark.kernels.linear import linear
+from benchmark.kernels.partners import max_cosine
+from benchmark.kernels.pooling import strongest, strongest_answers
+from benchmark.kernels.words import highest_windows
 from tests import toy
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="the compiled code was not built")
@@ -99,6 +103,22 @@ def test_strongest_cosines_and_their_gradients(masked, filters):
         torch.testing.assert_close(ours.double(), wanted, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_strongest_answers_and_their_gradients(masked):
+    """Of maps that are given, with as many as there are cells asked for."""
+    random = torch.Generator().manual_seed(5)
+    maps, weight = torch.randn(3, 2, 4, 9, generator=random), torch.randn(3 * 2 * 14, generator=random)
+    masks = length_mask(torch.tensor([4, 2, 1]), 4), length_mask(torch.tensor([9, 3, 0]), 9)
+    maps = maps * (masks[0][:, None, :, None] & masks[1][:, None, None]) if masked else maps
+
+    def answers(maps, weight):
+        found = strongest_answers(maps, weight, masks if masked else (None, None), 3, 30)
+        return found.masked_fill(found == -torch.inf, 0)
+
+    for ours, exact in in_both_precisions(answers, maps, weight):
+        torch.testing.assert_close(ours.double(), exact, rtol=1e-4, atol=1e-4)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 9), st.integers(1, 80), st.integers(1, 4), st.integers(1, 6), st.integers(1, 9), SEEDS)
 def test_strongest_by_sorting(n_rows, n_columns, sizes, filters, keep, seed):
@@ -110,7 +130,7 @@ def test_strongest_by_sorting(n_rows, n_columns, sizes, filters, keep, seed):
     flat = torch.from_numpy(np.concatenate([w.ravel() for w in weights]))
     rows, columns = random.random(n_rows) < 0.8, random.random(n_columns) < 0.8
     masks = torch.from_numpy(rows[None]), torch.from_numpy(columns[None])
-    value, cell = native.strongest(torch.from_numpy(maps), flat, sizes, keep, *masks)
+    value, cell = strongest(torch.from_numpy(maps), flat, sizes, keep, *masks)
     channels = maps[0].transpose(0, 2, 1, 3).reshape(A * C, n_rows, n_columns)
     for slot, (size, f) in enumerate(np.ndindex(sizes, filters)):
         padded = np.pad(channels, ((0, 0), (0, size), (0, size)))
@@ -143,7 +163,7 @@ def test_attention(n_items, n_positions, heads, width, seed):
     offset = torch.where(length_mask(counts, n_positions), 0.0, MASKED)
     weight = torch.linspace(-1, 1, state.numel() // 3).view(n_items, n_positions, -1)
     ours, exact = state.clone().requires_grad_(), state.double().requires_grad_()
-    value = native.attention(ours, offset, heads, 0.0)
+    value = attention(ours, offset, heads, 0.0)
     expected = plain_attention(exact, offset.double(), heads)
     torch.testing.assert_close(value.double(), expected, rtol=1e-4, atol=1e-5)
     (gradient,) = torch.autograd.grad((value * weight).sum(), ours)
@@ -156,7 +176,7 @@ def test_attention_with_dropout():
     """Mean and variance over draws; the gradient by finite differences of one draw."""
     torch.manual_seed(0)
     state, offset, heads, rate = torch.randn(2, 20, 3 * 8), torch.zeros(2, 20), 2, 0.3
-    draws = torch.stack([native.attention(state, offset, heads, rate) for _ in range(4000)])
+    draws = torch.stack([attention(state, offset, heads, rate) for _ in range(4000)])
     query, key, value = state.view(2, 20, 3, heads, -1).permute(2, 0, 3, 1, 4)
     squared = (query @ key.transpose(-1, -2) / 2).softmax(-1).square() @ value.square() * rate / (1 - rate)
     spread = squared.transpose(1, 2).reshape(2, 20, 8)
@@ -166,7 +186,7 @@ def test_attention_with_dropout():
 
     def drawn(x):
         torch.manual_seed(5)
-        return (native.attention(x, offset, heads, rate) * torch.linspace(-1, 1, 320).view(2, 20, 8)).sum()
+        return (attention(x, offset, heads, rate) * torch.linspace(-1, 1, 320).view(2, 20, 8)).sum()
 
     x = state.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(drawn(x), x)
@@ -207,7 +227,7 @@ def test_highest_windows(n_texts, n_steps, width, filters, seed):
     def highest(x, weight):
         answer = torch.nn.functional.conv1d(x.transpose(1, 2), weight).transpose(1, 2)
         if x.dtype == torch.float32:
-            return native.highest_windows(x, weight, answer.detach(), windows)
+            return highest_windows(x, weight, answer.detach(), windows)
         outside = ~length_mask(windows, n_steps)
         return answer.masked_fill(outside.unsqueeze(-1), -torch.inf).amax(1)
 
@@ -242,7 +262,7 @@ def test_lstm_scores_as_the_library_does(n_texts, n_steps, hidden, masked, seed)
     count = torch.randint(1, n_steps + 1, (n_texts,)) if masked else None
     wanted = lstm(table(token), count)
     with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layers, "CHUNK_BYTES", 1 << 13)  # some rows at a time
+        patch.setattr(arrays, "CHUNK_BYTES", 1 << 13)  # some rows at a time
         found = lstm(table(token), count)
         words = lstm.of_words(table, token, torch.full((n_texts,), n_steps) if count is None else count)
     for ours, expected in zip((*found, words), (*wanted, wanted.both), strict=True):
@@ -268,7 +288,7 @@ def test_results_do_not_depend_on_the_number_of_threads(threads):
             dropout(arguments[0]),
             dropout.relu(arguments[1]),
             dropout.add(arguments[0], arguments[1]),
-            native.attention(arguments[0], torch.zeros(5, 40), 2, 0.3),
+            attention(arguments[0], torch.zeros(5, 40), 2, 0.3),
         ]
         total = sum((value * value).sum() for value in values)
         found.append([*values, *torch.autograd.grad(total, arguments)])
@@ -340,8 +360,6 @@ def test_heads_must_divide_the_width():
 
 SCORES = """
 import json, torch
-from benchmark import models
-from baselines.bimpm import max_cosine
 from benchmark import models
 from benchmark.kernels import native
 from tests import toy

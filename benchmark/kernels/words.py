@@ -1,0 +1,64 @@
+"""Convolutions over words: maxima over their windows (EG-CNN), and for scoring the sum of what each distinct word adds.
+
+N texts, T steps, E width, C filters of width k.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from benchmark.kernels.native import call
+
+
+def highest(answer_NTC: Tensor, windows_N: Tensor) -> tuple[Tensor, Tensor]:
+    """Largest answer over the first `windows_N` (at least 1) windows, and where (int32), `[N, C]`; no gradient."""
+    N, T, C = answer_NTC.shape
+    best_NC, winner_NC = answer_NTC.new_empty(N, C), torch.empty(N, C, dtype=torch.int32)
+    call("highest_windows", answer_NTC.contiguous(), windows_N.contiguous(), best_NC, winner_NC, N, T, C)
+    return best_NC, winner_NC
+
+
+class _HighestWindows(torch.autograd.Function):
+    """One window of each filter wins, and it alone carries a gradient: no convolution in the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, x_NTE: Tensor, weight_CEK: Tensor, answer_NTC: Tensor, windows_N: Tensor) -> Tensor:
+        best_NC, winner_NC = highest(answer_NTC, windows_N)
+        ctx.save_for_backward(x_NTE, weight_CEK, winner_NC)
+        return best_NC
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient_NC: Tensor) -> tuple[Tensor | None, ...]:
+        x_NTE, weight_CEK, winner_NC = ctx.saved_tensors
+        weight_CKE = weight_CEK.transpose(1, 2).contiguous()
+        x_result, weight_result = torch.zeros_like(x_NTE), torch.zeros_like(weight_CKE)
+        sizes = *x_NTE.shape, *weight_CKE.shape[:2]
+        arrays = x_NTE, weight_CKE, winner_NC, gradient_NC.contiguous()
+        call("highest_windows_backward", *arrays, x_result, weight_result, *sizes)
+        return x_result, weight_result.transpose(1, 2), None, None
+
+
+def highest_windows(x_NTE: Tensor, weight_CEK: Tensor, answer_NTC: Tensor, windows_N: Tensor) -> Tensor:
+    """Largest answer of each filter over the first `windows_N` (at least 1) windows of each text, `[N, C]`.
+    `answer_NTC` is the convolution of `x_NTE` with `weight_CEK` (without its bias), computed without a gradient."""
+    arrays = x_NTE.contiguous(), weight_CEK, answer_NTC, windows_N
+    result: Tensor = _HighestWindows.apply(*arrays)  # type: ignore[no-untyped-call]
+    return result
+
+
+def sum_words(product_UPC: Tensor, slot_NT: Tensor, sizes: Sequence[int], before: Sequence[int]) -> Tensor:
+    """Σ_j product[slot[n, t + j - before_a], place a j], `[N, A, T, C]`, zero beyond a text's ends; no gradient.
+
+    `product_UPC` says what each distinct word adds at each place j of each window a, P = Σ_a sizes_a.
+    """
+    (N, T), (_, P, C), A = slot_NT.shape, product_UPC.shape, len(sizes)
+    out_NATC = product_UPC.new_empty(N, A, T, C)
+    arrays = product_UPC.contiguous(), slot_NT.contiguous(), torch.tensor(sizes), torch.tensor(before)
+    call("sum_words", *arrays, out_NATC, N, T, A, P, C)
+    return out_NATC
