@@ -43,7 +43,12 @@ NEEDS_TORCH = {
     *(f"benchmark.engine.{name}" for name in ("evaluate", "losses", "prefetch", "steps", "train")),
     *("benchmark.core.model", "benchmark.core.types", "benchmark.data.collate"),
     "benchmark.encoders.pretrained",
-    *("benchmark.kernels.linear", "benchmark.kernels.native", "benchmark.speed.measure"),
+    *(
+        f"benchmark.kernels.{file.stem}"
+        for file in (ROOT / "benchmark" / "kernels").glob("*.py")
+        if file.stem not in ("__init__", "compiled")
+    ),
+    "benchmark.speed.measure",
 }
 """Modules of the harness that may import torch when they are imported; all others must do without."""
 
