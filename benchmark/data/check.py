@@ -17,6 +17,7 @@ from benchmark.data.leaks import Overlaps
 from benchmark.data.published import published_count
 from benchmark.data.release import CategoryFolder, RawSplit, find_categories, read_split, sides
 from benchmark.data.roi_files import FeatureReader, coverage
+from benchmark.data.roi_worker import RoiWorker
 
 Progress = Callable[[int, int, str], None]
 _UNREADABLE_SHOWN = 5
@@ -83,12 +84,13 @@ def check(root: Path, *, labels_from_votes: bool = False, progress: Progress | N
     folders = find_categories(root)
     categories: list[CategoryReport] = []
     readers: dict[str, FeatureReader] = {}
-    for folder in folders:
-        reader = FeatureReader(folder, findings)
-        if folder.dataset in readers:  # one width for a whole data set
-            reader.width, reader.first = readers[folder.dataset].width, readers[folder.dataset].first
-        categories.append(_check_category(folder, reader, labels_from_votes, progress))
-        readers[folder.dataset] = reader
+    with RoiWorker() as worker:
+        for folder in folders:
+            reader = FeatureReader(folder, findings, worker)
+            if folder.dataset in readers:  # one width for a whole data set
+                reader.width, reader.first = readers[folder.dataset].width, readers[folder.dataset].first
+            categories.append(_check_category(folder, reader, labels_from_votes, progress))
+            readers[folder.dataset] = reader
     _, synthetic = identity(root)
     return Report(str(root), synthetic, categories, findings.problems, findings.notes)
 
@@ -117,8 +119,8 @@ def _check_split(
     images: dict[str, dict[str, int | None]] = {}
     for side, items in sides(split):
         outcomes: list[str] = []
-        for item_id in items.ids:
-            outcomes.append(reader.read(split.name, item_id)[0])
+        for outcome, _ in reader.items(split.name, items.ids):
+            outcomes.append(outcome)
             if progress is not None and len(outcomes) % _REPORT_EVERY == 0:
                 progress(len(outcomes), len(items.ids), f"checking {'/'.join(where)}: {side} features")
         images[side] = coverage(items, outcomes)

@@ -36,6 +36,7 @@ from benchmark.data.findings import Findings
 from benchmark.data.leaks import Overlaps
 from benchmark.data.release import CategoryFolder, RawSplit, read_split, sides
 from benchmark.data.roi_files import FeatureReader, coverage
+from benchmark.data.roi_worker import RoiWorker
 from benchmark.data.store import Ragged, RowWriter, Strings, build_folder, offsets_of
 from benchmark.data.store import cache_root as cache_root
 from benchmark.data.text import CLS, PAD, UNKNOWN, vocabulary, word_hashes, word_tokenizer
@@ -100,8 +101,11 @@ class _Packer:
 
     def pack(self) -> None:
         """Reads the splits one after the other, then numbers the words, then writes the manifest."""
+        with RoiWorker() as worker:
+            self._pack(FeatureReader(self.folder, self.findings, worker))
+
+    def _pack(self, reader: FeatureReader) -> None:
         words = _Words(LANGUAGES[self.folder.dataset])
-        reader = FeatureReader(self.folder, self.findings)
         rois = RowWriter(self.out / "rois.npy", np.float16)
         overlaps = Overlaps()
         for split_name in SPLITS:
@@ -146,8 +150,7 @@ class _Packer:
         for side, items in sides(split):
             count_N = np.zeros(len(items.ids), dtype=np.int64)
             outcomes: list[str] = []
-            for row, item_id in enumerate(items.ids):
-                outcome, roi_VF = reader.read(split.name, item_id)
+            for row, (outcome, roi_VF) in enumerate(reader.items(split.name, items.ids)):
                 outcomes.append(outcome)
                 if roi_VF is not None:
                     count_N[row] = len(roi_VF)

@@ -7,29 +7,17 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from benchmark.data import pth
+from benchmark.data import roi_worker as worker
 from benchmark.data.findings import Findings
 from benchmark.data.release import CategoryFolder, RawItems
-
-ROIS_PER_IMAGE = 32
-ROIS_PER_ITEM = 128
-"""The field's released limits."""
-
-Float16 = npt.NDArray[np.float16]
+from benchmark.data.roi_worker import Float16, Reply, RoiWorker
 
 HAS, NONE, UNREADABLE, EMPTY = "with_features", "without_features", "unreadable", "zero_rois"
 """What became of an item's features."""
-
-
-class _MixedWidthsError(Exception):
-    """Images of one item whose features differ in width."""
 
 
 @dataclass
@@ -38,80 +26,60 @@ class FeatureReader:
 
     folder: CategoryFolder
     findings: Findings
+    worker: RoiWorker
     width: int | None = None
     """F, set by the first item that has features."""
     unreadable: list[str] = field(default_factory=list)
     """Files that are there but cannot be used, with the reason."""
-    _present: dict[str, frozenset[str]] = field(default_factory=dict)
+    read: dict[Path, Reply] = field(default_factory=dict)
+    """Every file that was there, with its digest and `stat` (not its RoIs)."""
     first: Path | None = None
 
-    def read(self, split: str, item_id: str) -> tuple[str, Float16 | None]:
-        """(what became of it, float16 [V, F] if it has RoIs): the first 32 RoIs of each image in file order,
-        at most 128. Features that are not finite, also only as float16, and a width that differs are
-        problems; so is a file that asks for more than arrays."""
-        if item_id not in self._items(split):
+    def items(self, split: str, item_ids: Sequence[str]) -> Iterator[tuple[str, Float16 | None]]:
+        """Of each item (what became of it, float16 [V, F] if it has RoIs): the first 32 RoIs of each image in
+        file order, at most 128. Features that are not finite, also only as float16, and a width that differs
+        are problems; so is a file that asks for more than arrays."""
+        folder = self.folder.features(split)
+        present = frozenset(os.listdir(folder) if folder.is_dir() else ())
+        paths = [folder / item_id / f"{item_id}.pth" for item_id in item_ids if item_id in present]
+        replies = zip(paths, self.worker.read(paths), strict=True)
+        for item_id in item_ids:
+            if item_id in present:
+                yield self._judge(*next(replies), item_id)
+            else:
+                yield NONE, None
+
+    def _judge(self, path: Path, reply: Reply, item_id: str) -> tuple[str, Float16 | None]:
+        if reply.kind == worker.MISSING:
             return NONE, None
-        path = self.folder.features(split) / item_id / f"{item_id}.pth"
-        if not path.is_file():
-            return NONE, None
-        try:
-            rois = _rois_of(pth.load(path))
-        except pth.UnsafeFileError as error:
-            self.findings.problems.append(str(error))
-            return UNREADABLE, None
-        except _MixedWidthsError as error:
-            self.findings.problem(path, f"item {item_id!r}", str(error))
-            return UNREADABLE, None
-        except pth.UnreadableFileError as error:
-            self.unreadable.append(f"{path}: {error}")
-            return UNREADABLE, None
-        if rois is None:
+        self.read[path] = Reply(reply.kind, digest=reply.digest, status=reply.status)
+        rois_VF = reply.rois_VF
+        if reply.kind == worker.EMPTY:
             return EMPTY, None
-        return (HAS, rois) if self._valid(rois, path, item_id) else (UNREADABLE, None)
+        if reply.kind == worker.UNSAFE:
+            self.findings.problem(path, "", reply.message)
+        elif reply.kind == worker.MACHINE:
+            self.findings.problem(path, "", f"cannot be read ({reply.message})")
+        elif reply.kind == worker.INVALID:
+            self.findings.problem(path, f"item {item_id!r}", reply.message)
+        elif rois_VF is None:
+            self.unreadable.append(f"{path}: {reply.message}")
+        elif self._valid(rois_VF, reply.not_finite, path, item_id):
+            return HAS, rois_VF
+        return UNREADABLE, None
 
-    def _items(self, split: str) -> frozenset[str]:
-        if split not in self._present:
-            folder = self.folder.features(split)
-            names = os.listdir(folder) if folder.is_dir() else []
-            self._present[split] = frozenset(names)
-        return self._present[split]
-
-    def _valid(self, rois: Float16, path: Path, item_id: str) -> bool:
+    def _valid(self, rois_VF: Float16, not_finite: int, path: Path, item_id: str) -> bool:
         if self.width is None:
-            self.width, self.first = rois.shape[1], path
-        if rois.shape[1] != self.width:
-            message = f"RoI features {rois.shape[1]} wide, but {self.width} in {self.first}"
+            self.width, self.first = rois_VF.shape[1], path
+        if rois_VF.shape[1] != self.width:
+            message = f"RoI features {rois_VF.shape[1]} wide, but {self.width} in {self.first}"
             self.findings.problem(path, f"item {item_id!r}", message)
             return False
-        finite_V = np.isfinite(rois).all(axis=1)
-        if not finite_V.all():
+        if not_finite >= 0:
             message = "NaN or infinity in RoI features (or a value beyond float16's 65504)"
-            self.findings.problem(path, f"item {item_id!r}, RoI {int(np.argmin(finite_V))}", message)
+            self.findings.problem(path, f"item {item_id!r}, RoI {not_finite}", message)
             return False
         return True
-
-
-def _rois_of(images: Any) -> Float16 | None:
-    """float16 [V, F] of a feature file's content; None if it has no RoI. UnreadableFileError if it is not a
-    list with one dict per image whose `x` is a matrix."""
-    if not isinstance(images, list | tuple):
-        raise pth.UnreadableFileError("not a list with one dict per image")
-    kept: list[npt.NDArray[Any]] = []
-    for number, image in enumerate(images):
-        x = image.get("x") if isinstance(image, dict) else None
-        if not isinstance(x, np.ndarray) or x.dtype.kind not in "fiu":
-            raise pth.UnreadableFileError(f"image {number} is not a dict with a numeric array `x`")
-        if x.size == 0:
-            continue
-        if x.ndim != 2:
-            raise pth.UnreadableFileError(f"`x` of image {number} has shape {x.shape}, not [RoIs, features]")
-        kept.append(x[:ROIS_PER_IMAGE])
-    if not kept:
-        return None
-    if len({x.shape[1] for x in kept}) > 1:
-        raise _MixedWidthsError(f"RoI features of different widths: {sorted({x.shape[1] for x in kept})}")
-    with np.errstate(over="ignore"):  # an overflow becomes infinity, which is reported as such
-        return np.concatenate(kept)[:ROIS_PER_ITEM].astype(np.float16)
 
 
 def coverage(items: RawItems, outcomes: list[str]) -> dict[str, int | None]:

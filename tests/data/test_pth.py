@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.data import pth
+from benchmark.data import pickles, pth
 
 
 def features() -> dict[str, torch.Tensor]:
@@ -94,7 +94,7 @@ def write_attack(kind: str, path: Path, victim: Path) -> None:
 def test_a_pickle_that_would_create_a_file_is_refused(tmp_path: Path, kind: str) -> None:
     path, victim = tmp_path / "evil.pth", tmp_path / "victim"
     write_attack(kind, path, victim)
-    with pytest.raises(pth.UnsafeFileError, match=r"evil\.pth: refused.*`posix\.mkdir`"):
+    with pytest.raises(pickles.UnsafeFileError, match=r"evil\.pth: refused.*`posix\.mkdir`"):
         pth.load(path)
     assert not victim.exists()
     torch.load(path, weights_only=False) if kind != "bare" else pickle.loads(path.read_bytes())
@@ -117,7 +117,7 @@ def test_a_pickle_that_would_create_a_file_is_refused(tmp_path: Path, kind: str)
 def test_every_way_to_name_something_is_refused(tmp_path: Path, program: bytes) -> None:
     path = tmp_path / "evil.pth"
     path.write_bytes(program)
-    with pytest.raises(pth.UnsafeFileError, match="refused"):
+    with pytest.raises(pickles.UnsafeFileError, match="refused"):
         pth.load(path)
 
 
@@ -125,7 +125,7 @@ def test_stand_ins_cannot_be_altered(tmp_path: Path) -> None:
     path = tmp_path / "evil.pth"
     # BUILD on an admitted name: would set attributes if it were a plain function
     path.write_bytes(b"c_codecs\nencode\n}(S'_function'\nNub.")
-    with pytest.raises(pth.UnreadableFileError, match="sets the state"):
+    with pytest.raises(pickles.UnreadableFileError, match="sets the state"):
         pth.load(path)
     good = tmp_path / "good.pth"
     good.write_bytes(pickle.dumps([b"\xff"], protocol=2))
@@ -144,9 +144,9 @@ def test_damaged_files_are_unreadable(tmp_path: Path) -> None:
         b"PK\x03\x04" + b"0" * 50,
     ):
         path.write_bytes(damaged)
-        with pytest.raises(pth.UnreadableFileError):
+        with pytest.raises(pickles.UnreadableFileError):
             pth.load(path)
-    with pytest.raises(pth.UnreadableFileError, match="No such file"):
+    with pytest.raises(pickles.UnreadableFileError, match="No such file"):
         pth.load(tmp_path / "absent.pth")
 
 
@@ -162,7 +162,7 @@ def test_any_flipped_byte_gives_a_value_or_one_of_our_errors(tmp_path: Path) -> 
             path.write_bytes(damaged)
             try:
                 pth.load(path)
-            except (pth.UnreadableFileError, pth.UnsafeFileError):
+            except (pickles.UnreadableFileError, pickles.UnsafeFileError):
                 continue
 
 
@@ -193,7 +193,7 @@ def test_a_tensor_cannot_reach_outside_of_its_storage(
     Pickler(buffer, protocol=2).dump(Tensor())
     path = tmp_path / "item.pth"
     path.write_bytes(zip_with(buffer.getvalue(), np.arange(4, dtype=np.float32).tobytes()))
-    with pytest.raises(pth.UnreadableFileError):
+    with pytest.raises(pickles.UnreadableFileError):
         pth.load(path)
 
 
@@ -202,7 +202,7 @@ def test_lists_that_hold_themselves_or_double_end(tmp_path: Path) -> None:
     loop: list[Any] = []
     loop.append(loop)
     path.write_bytes(pickle.dumps(loop))
-    with pytest.raises(pth.UnreadableFileError, match="nested too deeply"):
+    with pytest.raises(pickles.UnreadableFileError, match="nested too deeply"):
         pth.load(path)
     doubling: list[Any] = [1]
     for _ in range(25):
