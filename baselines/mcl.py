@@ -270,7 +270,7 @@ class MCL(RankingModel):
     @classmethod
     def released_training(cls, dataset: str, category: str) -> Mapping[str, Any]:
         """The released configurations: 32 rows a step (Lazada clothing 64, Amazon home 128), 7 negatives,
-        label-gap margin, 31 passes; relevance threshold 1 on Amazon.
+        label-gap margin, 31 passes.
 
         Not followed: its validation loader reads the *test* split (defect P1); we select on dev. The
         schedule follows dev MAP, not MRR (P3).
@@ -286,7 +286,6 @@ class MCL(RankingModel):
             "loss": "label-gap",
             "learning_rate": 1e-4,
             "plateau": True,
-            "relevance_threshold": 1 if dataset == "amazon" else 0,
         }
 
     @classmethod

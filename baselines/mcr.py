@@ -186,8 +186,8 @@ class MCR(RankingModel):
 
     @classmethod
     def released_training(cls, dataset: str, category: str) -> Mapping[str, Any]:
-        """The released configurations (Lazada only; Amazon follows them, with the relevance threshold of the
-        field's other Amazon configurations): 32 rows a step, 7 negatives, label-gap margin, 31 passes.
+        """The released configurations (Lazada only; Amazon follows them): 32 rows a step, 7 negatives, label-gap
+        margin, 31 passes.
 
         Not followed: nothing was selected on the dev split there (early stopping and the best checkpoint
         were switched off by a defect, P2); we keep the epoch that is best on dev. The schedule follows dev
@@ -203,7 +203,6 @@ class MCR(RankingModel):
             "loss": "label-gap",
             "learning_rate": 1e-4,
             "plateau": True,
-            "relevance_threshold": 1 if dataset == "amazon" else 0,
         }
 
     @classmethod

@@ -103,7 +103,7 @@ class PRHNet(RankingModel):
         settings = text_released_training(dataset)
         if (dataset, category) == ("lazada", "home"):
             return settings
-        return {**settings, "loss": "point", "point_threshold": settings["relevance_threshold"]}
+        return {**settings, "loss": "point", "point_threshold": 1 if dataset == "amazon" else 0}
 
     @property
     def batch_invariant(self) -> bool:

@@ -332,7 +332,6 @@ class SANCL(RankingModel):
             "loss": "label-gap",
             "learning_rate": 2e-5 if (dataset, category) == ("amazon", "home") else 1e-4,
             "plateau": True,
-            "relevance_threshold": 1 if dataset == "amazon" else 0,
         }
 
     @classmethod

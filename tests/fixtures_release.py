@@ -91,7 +91,7 @@ def _write_split(
 
 
 def _words(rng: np.random.Generator, dataset: str, n: int) -> str:
-    return " ".join(rng.choice(WORDS[dataset], n))
+    return " ".join(rng.choice(WORDS.get(dataset, WORDS["amazon"]), n))
 
 
 def _images(rng: np.random.Generator, roi_width: int) -> list[np.ndarray[Any, np.dtype[np.float32]]]:

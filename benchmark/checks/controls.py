@@ -26,10 +26,11 @@ from benchmark import models
 from benchmark.core.errors import DataError
 from benchmark.core.metrics import PAPER_METRICS, per_product_table
 from benchmark.core.seeding import generator
-from benchmark.data.catalog import CATEGORIES, DATASETS
+from benchmark.data.datasets import rank
 from benchmark.data.mini.corpus import ceilings
 from benchmark.report.grid import group_settings
 from benchmark.report.tables import results_table
+from benchmark.runs.described import data_sets_of
 from benchmark.runs.spec import RunSpec
 from benchmark.runs.store import StoredRun
 from benchmark.stats.correction import holm
@@ -83,13 +84,14 @@ class Place:
 
 
 def places(runs: Sequence[StoredRun]) -> list[Place]:
-    """The runs by method, data set and category, in the paper's order."""
+    """The runs by method, data set and category, in the order of the registry and the descriptors."""
     found: dict[tuple[str, str, str], list[StoredRun]] = {}
     for run in runs:
         found.setdefault((run.spec.method, run.spec.dataset, run.spec.category), []).append(run)
-    names = list(models.METHODS)
+    names, data_sets = list(models.METHODS), data_sets_of(runs)
     order = sorted(
-        found, key=lambda key: (names.index(key[0]), DATASETS.index(key[1]), CATEGORIES.index(key[2]))
+        found,
+        key=lambda key: (names.index(key[0]), rank(key[1]), data_sets[key[1]].category_names.index(key[2])),
     )
     return [
         Place(dataset, category, method, tuple(sorted(found[key], key=lambda run: run.spec.seed)))

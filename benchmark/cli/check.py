@@ -138,7 +138,6 @@ def controls(
     from benchmark.checks import controls as judge
     from benchmark.cli.common import parse_seeds, pick
     from benchmark.cli.job import Job, JobOptions
-    from benchmark.data.catalog import CATEGORIES, DATASETS
     from benchmark.engine.plan import Choices
     from benchmark.runs import store
 
@@ -148,9 +147,12 @@ def controls(
     chosen = pick("method", names, tuple(models.METHODS))
     multimodal = tuple(name for name in chosen if models.METHODS[name].modality == "multimodal")
     text_only = tuple(name for name in chosen if name not in multimodal)
+    datasets, categories = common.pick_data(
+        data, dataset or (("amazon",) if quick else ()), category or ("home",)
+    )
     plain = Choices(
-        datasets=pick("dataset", dataset or (("amazon",) if quick else ()), DATASETS),
-        categories=pick("category", category or ("home",), CATEGORIES),
+        datasets=datasets,
+        categories=categories,
         methods=chosen,
         seeds=parse_seeds(seeds),
         device=device,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -93,11 +93,19 @@ DataRoot = Annotated[
 ]
 Datasets = Annotated[
     list[str] | None,
-    typer.Option("--dataset", metavar="D", help="lazada or amazon; repeatable. Default: both."),
+    typer.Option(
+        "--dataset",
+        metavar="D",
+        help="lazada, amazon, or that of the root's dataset.toml; repeatable. Default: all.",
+    ),
 ]
 Categories = Annotated[
     list[str] | None,
-    typer.Option("--category", metavar="C", help="clothing, electronics or home; repeatable."),
+    typer.Option(
+        "--category",
+        metavar="C",
+        help="clothing, electronics, home, or as in the root's dataset.toml; repeatable.",
+    ),
 ]
 Methods = Annotated[
     list[str] | None,
@@ -162,6 +170,33 @@ def pick(kind: str, chosen: Sequence[str], known: Sequence[str]) -> tuple[str, .
     for name in chosen:
         words.check_choice(kind, name, known)
     return tuple(name for name in known if not chosen or name in chosen)
+
+
+def pick_data(
+    root: Path | None,
+    datasets: Sequence[str] | None,
+    categories: Sequence[str] | None,
+    *,
+    first: bool = False,
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The chosen names of data sets and categories, checked against what a root knows; all if none was chosen
+    (with `first`, of the categories only the first of each data set, as the paper's ablation takes)."""
+    from benchmark.data.datasets import categories_of, known
+
+    data_sets = known(root)
+    names = pick("dataset", datasets or (), tuple(data_sets))
+    chosen = [data_sets[name] for name in names]
+    if first and not categories:
+        categories = [data_set.category_names[0] for data_set in chosen]
+    return names, pick("category", categories or (), categories_of(chosen))
+
+
+def pick_stored(datasets: Sequence[str] | None, found: Iterable[str]) -> tuple[str, ...]:
+    """The chosen names of data sets, checked against the paper's and those that results hold; all of these if
+    none was chosen."""
+    from benchmark.data.datasets import BUILT_IN, rank
+
+    return pick("dataset", datasets or (), sorted({*BUILT_IN, *found}, key=rank))
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

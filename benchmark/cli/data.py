@@ -95,14 +95,9 @@ def _packed(
     quiet: bool,
 ) -> list[Corpus]:
     """The chosen categories, opened (packed first, where that was not done yet)."""
-    from benchmark.cli.common import pick
     from benchmark.cli.job import open_data
-    from benchmark.data.catalog import CATEGORIES, DATASETS
 
-    datasets, categories = (
-        pick("dataset", dataset or (), DATASETS),
-        pick("category", category or (), CATEGORIES),
-    )
+    datasets, categories = common.pick_data(data, dataset, category)
     return open_data(datasets, categories, data, cache, vectors, labels_from_votes, quiet)[1]
 
 
@@ -126,11 +121,10 @@ def make(
     seed: Annotated[int, typer.Option("--seed", help="Seed of the generator.")] = 2024,
 ) -> None:
     """Write a synthetic corpus of any size in the release's format, with known planted effects."""
-    from benchmark.cli.common import pick
     from benchmark.cli.progress import counted
-    from benchmark.data.catalog import CATEGORIES, DATASETS
     from benchmark.data.mini.corpus import MiniSpec, write_corpus
 
+    datasets, categories = common.pick_data(None, dataset, category)
     spec = MiniSpec(
         train_products=products,
         dev_products=max(1, products // 2),
@@ -141,8 +135,8 @@ def make(
         max_images=images,
         min_rois=min(2, rois),
         max_rois=rois,
-        datasets=pick("dataset", dataset or (), DATASETS),
-        categories=pick("category", category or (), CATEGORIES),
+        datasets=datasets,
+        categories=categories,
         seed=seed,
     )
     with counted() as progress:

@@ -111,10 +111,11 @@ def diff(
 
 def _describe(name: str, dataset: str, category: str, preset: str, protocol: str) -> dict[str, Any]:
     from benchmark import models
+    from benchmark.data.datasets import built_in
     from benchmark.engine import resolve
 
     model_class = models.load(name)
-    setting = resolve.resolve(name, dataset, category, preset=preset, protocol=protocol)
+    setting = resolve.resolve(name, built_in(dataset), category, preset=preset, protocol=protocol)
     return {
         "name": name,
         "title": models.get(name).title,

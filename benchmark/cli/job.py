@@ -207,6 +207,7 @@ def open_data(
     A category that the root does not have is an error only if nothing is left.
     """
     from benchmark.cli.progress import counted
+    from benchmark.data.datasets import find
     from benchmark.data.pack import cache_root
     from benchmark.data.source import Source, available_categories
 
@@ -216,15 +217,18 @@ def open_data(
 
             data = mini_root(cache_root(cache), progress)
         if not data.is_dir():
-            raise DataError(f"{data}: no such folder. --data takes the folder that holds lazada/ or amazon/.")
+            raise DataError(
+                f"{data}: no such folder. --data takes the folder that holds lazada/ or amazon/, or dataset.toml."
+            )
         pairs = available_categories(data, datasets, categories)
+        wanted = [(d, c) for d in datasets for c in find(data, d).category_names if c in categories]
         if not pairs:
             raise DataError(
                 f"{data}: none of the chosen categories is there (looked for "
-                f"{', '.join(f'{d}/{c}' for d in datasets for c in categories)}). "
+                f"{', '.join(f'{d}/{c}' for d, c in wanted)}). "
                 "Expected <ROOT>/<dataset>/<category>/<category>.prd.train and so on; see `bench data check`."
             )
-        missing = [f"{d}/{c}" for d in datasets for c in categories if (d, c) not in pairs]
+        missing = [f"{d}/{c}" for d, c in wanted if (d, c) not in pairs]
         if missing and not quiet:
             say(f"not in {data}, left out: {', '.join(missing)}")
         source = Source(data, cache, vectors, labels_from_votes)

@@ -12,7 +12,7 @@ from benchmark.cli import common
 from benchmark.cli.common import handled
 from benchmark.cli.table import From, stored_runs
 from benchmark.core.errors import EXIT_CHECK, UsageError
-from benchmark.data.catalog import DATASETS
+from benchmark.data.datasets import BUILT_IN
 
 if TYPE_CHECKING:
     from benchmark.report.grid import Setting
@@ -134,7 +134,7 @@ def _settings(
     found = _found(dataset, results, source, threshold, ties)
     if not found:
         raise UsageError(
-            f"no finished runs of {' or '.join(dataset or DATASETS)} in {source or results}. "
+            f"no finished runs of {' or '.join(dataset or BUILT_IN)} in {source or results}. "
             "Start with: bench run --all-categories"
         )
     return found
@@ -144,11 +144,10 @@ def _found(
     dataset: Sequence[str] | None, results: Path, source: Path | None, threshold: int | None, ties: str
 ) -> list[Setting]:
     """The settings with undiminished runs, if there are any."""
-    from benchmark.cli.common import pick
     from benchmark.report.grid import group_settings
 
-    chosen = pick("dataset", dataset or (), DATASETS)
     with stored_runs(results, source, threshold, ties) as runs:
+        chosen = common.pick_stored(dataset, (run.spec.dataset for run in runs))
         found = [
             setting
             for setting in group_settings(runs)

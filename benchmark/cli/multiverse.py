@@ -55,12 +55,11 @@ def multiverse(
 ) -> None:
     """Run the alternatives of open decisions and print what each choice moves, largest first.
 
-    For clothing of both data sets unless told otherwise. Without --all-single the options of several
-    decisions are combined.
+    For clothing of both data sets (of your own: its first category) unless told otherwise. Without
+    --all-single the options of several decisions are combined.
     """
-    from benchmark.cli.common import parse_seeds, pick
+    from benchmark.cli.common import parse_seeds
     from benchmark.cli.job import Job, JobOptions
-    from benchmark.data.catalog import CATEGORIES, DATASETS
     from benchmark.engine.plan import Choices
     from benchmark.report.multiverse import plot as draw
     from benchmark.report.multiverse import render, to_json, variants
@@ -74,10 +73,11 @@ def multiverse(
     for name, why in absent.items():
         say(f"left out: {name}: {why}")
     varied = [variant for variant in varied if variant.name not in absent]
+    datasets, categories = common.pick_data(data, dataset, category, first=True)
     choices = [
         Choices(
-            datasets=pick("dataset", dataset or (), DATASETS),
-            categories=pick("category", category or ("clothing",), CATEGORIES),
+            datasets=datasets,
+            categories=categories,
             methods=(method,),
             seeds=parse_seeds(seeds),
             preset=preset or "quick",
@@ -108,14 +108,19 @@ def multiverse(
 def _absent_files(method: str, varied: list[Variant]) -> dict[str, str]:
     """Variants that read a file which is not here (a pre-trained encoder), and why: of all decisions, those
     are left out; one that was asked for by name is an error."""
-    from benchmark.data.catalog import CATEGORIES, DATASETS
+    from benchmark.data.datasets import LAZADA
     from benchmark.engine import resolve
 
     absent = {}
     for variant in varied:
         overrides = resolve.qualify_overrides(variant.overrides, (method,))
         setting = resolve.resolve(
-            method, DATASETS[0], CATEGORIES[0], preset="quick", protocol="fair", overrides=overrides
+            method,
+            LAZADA,
+            LAZADA.category_names[0],
+            preset="quick",
+            protocol="fair",
+            overrides=overrides,
         )
         try:
             models.load(method).files_read(setting.model)

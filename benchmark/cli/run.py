@@ -75,13 +75,13 @@ def run(
         raise UsageError("--all-categories and --category exclude each other.")
     from benchmark import models
     from benchmark.cli.common import parse_seeds, pick
-    from benchmark.data.catalog import CATEGORIES, DATASETS
     from benchmark.engine.plan import Choices
 
+    datasets, categories = common.pick_data(data, dataset, category)
     chosen = pick("method", method, tuple(models.METHODS)) if method else models.DEFAULT_METHODS
     choices = Choices(
-        datasets=pick("dataset", dataset or (), DATASETS),
-        categories=pick("category", category or (), CATEGORIES),
+        datasets=datasets,
+        categories=categories,
         methods=chosen,
         seeds=parse_seeds(seeds),
         preset=preset or "quick",
@@ -128,16 +128,17 @@ def ablate(
 ) -> None:
     """Run MM-SS without some of its parts (and in full) where that is missing; print Table 4's rows.
 
-    For clothing of both data sets, as in the paper, unless told otherwise.
+    For clothing of both data sets, as in the paper, unless told otherwise; of a data set of your own, for its
+    first category.
     """
     from benchmark import models
-    from benchmark.cli.common import parse_drops, parse_seeds, pick
-    from benchmark.data.catalog import CATEGORIES, DATASETS
+    from benchmark.cli.common import parse_drops, parse_seeds
     from benchmark.engine.plan import Choices
 
+    datasets, categories = common.pick_data(data, dataset, category, first=True)
     choices = Choices(
-        datasets=pick("dataset", dataset or (), DATASETS),
-        categories=pick("category", category or ("clothing",), CATEGORIES),
+        datasets=datasets,
+        categories=categories,
         methods=(models.PROPOSED,),
         seeds=parse_seeds(seeds),
         preset=preset or "quick",
@@ -168,13 +169,13 @@ def status(
     json_: common.Json = False,
 ) -> None:
     """What is done, failed and running in a results folder."""
-    from benchmark.cli.common import pick
-    from benchmark.data.catalog import DATASETS
     from benchmark.runs import store
 
-    chosen = pick("dataset", dataset or (), DATASETS)
-    runs = [run for run in store.load_runs(results) if run.spec.dataset in chosen]
-    failures = [failure for failure in store.load_failures(results) if failure["spec"]["dataset"] in chosen]
+    runs, failures = store.load_runs(results), store.load_failures(results)
+    names = [*(run.spec.dataset for run in runs), *(failure["spec"]["dataset"] for failure in failures)]
+    chosen = common.pick_stored(dataset, names)
+    runs = [run for run in runs if run.spec.dataset in chosen]
+    failures = [failure for failure in failures if failure["spec"]["dataset"] in chosen]
     running = sorted(folder.name for folder in (results / ".partial").glob("*"))
     if json_:
         common.print_json(

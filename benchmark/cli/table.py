@@ -53,22 +53,22 @@ def table(
     format_: Annotated[str, typer.Option("--format", help="md, latex, csv or json.")] = "md",
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write to a file.")] = None,
 ) -> None:
-    """Print the paper's tables from finished runs: Table 1 for lazada, Table 2 for amazon.
+    """Print the paper's tables from finished runs: Table 1 for lazada, Table 2 for amazon; the same table for a
+    data set of your own.
 
     Runs of different data, protocols, presets, devices or overrides never meet in one table: each such
     setting gets a table of its own.
     """
-    from benchmark.cli.common import parse_seeds, pick
+    from benchmark.cli.common import parse_seeds
     from benchmark.core.words import check_choice
-    from benchmark.data.catalog import DATASETS
     from benchmark.report.formats import FORMATS, render_all
 
     check_choice("format", format_, tuple(FORMATS))
     if statistics and ablation:
         raise UsageError("--statistics and --ablation are two tables; ask for one.")
-    chosen = pick("dataset", dataset or (), DATASETS)
     wanted = parse_seeds(seeds) if seeds else None
     with stored_runs(results, source, threshold, ties) as runs:
+        chosen = common.pick_stored(dataset, (run.spec.dataset for run in runs))
         runs = [run for run in runs if run.spec.dataset in chosen]
         if not runs:
             place = source or results
@@ -169,14 +169,13 @@ def export(
     `bench table --from FILE.zip` remakes the tables from it anywhere, byte for byte. Weights and review
     texts are not in it.
     """
-    from benchmark.cli.common import pick
-    from benchmark.data.catalog import DATASETS
     from benchmark.report import export as exporting
     from benchmark.report.formats import render_all
     from benchmark.runs import store
 
-    chosen = pick("dataset", dataset or (), DATASETS)
-    runs = [run for run in store.load_runs(results) if run.spec.dataset in chosen]
+    runs = store.load_runs(results)
+    chosen = common.pick_stored(dataset, (run.spec.dataset for run in runs))
+    runs = [run for run in runs if run.spec.dataset in chosen]
     tables: dict[str, str] = {}
     for name in dict.fromkeys(run.spec.dataset for run in runs):
         made = _results([run for run in runs if run.spec.dataset == name], False, False, None)

@@ -78,8 +78,9 @@ class RankingModel(nn.Module, ABC):
     @classmethod
     def released_training(cls, dataset: str, category: str) -> Mapping[str, Any]:
         """Fields of `benchmark.engine.config.TrainingConfig` that the released configuration of this method sets
-        for a category (`lazada`/`amazon`, `clothing`/`electronics`/`home`). The docstring of an override
-        says where a released setting cannot be followed honestly."""
+        for a category. `dataset` is one of the paper's (of any other only if it says which of them it is
+        like), `category` may be any. The relevance threshold is the data set's and not set here. The
+        docstring of an override says where a released setting cannot be followed honestly."""
         return {}
 
     @classmethod

@@ -1,23 +1,15 @@
-"""What the published MRHP release consists of: names, languages, and which fields make an item's text.
+"""What a data set on disk consists of: its splits, its tables, and how a cell becomes text.
 
-Torch-free. Sources: Liu et al. (ACL 2021) for the release's layout, Table 3 of the MM-SS paper for the
-labels of the categories.
+Torch-free. Source: Liu et al. (ACL 2021) for the release's layout. Which data sets there are: `datasets`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-DATASETS = ("lazada", "amazon")
-CATEGORIES = ("clothing", "electronics", "home")
 SPLITS = ("train", "dev", "test")
 SIDES = ("product", "review")
-
-DATASET_LABELS = {"lazada": "Lazada-MRHP", "amazon": "Amazon-MRHP"}
-"""As the paper prints them (column `dataset` of published.csv)."""
-CATEGORY_LABELS = {"clothing": "CS&J", "electronics": "Elec", "home": "H&K"}
-"""As the paper prints them (column `category` of published.csv)."""
-LANGUAGES = {"lazada": "id", "amazon": "en"}
 
 TABLE_COLUMNS = {
     "prd": ("product_id", "name", "description"),
@@ -26,11 +18,6 @@ TABLE_COLUMNS = {
 }
 """Columns without which a table cannot be used. `time`, `img_url` and `votes` are read where they exist;
 any other column is ignored."""
-
-
-def uses_description(dataset: str, category: str) -> bool:
-    """Whether a product's text includes its description: everywhere but in Lazada clothing."""
-    return not (dataset == "lazada" and category == "clothing")
 
 
 def plain_text(value: Any) -> str:
@@ -44,8 +31,12 @@ def plain_text(value: Any) -> str:
     return str(value)
 
 
-def product_text(dataset: str, category: str, name: Any, description: Any) -> str:
-    """Name, a space, description; the name alone for Lazada clothing."""
-    if not uses_description(dataset, category):
-        return plain_text(name)
-    return f"{plain_text(name)} {plain_text(description)}".strip()
+def joined_text(values: Sequence[Any]) -> str:
+    """The texts of a product's fields (`Category.product_text`) with a space between them."""
+    return " ".join(plain_text(value) for value in values).strip() if len(values) > 1 else plain_text(*values)
+
+
+DATASETS = ("lazada", "amazon")
+CATEGORIES = ("clothing", "electronics", "home")
+DATASET_LABELS = {"lazada": "Lazada-MRHP", "amazon": "Amazon-MRHP"}
+CATEGORY_LABELS = {"clothing": "CS&J", "electronics": "Elec", "home": "H&K"}

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from benchmark.data.catalog import CATEGORY_LABELS, SPLITS
+from benchmark.data.catalog import SPLITS
 from benchmark.data.corpus import identity
 from benchmark.data.findings import Findings
 from benchmark.data.leaks import Overlaps
-from benchmark.data.published import published_count
+from benchmark.data.published import expected_count
 from benchmark.data.release import CategoryFolder, RawSplit, find_categories, read_split, sides
 from benchmark.data.roi_files import FeatureReader, coverage
 from benchmark.data.roi_worker import RoiWorker
@@ -26,7 +26,7 @@ _REPORT_EVERY = 500
 
 @dataclass
 class SplitReport:
-    """What one split holds, and what the paper says it does."""
+    """What one split holds, and what it should: what the paper says, or the root's `dataset.toml`."""
 
     split: str
     products: int
@@ -41,7 +41,7 @@ class SplitReport:
 
     @property
     def as_published(self) -> bool | None:
-        """Whether both counts are Table 3's; None if Table 3 has none."""
+        """Whether both counts are the expected ones; None if none are known."""
         if self.paper_products is None or self.paper_reviews is None:
             return None
         return (self.products, self.reviews) == (self.paper_products, self.paper_reviews)
@@ -51,6 +51,7 @@ class SplitReport:
 class CategoryReport:
     dataset: str
     category: str
+    title: str
     splits: list[SplitReport] = field(default_factory=list)
     """Those whose tables could be read."""
     roi_width: int | None = None
@@ -98,7 +99,8 @@ def check(root: Path, *, labels_from_votes: bool = False, progress: Progress | N
 def _check_category(
     folder: CategoryFolder, reader: FeatureReader, labels_from_votes: bool, progress: Progress | None
 ) -> CategoryReport:
-    report = CategoryReport(folder.dataset, folder.category)
+    report = CategoryReport(folder.dataset, folder.category, folder.data_set.category_title(folder.category))
+    labels_from_votes = labels_from_votes or folder.data_set.labels == "votes"
     overlaps = Overlaps()
     for number, name in enumerate(SPLITS):
         if progress is not None:
@@ -116,6 +118,7 @@ def _check_split(
     folder: CategoryFolder, split: RawSplit, reader: FeatureReader, progress: Progress | None
 ) -> SplitReport:
     where = (folder.dataset, folder.category, split.name)
+    expected = (folder.data_set, folder.category, split.name)
     images: dict[str, dict[str, int | None]] = {}
     for side, items in sides(split):
         outcomes: list[str] = []
@@ -130,8 +133,8 @@ def _check_split(
         len(split.reviews.ids),
         np.bincount(split.labels, minlength=5).tolist(),
         split.dropped_without_votes,
-        published_count(*where, "products"),
-        published_count(*where, "reviews"),
+        expected_count(*expected, "products"),
+        expected_count(*expected, "reviews"),
         images,
     )
 
@@ -169,7 +172,7 @@ def render(report: Report) -> str:
 def _counts_table(report: Report) -> str:
     rows = [
         [
-            f"{category.dataset}/{category.category} ({CATEGORY_LABELS[category.category]})",
+            f"{category.dataset}/{category.category} ({category.title})",
             split.split,
             split.products,
             "-" if split.paper_products is None else split.paper_products,
@@ -186,9 +189,9 @@ def _counts_table(report: Report) -> str:
         "category",
         "split",
         "products",
-        "paper",
+        "expected",
         "reviews",
-        "paper",
+        "expected",
         "equal",
         "label 0/1/2/3/4",
         "dropped, no vote",

@@ -18,6 +18,8 @@ import numpy.typing as npt
 
 from benchmark.core.errors import DataError, UsageError
 from benchmark.data.catalog import SPLITS
+from benchmark.data.dataset_file import to_record
+from benchmark.data.datasets import DataSet
 from benchmark.data.pack import FIRST_WORD, Progress, ensure_pack
 from benchmark.data.release import find_category
 from benchmark.data.store import Ragged, Strings, build_folder, cache_root, open_array
@@ -112,6 +114,8 @@ class Corpus:
     train: Split
     dev: Split
     test: Split
+    data_set: DataSet
+    """The descriptor; `manifest` has it too, as `data_set`."""
     vectors: Path | None = None
     """Folder of the packed vector file."""
 
@@ -220,6 +224,7 @@ def open_corpus(
     folder = find_category(root, dataset, category)
     pack = ensure_pack(folder, cache_root(cache), labels_from_votes=labels_from_votes, progress=progress)
     manifest = json.loads((pack / "manifest.json").read_text(encoding="utf-8"))
+    manifest["data_set"] = to_record(folder.data_set)
     vector_folder = None
     if vectors is not None:
         vector_folder = _ensure_vectors(pack, vectors, progress)
@@ -231,7 +236,7 @@ def open_corpus(
         }
     label, synthetic = identity(root)
     train, dev, test = (_open_split(pack, name, manifest) for name in SPLITS)
-    return Corpus(pack, label, synthetic, manifest, train, dev, test, vector_folder)
+    return Corpus(pack, label, synthetic, manifest, train, dev, test, folder.data_set, vector_folder)
 
 
 def _open_split(pack: Path, name: str, manifest: dict[str, Any]) -> Split:

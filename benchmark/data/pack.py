@@ -31,7 +31,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.data.catalog import LANGUAGES, SIDES, SPLITS
+from benchmark.data.catalog import SIDES, SPLITS
+from benchmark.data.datasets import BUILT_IN
 from benchmark.data.findings import Findings
 from benchmark.data.leaks import Overlaps
 from benchmark.data.release import CategoryFolder, RawSplit, read_split, sides
@@ -41,7 +42,7 @@ from benchmark.data.store import Ragged, RowWriter, Strings, build_folder, offse
 from benchmark.data.store import cache_root as cache_root
 from benchmark.data.text import CLS, PAD, UNKNOWN, vocabulary, word_hashes, word_tokenizer
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the content of packs changes, so that older ones are made anew."""
 
 Progress = Callable[[int, int, str], None]
@@ -60,6 +61,7 @@ def pack_key(folder: CategoryFolder, labels_from_votes: bool) -> str:
     A feature file that is replaced in place does not change it; remove the pack (or touch the folder
     features/<split>) after doing so.
     """
+    data_set = folder.data_set
     watched = [*folder.tables(), *(folder.features(split) for split in SPLITS)]
     parts: list[Any] = [
         FORMAT,
@@ -67,6 +69,8 @@ def pack_key(folder: CategoryFolder, labels_from_votes: bool) -> str:
         folder.dataset,
         folder.category,
         labels_from_votes,
+        data_set.word_tokenizer,
+        data_set.category(folder.category).product_text,
     ]
     for path in watched:
         try:
@@ -85,6 +89,7 @@ def ensure_pack(
 
     Raises DataError that lists every problem of the category's files.
     """
+    labels_from_votes = labels_from_votes or folder.data_set.labels == "votes"
     target = cache / "packs" / pack_key(folder, labels_from_votes)
     return build_folder(target, lambda out: _Packer(folder, out, labels_from_votes, progress).pack())
 
@@ -105,7 +110,9 @@ class _Packer:
             self._pack(FeatureReader(self.folder, self.findings, worker))
 
     def _pack(self, reader: FeatureReader) -> None:
-        words = _Words(LANGUAGES[self.folder.dataset])
+        words = _Words(self.folder.data_set.word_tokenizer)
+        if self.folder.dataset not in BUILT_IN:  # the paper's have a fixed one, and older fingerprints
+            self._hash("tokenizer", self.folder.data_set.word_tokenizer)
         rois = RowWriter(self.out / "rois.npy", np.float16)
         overlaps = Overlaps()
         for split_name in SPLITS:
@@ -190,7 +197,8 @@ class _Packer:
             "unreadable_files": len(reader.unreadable),
             "unreadable_examples": reader.unreadable[:20],
             "labels": _LABEL_RULES[self.labels_from_votes],
-            "language": LANGUAGES[self.folder.dataset],
+            "language": self.folder.data_set.language,
+            "tokenizer": self.folder.data_set.word_tokenizer,
             "vocabulary": sizes,
             "notes": self.findings.notes,
         }
@@ -212,8 +220,8 @@ class _Words:
     Every text is tokenized once; what follows is array work on the provisional numbers.
     """
 
-    def __init__(self, language: str) -> None:
-        self._tokenize = word_tokenizer(language)
+    def __init__(self, tokenizer: str) -> None:
+        self._tokenize = word_tokenizer(tokenizer)
         self._number: defaultdict[str, int] = defaultdict()
         self._number.default_factory = self._number.__len__
         self._flat: dict[tuple[str, str], array[int]] = defaultdict(lambda: array("i"))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from benchmark.data.catalog import CATEGORY_LABELS, DATASET_LABELS
+from benchmark.data.datasets import BUILT_IN, DataSet
 
 METRIC_LABELS = {"map": "MAP", "ndcg@3": "N@3", "ndcg@5": "N@5"}
 """Our name of a metric -> the paper's."""
@@ -122,7 +122,7 @@ def published_values(
     The full MM-SS on CS&J stands in two tables, so it has two.
     """
     label = published_label(method, drop)
-    where = (DATASET_LABELS[dataset], CATEGORY_LABELS[category], label, METRIC_LABELS[metric])
+    where = (*_titles(dataset, category), label, METRIC_LABELS[metric])
     return [
         value
         for value in load_published()
@@ -147,9 +147,23 @@ def published_label(method: str, drop: Sequence[str] = ()) -> str:
     return f"{label} w/o {'+'.join(PART_LABELS[part] for part in drop)}" if drop else label
 
 
+def _titles(dataset: str, category: str) -> tuple[str, str]:
+    """How the paper calls a data set and a category; what matches nothing for one that is not in it."""
+    data_set = BUILT_IN.get(dataset)
+    return (data_set.title, data_set.category_title(category)) if data_set else ("", "")
+
+
+def expected_count(data_set: DataSet, category: str, split: str, what: str) -> int | None:
+    """How many `products` or `reviews` a complete copy of a split has: as the descriptor says, else Table 3."""
+    for name, products, reviews in data_set.category(category).expected:
+        if name == split:
+            return {"products": products, "reviews": reviews}[what]
+    return published_count(data_set.name, category, split, what)
+
+
 def published_count(dataset: str, category: str, split: str, what: str) -> int | None:
-    """Table 3's number of `products` or `reviews` of a split."""
-    where = (DATASET_LABELS[dataset], CATEGORY_LABELS[category], "dataset", f"{what}_{split}")
+    """Table 3's number of `products` or `reviews` of a split; None for a data set that is not in the paper."""
+    where = (*_titles(dataset, category), "dataset", f"{what}_{split}")
     for value in load_published():
         if (value.dataset, value.category, value.method, value.metric) == where:
             return int(value.printed)

@@ -20,15 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.core.errors import DataError
-from benchmark.data.catalog import (
-    CATEGORIES,
-    DATASETS,
-    SIDES,
-    SPLITS,
-    TABLE_COLUMNS,
-    plain_text,
-    product_text,
-)
+from benchmark.data.catalog import SIDES, SPLITS, TABLE_COLUMNS, joined_text, plain_text
+from benchmark.data.datasets import DataSet, find, in_order, known
 from benchmark.data.fields import Relation, Votes, read_id, read_relation, unique_ids
 from benchmark.data.findings import Findings, shown
 from benchmark.data.tables import Table, read_table
@@ -42,8 +35,12 @@ class CategoryFolder:
     """One category of one data set on disk."""
 
     root: Path
-    dataset: str
+    data_set: DataSet
     category: str
+
+    @property
+    def dataset(self) -> str:
+        return self.data_set.name
 
     @property
     def path(self) -> Path:
@@ -62,7 +59,7 @@ class CategoryFolder:
 
 def find_category(root: Path, dataset: str, category: str) -> CategoryFolder:
     """The folder of a category; DataError if it is not there, with what is."""
-    folder = CategoryFolder(root, dataset, category)
+    folder = CategoryFolder(root, find(root, dataset), category)
     if not folder.path.is_dir():
         present = ", ".join(f"{found.dataset}/{found.category}" for found in find_categories(root))
         raise DataError(f"no folder {folder.path}; {root} holds {present}")
@@ -70,14 +67,16 @@ def find_category(root: Path, dataset: str, category: str) -> CategoryFolder:
 
 
 def find_categories(root: Path) -> list[CategoryFolder]:
-    """The categories that are there, in the paper's order; DataError if there is none."""
-    found = [CategoryFolder(root, dataset, category) for dataset in DATASETS for category in CATEGORIES]
+    """The categories that are there, in the order of the descriptors; DataError if there is none."""
+    data_sets = in_order(known(root).values())
+    found = [CategoryFolder(root, one, category) for one in data_sets for category in one.category_names]
     found = [folder for folder in found if folder.path.is_dir()]
     if not found:
         what = "is not a folder" if not root.is_dir() else "holds no data set"
         raise DataError(
-            f"{root} {what}: looked for <dataset>/<category>/ in it, dataset one of {', '.join(DATASETS)} and "
-            f"category one of {', '.join(CATEGORIES)}"
+            f"{root} {what}: looked for <dataset>/<category>/ in it, "
+            + "; ".join(f"{one.name} with {', '.join(one.category_names)}" for one in data_sets)
+            + ". For data of your own: `bench data import`."
         )
     return found
 
@@ -222,12 +221,13 @@ def _join(
     index = {identifier: row for row, identifier in enumerate(product_ids)}
     rows_P = [product_row[identifier] for identifier in product_ids]
     rows_R = [review_row[identifier] for identifier in relation.review_ids]
-    names, descriptions, times = prd["name"], prd["description"], rvw.get("time")
+    fields = [prd[field] for field in folder.data_set.category(folder.category).product_text]
+    times = rvw.get("time")
     return RawSplit(
         name=split,
         products=RawItems(
             product_ids,
-            [product_text(folder.dataset, folder.category, names[i], descriptions[i]) for i in rows_P],
+            [joined_text([column[i] for column in fields]) for i in rows_P],
             _wants_image(prd, rows_P),
         ),
         reviews=RawItems(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.data.catalog import CATEGORIES, DATASETS
+from benchmark.data.datasets import in_order, known
 
 if TYPE_CHECKING:
     from benchmark.data.corpus import Corpus
@@ -40,10 +40,10 @@ class Source:
 def available_categories(
     root: Path, datasets: Sequence[str], categories: Sequence[str]
 ) -> list[tuple[str, str]]:
-    """The (dataset, category) pairs that have a folder below `root`, in the paper's order."""
+    """The (dataset, category) pairs that have a folder below `root`, in the order of the descriptors."""
     return [
-        (dataset, category)
-        for dataset in DATASETS
-        for category in CATEGORIES
-        if dataset in datasets and category in categories and (root / dataset / category).is_dir()
+        (data_set.name, category)
+        for data_set in in_order(known(root).values())
+        for category in data_set.category_names
+        if data_set.name in datasets and category in categories and (root / data_set.name / category).is_dir()
     ]

@@ -150,7 +150,7 @@ def _nltk_rules() -> list[tuple[Any, str]]:
     ]
 
 
-# --- Indonesian --------------------------------------------------------------------------------------
+# --- Every other language ------------------------------------------------------------------------------
 
 # The word-break rules of Unicode's annex 29 as one pattern, with ICU's change to them: a colon joins no
 # letters. `~` stands for what attaches to the character before it (WB4), `A` for a letter. An apostrophe
@@ -172,8 +172,11 @@ _WORD = regex.compile(
 )
 
 
-class IndonesianTokenizer:
-    """Words as ICU breaks them, of the NFKC-normalised, lower-cased text; white space is no token."""
+class UnicodeTokenizer:
+    """Words as ICU breaks them, of the NFKC-normalised, lower-cased text; white space is no token.
+
+    Of scripts without spaces each character is a word (Chinese, Japanese's kanji, Thai): there are no
+    dictionaries here."""
 
     def __init__(self) -> None:
         self._known: dict[str, list[str]] = {}
@@ -198,8 +201,8 @@ class IndonesianTokenizer:
 
 
 def word_tokenizer(language: str) -> Callable[[str], list[str]]:
-    """The tokenizer of a language: `en` or `id`."""
-    return EnglishTokenizer() if language == "en" else IndonesianTokenizer()
+    """The tokenizer of a language, any but English's being `unicode`."""
+    return EnglishTokenizer() if language == "en" else UnicodeTokenizer()
 
 
 # --- Vocabulary --------------------------------------------------------------------------------------

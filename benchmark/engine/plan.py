@@ -75,7 +75,7 @@ def _spec(
 ) -> RunSpec:
     setting = resolve.resolve(
         method,
-        corpus.dataset,
+        corpus.data_set,
         corpus.category,
         preset=choices.preset,
         protocol=choices.protocol,

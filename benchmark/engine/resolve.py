@@ -16,6 +16,7 @@ from benchmark import models
 from benchmark.core import words
 from benchmark.core.errors import UsageError
 from benchmark.core.words import check_choice
+from benchmark.data.datasets import DataSet, released_settings
 from benchmark.engine.config import TrainingConfig
 
 PRESETS = ("quick", "paper")
@@ -54,7 +55,7 @@ class Resolved:
 
 def resolve(
     method: str,
-    dataset: str,
+    data_set: DataSet,
     category: str,
     *,
     preset: str,
@@ -64,7 +65,9 @@ def resolve(
     """The configuration of one method on one category.
 
     `overrides` holds qualified keys as `qualify_overrides` returns them; those of other methods are left
-    out. Raises UsageError for a value that does not fit its field.
+    out. Under `released` the relevance threshold is the data set's, whatever the method: one data set, one
+    definition of relevant. Raises UsageError for a value that does not fit its field, and for `released` on a
+    data set for which nothing was released.
     """
     check_choice("preset", preset, PRESETS)
     check_choice("protocol", protocol, PROTOCOLS)
@@ -72,9 +75,12 @@ def resolve(
     training: dict[str, Any] = {}
     model: dict[str, Any] = {}
     if protocol == "released":
-        training |= model_class.released_training(dataset, category)
+        like = released_settings(data_set)
+        training |= model_class.released_training(like.name, category)
+        training["relevance_threshold"] = like.released_threshold
         model |= model_class.released or {}
-    model |= model_class.released_sizes(dataset, category)
+    if data_set.released_as:
+        model |= model_class.released_sizes(data_set.released_as, category)
     if preset == "quick":
         training |= QUICK_TRAINING
         model |= _low_dropout(model_class.config_class, model)

@@ -91,12 +91,15 @@ def _alive(process: int) -> bool:
 
 
 def write_data(results: Path, corpus: Any) -> None:
-    """Keep what tables need of the data (counts, test reviews), once per fingerprint.
+    """Keep what tables need of the data (its descriptor, counts, test reviews), once per fingerprint; again
+    where the descriptor has changed since, by a title say.
 
     `corpus`: a benchmark.data.corpus.Corpus.
     """
     folder = data_folder(results, corpus.dataset, corpus.category, corpus.fingerprint)
-    if (folder / "manifest.json").exists():
+    manifest = json.dumps(corpus.manifest, indent=1, sort_keys=True) + "\n"
+    file = folder / "manifest.json"
+    if file.exists() and file.read_text(encoding="utf-8") == manifest:
         return
     folder.mkdir(parents=True, exist_ok=True)
     test = corpus.test
@@ -112,4 +115,4 @@ def write_data(results: Path, corpus: Any) -> None:
         }
     )
     write_atomically(folder / "test.csv", table.to_csv(index=False, lineterminator="\n"))
-    write_atomically(folder / "manifest.json", json.dumps(corpus.manifest, indent=1, sort_keys=True) + "\n")
+    write_atomically(file, manifest)

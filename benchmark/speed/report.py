@@ -18,7 +18,7 @@ from typing import Any
 from benchmark import models
 from benchmark.core.errors import UsageError
 from benchmark.core.words import duration
-from benchmark.data.catalog import CATEGORIES, DATASETS
+from benchmark.data.datasets import BUILT_IN
 from benchmark.data.mini.latent import MiniSpec
 from benchmark.data.published import published_count
 from benchmark.data.source import Source
@@ -164,10 +164,10 @@ def grid_seconds(spec: RunSpec, profile: dict[str, Any], n_train_reviews: int) -
     epochs = int(spec.config["training"]["epochs"])
     rows_per_review = profile["steps_per_epoch"] * profile["rows_per_step"] / n_train_reviews
     seconds = 0.0
-    for dataset in DATASETS:
-        for category in CATEGORIES:
+    for data_set in BUILT_IN.values():
+        for category in data_set.category_names:
             train, dev, test = (
-                published_count(dataset, category, split, "reviews") or 0
+                published_count(data_set.name, category, split, "reviews") or 0
                 for split in ("train", "dev", "test")
             )
             seconds += epochs * train * rows_per_review / profile["train_rows_per_s"]

@@ -79,7 +79,6 @@ def test_departures_are_stated_with_their_defects(name):
 def test_released_training(name, dataset, category):
     settings = TrainingConfig(**models.load(name).released_training(dataset, category))
     assert (settings.loss, settings.negatives, settings.label_gap) == ("label-gap", 7, 1)
-    assert settings.relevance_threshold == (1 if dataset == "amazon" else 0)
     if name == "mcl":
         rows = {("lazada", "clothing"): 64, ("amazon", "home"): 128}.get((dataset, category), 32)
         assert (settings.batch_size, settings.batch_unit) == (rows, "reviews")

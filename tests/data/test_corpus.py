@@ -19,7 +19,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.core.errors import DataError, UsageError
-from benchmark.data.catalog import LANGUAGES
 from benchmark.data.corpus import Corpus, open_corpus
 from benchmark.data.pack import delete_rare
 from benchmark.data.store import RowWriter, Strings, build_folder, cache_root
@@ -75,7 +74,7 @@ def test_a_split_is_what_pandas_reads(root: Path, corpus: Corpus, name: str) -> 
 
 def reference_ids(corpus: Corpus, field: str) -> tuple[list[str], dict[str, list[list[str]]]]:
     """(vocabulary, tokenized train texts per side) by plain loops."""
-    tokenize = word_tokenizer(LANGUAGES[corpus.dataset])
+    tokenize = word_tokenizer(corpus.data_set.language)
     texts = {
         "product": [tokenize(corpus.train.product_text(i)) for i in range(corpus.train.n_products)],
         "review": [tokenize(corpus.train.review_text(i)) for i in range(corpus.train.n_reviews)],

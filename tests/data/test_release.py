@@ -18,8 +18,9 @@ import torch
 
 from benchmark.core.errors import EXIT_DATA, DataError
 from benchmark.data import check as checker
-from benchmark.data.catalog import product_text
+from benchmark.data.catalog import joined_text
 from benchmark.data.corpus import open_corpus
+from benchmark.data.datasets import BUILT_IN
 from benchmark.data.fields import label_of_votes
 from benchmark.data.findings import Findings
 from benchmark.data.tables import read_table
@@ -216,14 +217,19 @@ def test_what_is_no_time(value: Any) -> None:
 
 
 def test_product_text_rules() -> None:
-    assert product_text("amazon", "clothing", "name", "more") == "name more"
-    assert product_text("lazada", "clothing", "name", "more") == "name"
-    assert product_text("lazada", "home", "name", "more") == "name more"
-    assert product_text("amazon", "home", "name", ["a", "b's"]) == "name ['a', \"b's\"]"
-    assert (
-        product_text("amazon", "home", "name", []) == product_text("amazon", "home", "name", None) == "name"
-    )
-    assert product_text("amazon", "home", None, math.nan) == ""
+    """The name alone for Lazada clothing; name and description everywhere else."""
+    alone = [
+        (data_set.name, category.name)
+        for data_set in BUILT_IN.values()
+        for category in data_set.categories
+        if category.product_text == ("name",)
+    ]
+    assert alone == [("lazada", "clothing")]
+    assert joined_text(["name", "more"]) == "name more"
+    assert joined_text(["name"]) == "name"
+    assert joined_text(["name", ["a", "b's"]]) == "name ['a', \"b's\"]"
+    assert joined_text(["name", []]) == joined_text(["name", None]) == "name"
+    assert joined_text([None, math.nan]) == joined_text([None]) == ""
 
 
 # --- Problems --------------------------------------------------------------------------------------------

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmark import models
 from benchmark.core.errors import UsageError
+from benchmark.data.datasets import AMAZON, LAZADA, DataSet, generic
 from benchmark.engine.config import TrainingConfig
 from benchmark.engine.resolve import PRESETS, QUICK_DROPOUT, qualify_overrides, quick_reasons, resolve
 
 
 def resolved(method: str = "egcnn", *assignments: str, preset: str = "quick", protocol: str = "fair"):  # type: ignore[no-untyped-def]
     overrides = qualify_overrides(assignments, [method])
-    return resolve(method, "amazon", "home", preset=preset, protocol=protocol, overrides=overrides)
+    return resolve(method, AMAZON, "home", preset=preset, protocol=protocol, overrides=overrides)
 
 
 def test_an_override_wins_over_preset_and_protocol() -> None:
@@ -28,8 +30,7 @@ def test_an_override_wins_over_preset_and_protocol() -> None:
 def test_fair_gives_every_method_the_same_budget() -> None:
     for preset in PRESETS:
         budgets = {
-            resolve(name, "lazada", "home", preset=preset, protocol="fair").training
-            for name in models.METHODS
+            resolve(name, LAZADA, "home", preset=preset, protocol="fair").training for name in models.METHODS
         }
         assert len(budgets) == 1
 
@@ -89,7 +90,7 @@ def test_parts_are_dropped_by_the_command_for_it(key: str) -> None:
 def test_quick_changes_sizes_and_the_rest_with_a_reason(method: str) -> None:
     """Whole numbers (and lists of them) are sizes; every other field that it moves has its reason."""
     paper, quick = (
-        dataclasses.asdict(resolve(method, "amazon", "home", preset=preset, protocol="fair").model)
+        dataclasses.asdict(resolve(method, AMAZON, "home", preset=preset, protocol="fair").model)
         for preset in ("paper", "quick")
     )
     reasons = quick_reasons(method)
@@ -115,15 +116,17 @@ WIDE = {("mcl", "lazada", "clothing"), ("mcr", "lazada", "clothing")} | {
 
 
 @pytest.mark.parametrize("method", ["mcl", "mcr"])
-@pytest.mark.parametrize("dataset", ["lazada", "amazon", "shop"])
+@pytest.mark.parametrize("data_set", [LAZADA, AMAZON, generic("shop")])
 @pytest.mark.parametrize("category", ["clothing", "electronics", "home"])
 @pytest.mark.parametrize("protocol", ["fair", "released"])
 def test_the_common_space_has_the_released_width(
-    method: str, dataset: str, category: str, protocol: str
+    method: str, data_set: DataSet, category: str, protocol: str
 ) -> None:
-    setting = resolve(method, dataset, category, preset="paper", protocol=protocol)
-    assert setting.model.common == (128 if (method, dataset, category) in WIDE else 64)
-    assert resolve(method, dataset, category, preset="quick", protocol=protocol).model.common == 16
+    if protocol == "released" and not data_set.released_as:
+        pytest.skip("nothing was released for it")
+    setting = resolve(method, data_set, category, preset="paper", protocol=protocol)
+    assert setting.model.common == (128 if (method, data_set.name, category) in WIDE else 64)
+    assert resolve(method, data_set, category, preset="quick", protocol=protocol).model.common == 16
 
 
 def test_the_content_of_an_encoder_counts_not_only_its_name(tmp_path: Path) -> None:
@@ -159,3 +162,28 @@ def test_the_content_of_an_encoder_counts_not_only_its_name(tmp_path: Path) -> N
 def test_values_that_cannot_be_trained_with_are_refused_before_any_run(assignment: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         resolved("egcnn", assignment)
+
+
+@pytest.mark.parametrize(("data_set", "threshold"), [(LAZADA, 0), (AMAZON, 1)])
+def test_released_runs_of_a_data_set_share_one_relevance_threshold(data_set: DataSet, threshold: int) -> None:
+    """MM-SS and EG-CNN too, whose own files say nothing or another data set's."""
+    for category in data_set.category_names:
+        found = {
+            name: resolve(name, data_set, category, preset="paper", protocol="released").training
+            for name in models.METHODS
+        }
+        assert {training.relevance_threshold for training in found.values()} == {threshold}
+
+
+def test_nobody_gets_the_released_settings_of_another_data_set_unasked() -> None:
+    own = generic("myshop", ["tools"])
+    for name in models.METHODS:
+        with pytest.raises(UsageError, match="released_like"):
+            resolve(name, own, "tools", preset="quick", protocol="released")
+        like = replace(own, released_like="amazon")
+        stated = resolve(name, like, "tools", preset="paper", protocol="released").training
+        assert stated.relevance_threshold == 1
+        # another category of Amazon than home, for which BiMPM, MCL and SANCL have a setting of their own
+        assert stated == resolve(name, AMAZON, "tools", preset="paper", protocol="released").training
+    with pytest.raises(KeyError):
+        models.load("convknrm").released_training("myshop", "tools")
