@@ -7,7 +7,7 @@ Results go to standard output, progress and messages to standard error. Exit cod
 from __future__ import annotations
 
 from benchmark.cli import check, data, inspect, judge, multiverse, run, speed, table
-from benchmark.cli.common import app
+from benchmark.cli.common import app, prepare_output
 
 __all__ = ["app", "main"]
 
@@ -23,4 +23,5 @@ data.register(app)
 
 def main() -> None:
     """Entry point of the `bench` command."""
+    prepare_output()
     app()

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
+import errno
 import functools
+import io
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -13,7 +18,8 @@ import typer
 
 from benchmark import __version__
 from benchmark.core import words
-from benchmark.core.errors import EXIT_INTERRUPTED, BenchError, UsageError
+from benchmark.core.errors import EXIT_DATA, EXIT_INTERRUPTED, EXIT_MACHINE, BenchError, UsageError, refusal
+from benchmark.core.files import write_atomically
 from benchmark.engine.plan import PARTS
 
 app = typer.Typer(
@@ -23,7 +29,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     add_completion=False,
-    epilog="Exit codes: 0 done, 1 a run failed, 2 usage, 3 data missing or invalid, 4 a check failed, 130 interrupted.",
+    epilog="Exit codes: 0 done, 1 a run failed, 2 usage, 3 data missing or invalid, 4 a check failed, "
+    "5 the machine said no, 130 interrupted.",
 )
 
 
@@ -51,18 +58,61 @@ def handled(command: Command) -> Command:
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> None:
         try:
+            _need_output()
             command(*args, **kwargs)
+            sys.stdout.flush()
         except BenchError as error:
             say(f"error: {error}")
             raise typer.Exit(error.exit_code) from None
         except BrokenPipeError:  # `bench table | head`
-            sys.stderr.close()
+            _drop_output()
             raise typer.Exit(0) from None
+        except (OSError, MemoryError) as error:
+            say(f"error: {refusal(error)}")
+            _drop_output()
+            raise typer.Exit(EXIT_MACHINE) from None
+        except RecursionError:
+            say("error: a file is nested too deeply to be read.")
+            raise typer.Exit(EXIT_DATA) from None
         except KeyboardInterrupt:
             say("interrupted.")
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
     return wrapper  # type: ignore[return-value]
+
+
+def _need_output() -> None:
+    """OSError if standard output is closed: results would be lost, or land in whatever file is opened next."""
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, "standard output is closed (> /dev/null drops what is printed)")
+
+
+def _drop_output() -> None:
+    """What could not be printed is forgotten: no second complaint when Python flushes at its end."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # captured by a test, or closed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+_PLAINER = {"±": "+/-", "–": "-", "—": "-", "−": "-", "×": "x", "…": "...", "’": "'", "≥": ">=", "≤": "<="}
+
+
+def _plainer(error: UnicodeError) -> tuple[str, int]:
+    """Of characters that an output cannot encode: something plainer, else their number."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    return "".join(_PLAINER.get(c, f"\\u{ord(c):04x}") for c in letters), error.end
+
+
+def prepare_output() -> None:
+    """Standard output takes any text, whatever its encoding; a closed standard error gets a place of its own,
+    so that nothing which is written to it lands in a file."""
+    codecs.register_error("plainer", _plainer)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (for as long as the process lives)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="plainer")
 
 
 def say(text: str) -> None:
@@ -81,7 +131,7 @@ def write_or_print(text: str, out: Path | None) -> None:
         print(text)
         return
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text if text.endswith("\n") else text + "\n")
+    write_atomically(out, text if text.endswith("\n") else text + "\n")
     say(f"wrote {out}")
 
 
@@ -199,17 +249,27 @@ def pick_stored(datasets: Sequence[str] | None, found: Iterable[str]) -> tuple[s
     return pick("dataset", datasets or (), sorted({*BUILT_IN, *found}, key=rank))
 
 
+MOST_SEEDS = 1000
+
+
 def parse_seeds(text: str) -> tuple[int, ...]:
     """`0,1,2` or `0-4` -> seeds, each once, in order."""
     seeds: list[int] = []
     for part in text.split(","):
         low, dash, high = part.strip().partition("-")
         try:
-            seeds += range(int(low), int(high) + 1) if dash else [int(low)]
+            chosen = range(int(low), int(high) + 1) if dash else range(int(low), int(low) + 1)
+            if chosen.stop - chosen.start > MOST_SEEDS:
+                raise UsageError(f"--seeds {text[:80]!r} names more than {MOST_SEEDS:,} seeds.")
         except ValueError:
-            raise UsageError(f"--seeds takes numbers such as 0,1,2 or 0-4, not {text!r}.") from None
+            raise UsageError(f"--seeds takes numbers such as 0,1,2 or 0-4, not {text[:80]!r}.") from None
+        if chosen and chosen[-1] >= 2**63:
+            raise UsageError("--seeds: a seed is below 2^63.")
+        seeds += chosen
+        if len(seeds) > MOST_SEEDS:
+            raise UsageError(f"--seeds {text[:80]!r} names more than {MOST_SEEDS:,} seeds.")
     if not seeds:
-        raise UsageError(f"--seeds {text!r} names no seed.")
+        raise UsageError(f"--seeds {text[:80]!r} names no seed.")
     return tuple(dict.fromkeys(seeds))
 
 

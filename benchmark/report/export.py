@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from benchmark.core.errors import DataError, UsageError
+from benchmark.core.files import written_beside
 from benchmark.runs import store
 from benchmark.runs.files import DONE, data_folder
 from benchmark.runs.store import StoredRun
@@ -38,7 +39,10 @@ def export(runs: Sequence[StoredRun], tables: Mapping[str, str], out: Path) -> i
     for name, text in tables.items():
         files[f"tables/{name}"] = (text.rstrip("\n") + "\n").encode()
     out.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+    with (
+        written_beside(out) as unfinished,
+        zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
         for name in sorted(files):
             info = zipfile.ZipInfo(name, EPOCH)
             info.compress_type = zipfile.ZIP_DEFLATED

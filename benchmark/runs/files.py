@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmark.core.files import write_atomically as write_atomically
 from benchmark.runs.spec import RunSpec
 
 DONE = "done"
@@ -42,13 +41,6 @@ def write_failure(spec: RunSpec, results: Path, reason: str, details: str) -> No
     file.parent.mkdir(parents=True, exist_ok=True)
     record = {"identity": spec.identity, "spec": asdict(spec), "reason": reason, "details": details}
     write_atomically(file, json.dumps(record, indent=1) + "\n")
-
-
-def write_atomically(file: Path, text: str) -> None:
-    """All of `text` or nothing, also if the process dies in between."""
-    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}")
-    temporary.write_text(text)
-    os.replace(temporary, file)
 
 
 def data_folder(results: Path, dataset: str, category: str, fingerprint: str) -> Path:
