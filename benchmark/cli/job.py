@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,12 +13,13 @@ import typer
 
 from benchmark.cli import common
 from benchmark.cli.common import say
-from benchmark.core.errors import EXIT_INTERRUPTED, EXIT_RUN_FAILED, DataError
+from benchmark.cli.stopping import stoppable
+from benchmark.core.errors import EXIT_INTERRUPTED, EXIT_RUN_FAILED, EXIT_STOPPED, DataError
 
 if TYPE_CHECKING:
     from benchmark.data.source import Source
+    from benchmark.engine.execute import Outcome, RunOptions
     from benchmark.engine.plan import Choices, Plan
-    from benchmark.engine.runner import Outcome
     from benchmark.runs.spec import RunSpec
 
 
@@ -37,6 +37,9 @@ class JobOptions:
     force: bool = False
     fail_fast: bool = False
     json: bool = False
+    checkpoint_every: float | None = None
+    """Seconds; None: the default."""
+    timeout: float | None = None
 
 
 class Job:
@@ -115,44 +118,60 @@ class Job:
         from benchmark.cli.progress import RunsProgress
         from benchmark.cluster.here import run_all
         from benchmark.core.words import duration
-        from benchmark.runs import writer
+        from benchmark.engine.stop import Stop
+        from benchmark.runs import claims, writer
 
         writer.sweep_partial(self.results)
+        claims.sweep_claims(self.results)
         plan, failed, finished, seconds = self.plan, [], 0, 0.0
         if not self.json:
             say(self.headline() + (f", {self.jobs} at a time" if plan.to_do else ""))
             self._note_kernels(say)
         started = time.monotonic()
-        with _terminable(), RunsProgress(plan.to_do, self.jobs, self.results, quiet=self.json) as progress:
-            try:
-                outcomes = run_all(
-                    plan.to_do,
-                    self.source,
-                    self.results,
-                    jobs=self.jobs,
-                    keep_weights=self.options.keep_weights,
-                )
-                with contextlib.closing(outcomes):
-                    for outcome in outcomes:
-                        progress(outcome)
-                        finished += outcome.ok
-                        if not outcome.ok:
-                            failed.append(outcome)
-                            if self.options.fail_fast:
-                                break
-            except KeyboardInterrupt:
-                progress.stop.set()
-                say(
-                    f"\ninterrupted: {len(plan.done) + finished} of {len(plan.specs)} runs are done and kept. "
-                    "The same command goes on from there."
-                )
-                raise typer.Exit(EXIT_INTERRUPTED) from None
+        stop = Stop()
+        with stoppable(stop), RunsProgress(plan.to_do, self.jobs, self.results, quiet=self.json) as progress:
+            outcomes = run_all(
+                plan.to_do,
+                self.source,
+                self.results,
+                jobs=self.jobs,
+                options=self._run_options(),
+                timeout=self.options.timeout,
+                stop=stop,
+            )
+            with contextlib.closing(outcomes):
+                for outcome in outcomes:
+                    if outcome.state == "stopped":
+                        continue
+                    progress(outcome)
+                    finished += outcome.ok
+                    if not outcome.ok:
+                        failed.append(outcome)
+                        if self.options.fail_fast:
+                            break
+        if stop.reason and finished + len(failed) < len(plan.to_do):
+            say(
+                f"\nstopped by {stop.reason}: {len(plan.done) + finished} of {len(plan.specs)} runs are done and "
+                "kept, those under way are saved. The same command goes on from there."
+            )
+            raise typer.Exit(EXIT_INTERRUPTED if stop.reason == "SIGINT" else EXIT_STOPPED)
         seconds = time.monotonic() - started
         if summary:
             self._summarise(finished, failed, seconds, duration)
             if failed:
                 raise typer.Exit(EXIT_RUN_FAILED)
         return failed
+
+    def _run_options(self) -> RunOptions:
+        from benchmark.engine.checkpoint import CHECKPOINT_SECONDS
+        from benchmark.engine.execute import RunOptions
+
+        every = self.options.checkpoint_every
+        return RunOptions(
+            self.options.keep_weights,
+            CHECKPOINT_SECONDS if every is None else every,
+            force=self.options.force,
+        )
 
     def _note_kernels(self, tell: Callable[[str], None]) -> None:
         """Why runs on this CPU will be slower than they could be, if so."""
@@ -263,21 +282,3 @@ def _overview(plan: Plan) -> str:
             row.append(f"{sum(spec.identity in done for spec in cell)}/{len(cell)}")
         rows.append(row)
     return tabulate(rows, ["done/planned", *("/".join(column) for column in columns)], tablefmt="github")
-
-
-@contextlib.contextmanager
-def _terminable() -> Any:
-    """SIGTERM (a cluster's time limit) ends like Ctrl-C: what is done is kept."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not in the main thread (a test)
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from benchmark.engine.runner import Outcome
+    from benchmark.engine.execute import Outcome
     from benchmark.runs.spec import RunSpec
 from benchmark.core.words import duration
 

@@ -26,6 +26,25 @@ DryRun = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Do finished runs again.")]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failed run.")]
+CheckpointEvery = Annotated[
+    float | None,
+    typer.Option(
+        "--checkpoint-every",
+        min=0,
+        metavar="SECONDS",
+        help="After an epoch, save where a run stands if it was not saved for so long; 0: after every epoch. "
+        "Default: 60.",
+    ),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        min=1,
+        metavar="SECONDS",
+        help="End a run that takes longer; it is tried once more, then recorded as failed. Default: never.",
+    ),
+]
 
 
 @handled
@@ -61,6 +80,8 @@ def run(
     dry_run: DryRun = False,
     force: Force = False,
     fail_fast: FailFast = False,
+    checkpoint_every: CheckpointEvery = None,
+    timeout: Timeout = None,
     json_: common.Json = False,
 ) -> None:
     """Train and test every chosen method on every chosen category with every seed.
@@ -91,7 +112,9 @@ def run(
         shuffle_labels=shuffle_labels,
     )
     options = JobOptions(
-        data, results, jobs, cache, vectors, labels_from_votes, keep_weights, force, fail_fast, json_
+        *(data, results, jobs, cache, vectors, labels_from_votes, keep_weights, force, fail_fast, json_),
+        checkpoint_every=checkpoint_every,
+        timeout=timeout,
     )
     job = Job([choices], options)
     if dry_run:
@@ -123,6 +146,8 @@ def ablate(
     dry_run: DryRun = False,
     force: Force = False,
     fail_fast: FailFast = False,
+    checkpoint_every: CheckpointEvery = None,
+    timeout: Timeout = None,
     format_: Annotated[str, typer.Option("--format", help="md, latex, csv or json.")] = "md",
     json_: common.Json = False,
 ) -> None:
@@ -148,7 +173,9 @@ def ablate(
         device=device,
     )
     options = JobOptions(
-        data, results, jobs, cache, vectors, labels_from_votes, keep_weights, force, fail_fast, json_
+        *(data, results, jobs, cache, vectors, labels_from_votes, keep_weights, force, fail_fast, json_),
+        checkpoint_every=checkpoint_every,
+        timeout=timeout,
     )
     job = Job([choices], options)
     if dry_run:

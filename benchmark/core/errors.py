@@ -1,7 +1,8 @@
 """Errors that a user can cause, each with the exit code that the command line returns.
 
 0 done; 1 some run failed; 2 usage or configuration; 3 data missing or invalid; 4 a check failed
-(`bench compare`, `bench selfcheck`); 5 the machine said no (disk, permission, memory); 130 interrupted.
+(`bench compare`, `bench selfcheck`); 5 the machine said no (disk, permission, memory); 75 stopped by
+SIGTERM or SIGUSR1, unfinished runs saved: the same command goes on; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ EXIT_USAGE = 2
 EXIT_DATA = 3
 EXIT_CHECK = 4
 EXIT_MACHINE = 5
+EXIT_STOPPED = 75
+"""EX_TEMPFAIL: try again later."""
 EXIT_INTERRUPTED = 130
 
 
@@ -42,6 +45,12 @@ class DataError(BenchError):
 
 class TrainingError(BenchError):
     """A run that cannot go on, for example a loss that is not finite. Names epoch and step."""
+
+
+class StoppedError(BenchError):
+    """The work was asked to stop and has saved where it stands; the same command goes on from there."""
+
+    exit_code = EXIT_STOPPED
 
 
 _ADVICE = {

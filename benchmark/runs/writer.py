@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmark.runs.claims import abandoned, read_owner, write_owner
 from benchmark.runs.files import DONE, data_folder, failure_file, write_atomically
 from benchmark.runs.spec import RunSpec
 
@@ -30,10 +30,11 @@ class RunWriter:
     def __init__(self, spec: RunSpec, results: Path) -> None:
         self.spec = spec
         self.results = results
-        # Two hosts of a cluster may share <results>: the owner's host and process are in the name.
-        owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
-        self.folder = results / ".partial" / f"{spec.identity}-{owner}"
+        self.folder = results / ".partial" / f"{spec.identity}-{uuid.uuid4().hex[:12]}"
         self.folder.mkdir(parents=True)
+        # Whose it is: several hosts and containers may share <results>, each sweeping what the dead left.
+        self.owner = self.folder / "owner.json"
+        write_owner(self.owner, self.folder.name)
         self.write_json("config.json", asdict(spec) | {"identity": spec.identity})
 
     def write_json(self, name: str, value: object) -> None:
@@ -48,6 +49,7 @@ class RunWriter:
 
     def finish(self) -> Path:
         """Publish the folder and return its final path. An earlier folder of the same run is replaced."""
+        self.owner.unlink(missing_ok=True)
         files = {path.name: _sha256(path) for path in sorted(self.folder.iterdir())}
         final = self.spec.folder(self.results)
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -69,25 +71,15 @@ def _sha256(path: Path) -> str:
 
 
 def sweep_partial(results: Path) -> int:
-    """Remove what killed runs of this host left behind; returns how many."""
+    """Remove the folders of runs whose process is dead, or gave no sign of life for long; returns how many."""
     removed = 0
     for folder in (results / ".partial").glob("*"):
-        _, _, owner = folder.name.partition("-")
-        host, _, rest = owner.rpartition("-")[0].rpartition("-")
-        if host == socket.gethostname() and rest.isdigit() and not _alive(int(rest)):
+        owner = read_owner(folder / "owner.json")
+        fate = "unknown" if owner is None else owner.fate()
+        if fate == "dead" or (fate == "unknown" and abandoned(folder) and abandoned(folder / "owner.json")):
             shutil.rmtree(folder, ignore_errors=True)
             removed += 1
     return removed
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def write_data(results: Path, corpus: Any) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -118,18 +120,26 @@ def test_a_folder_without_a_valid_mark_is_not_done(tmp_path: Path, lost: str) ->
 
 def test_sweeping_removes_what_dead_processes_left_and_nothing_else(tmp_path: Path) -> None:
     mine = RunWriter(SPEC, tmp_path)
-    other_host = tmp_path / ".partial" / f"{SPEC.identity}-elsewhere-1-abcdef"
-    other_host.mkdir()
-    dead = os.fork()
-    if dead == 0:
-        os._exit(0)
-    os.waitpid(dead, 0)
-    left = tmp_path / ".partial" / f"{SPEC.identity}-{socket.gethostname()}-{dead}-abcdef"
-    left.mkdir()
-    assert sweep_partial(tmp_path) == 1
-    assert not left.exists()
-    assert mine.folder.exists()
-    assert other_host.exists()
+    dead, elsewhere, silent, unknown = (RunWriter(SPEC, tmp_path) for _ in range(4))
+    ended = subprocess.Popen([sys.executable, "-c", "pass"])
+    ended.wait()
+    change_owner(dead.owner, process=ended.pid)
+    # The same host name, but other containers: this process's number means another process there.
+    change_owner(elsewhere.owner, namespace="pid:[1]")
+    change_owner(silent.owner, namespace="pid:[1]")
+    unknown.owner.unlink()
+    long_ago = time.time() - 3600
+    for file in (silent.owner, silent.folder):
+        os.utime(file, (long_ago, long_ago))
+    assert sweep_partial(tmp_path) == 2
+    left = {folder.name for folder in (tmp_path / ".partial").iterdir()}
+    assert left == {writer.folder.name for writer in (mine, elsewhere, unknown)}
+
+
+def change_owner(file: Path, **fields: object) -> None:
+    record = json.loads(file.read_text())
+    record["owner"] |= fields
+    file.write_text(json.dumps(record))
 
 
 def test_a_failure_is_recorded_with_its_reason_and_forgotten_after_success(tmp_path: Path) -> None:

@@ -1,0 +1,115 @@
+"""A worker process, `python -m benchmark.cluster.worker`: runs, one after another, as lines of JSON ask for them.
+
+Standard input: one line that says what the job's runs share (see `Assignment`), then one line per run, its
+RunSpec. Standard output: one line per run that says how it ended; the run itself is in the results folder. What
+a run prints goes to standard error. End of input ends the worker, within GRACE_SECONDS if it is at work: that is
+how it learns that whoever started it is gone, however that one died.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from benchmark.core.errors import EXIT_STOPPED
+from benchmark.data.source import Source
+from benchmark.engine.execute import Outcome, RunOptions, execute
+from benchmark.engine.stop import SCHEDULER_SIGNALS, Stop
+from benchmark.runs.spec import spec_from_json
+
+GRACE_SECONDS = 3.0
+"""An orphan has this long to end its step and write a checkpoint."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What the runs of a job share."""
+
+    source: Source
+    results: Path
+    options: RunOptions
+    argv: tuple[str, ...]
+    """The job's command line, which each run records."""
+
+    def to_json(self) -> str:
+        source = {
+            name: {"path": str(value)} if isinstance(value, Path) else value
+            for name, value in vars(self.source).items()
+        }
+        record = {
+            "source": source,
+            "results": str(self.results),
+            "options": asdict(self.options),
+            "argv": self.argv,
+        }
+        return json.dumps(record)
+
+    @classmethod
+    def from_json(cls, text: str) -> Assignment:
+        record = json.loads(text)
+        source: dict[str, Any] = {
+            name: Path(value["path"]) if isinstance(value, dict) else value
+            for name, value in record["source"].items()
+        }
+        return cls(
+            Source(**source),
+            Path(record["results"]),
+            RunOptions(**record["options"]),
+            tuple(record["argv"]),
+        )
+
+
+def main() -> None:
+    # The answers have standard output to themselves, whatever a library or a method prints.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    faulthandler.enable()
+    stop = Stop()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the main process decides
+    for number in SCHEDULER_SIGNALS:
+        signal.signal(number, stop.on_signal)
+    assignment = Assignment.from_json(sys.stdin.readline())
+    sys.argv[:] = assignment.argv
+    serve(assignment, sys.stdin, answers, stop)
+
+
+def serve(assignment: Assignment, requests: TextIO, answers: TextIO, stop: Stop) -> None:
+    """Carry out what `requests` ask for until they end, or until a run was stopped."""
+    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(requests, waiting, stop), daemon=True).start()
+    while request := waiting.get():
+        spec = spec_from_json(json.loads(request))
+        outcome = execute(spec, assignment.source, assignment.results, assignment.options, stop)
+        with contextlib.suppress(BrokenPipeError):
+            answers.write(_answer(outcome))
+            answers.flush()
+        if stop.reason:
+            break
+
+
+def _answer(outcome: Outcome) -> str:
+    record = {"state": outcome.state, "seconds": outcome.seconds, "reason": outcome.reason}
+    return json.dumps(record) + "\n"
+
+
+def _listen(requests: TextIO, waiting: queue.SimpleQueue[str], stop: Stop) -> None:
+    for line in requests:
+        waiting.put(line)
+    waiting.put("")
+    stop.request("the end of the process that started it")
+    time.sleep(GRACE_SECONDS)
+    os._exit(EXIT_STOPPED)  # still here: a step that takes long; the last checkpoint holds
+
+
+if __name__ == "__main__":
+    main()

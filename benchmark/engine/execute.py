@@ -1,0 +1,252 @@
+"""One RunSpec carried out: claimed, trained, its folder published or its failure recorded.
+
+`execute` is all that a process needs to know of a run, wherever it is: it takes what is fixed for a job
+(source, results folder, options) and talks through the results folder. Needs torch only when it is called.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from benchmark.core.errors import BenchError, StoppedError
+from benchmark.data.source import Source
+from benchmark.engine import runner
+from benchmark.engine.checkpoint import CHECKPOINT_SECONDS, Checkpoint, checkpoint_folder
+from benchmark.engine.machine import provenance
+from benchmark.engine.stop import Stop
+from benchmark.runs import files
+from benchmark.runs.claims import Claim
+from benchmark.runs.spec import RunSpec
+from benchmark.runs.writer import RunWriter
+
+if TYPE_CHECKING:
+    from benchmark.data.corpus import Corpus, Split
+
+HEARTBEAT_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How runs are carried out: nothing here changes a number."""
+
+    keep_weights: bool = False
+    checkpoint_every: float = CHECKPOINT_SECONDS
+    """Seconds between two checkpoints, which are written after an epoch; 0: after every epoch."""
+    since: float = 0.0
+    """When the job began, by the clock of the results folder's file system: what another scheduler has done or
+    recorded as failed after it is not done again."""
+    force: bool = False
+    """Do runs again that were done before `since`."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one run ended."""
+
+    spec: RunSpec
+    seconds: float
+    reason: str = ""
+    """Empty if it is done; else why it is not."""
+    state: Literal["done", "failed", "stopped", "claimed", "died"] = "done"
+    """`stopped`: asked to, and saved; `claimed`: another process has it; `died`: its process did."""
+
+    @property
+    def ok(self) -> bool:
+        return self.state == "done"
+
+
+def execute(
+    spec: RunSpec,
+    source: Source,
+    results: Path,
+    options: RunOptions = RunOptions(),
+    stop: Stop | None = None,
+) -> Outcome:
+    """Carry out one run and publish its folder; a failure leaves a record with the reason instead.
+
+    Nothing that goes wrong in the run is raised, but for KeyboardInterrupt.
+    """
+    started = time.perf_counter()
+    stop = stop or Stop()
+
+    def outcome(state: Any, reason: str = "") -> Outcome:
+        return Outcome(spec, time.perf_counter() - started, reason, state)
+
+    try:
+        claim = Claim.take(results, spec.identity)
+        if claim is None:
+            return outcome("claimed", "another process carries it out")
+        claim.on_loss = lambda: stop.request("another process that took the run over")
+        with claim:
+            settled = settled_by_another(spec, results, options)
+            if settled is not None:
+                return settled
+            try:
+                _carry_out(spec, source, results, options, stop, claim)
+            except StoppedError:
+                raise
+            except (Exception, SystemExit) as error:
+                return outcome(
+                    "failed", record_failure(spec, results, _reason(error), traceback.format_exc())
+                )
+        return outcome("done")
+    except StoppedError as error:
+        return outcome("stopped", str(error))
+    except Exception as error:  # the claim itself: a disk that is full, a folder that may not be written
+        return outcome("failed", _reason(error))
+
+
+def settled_by_another(spec: RunSpec, results: Path, options: RunOptions) -> Outcome | None:
+    """The outcome of a run that is done already, or that failed elsewhere after this job began."""
+    mark = spec.folder(results) / files.DONE
+    if files.is_done(spec, results) and (not options.force or _newer(mark, options.since)):
+        return Outcome(spec, 0.0)
+    failure = files.read_failure(spec, results)
+    if failure is not None and options.since and _newer(files.failure_file(spec, results), options.since):
+        return Outcome(spec, 0.0, str(failure["reason"]), "failed")
+    return None
+
+
+def _newer(file: Path, since: float) -> bool:
+    try:
+        return file.stat().st_mtime > since
+    except OSError:
+        return False
+
+
+def record_failure(spec: RunSpec, results: Path, reason: str, details: str) -> str:
+    """Write the failure record; the reason, with a word more where even that is impossible."""
+    try:
+        files.write_failure(spec, results, reason, details)
+    except OSError as error:
+        return f"{reason} (and no record of it could be written: {error})"
+    return reason
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, BenchError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def _carry_out(
+    spec: RunSpec, source: Source, results: Path, options: RunOptions, stop: Stop, claim: Claim
+) -> None:
+    """Train, test and publish. The checkpoint goes when the run is done, or failed for a reason of its own,
+    which it would meet again."""
+    checkpoint = Checkpoint(
+        checkpoint_folder(results, spec.identity), options.checkpoint_every, _versions(spec)
+    )
+    writer = RunWriter(spec, results)
+    claim.also.append(writer.owner)
+    try:
+        with stop.nothing_to_save():
+            corpus = runner.open_once(source, spec.dataset, spec.category)
+        _train_into(writer, corpus, options, checkpoint, stop)
+        if not claim.held():
+            raise StoppedError("another process took the run over, after this one gave no sign of life")
+        writer.finish()
+    except StoppedError:
+        raise
+    except (Exception, SystemExit):
+        checkpoint.remove()
+        raise
+    finally:
+        writer.discard()  # does nothing once the folder has been published
+    checkpoint.remove()
+
+
+def _versions(spec: RunSpec) -> dict[str, Any]:
+    """What a checkpoint depends on beside the run's identity: the program, not the machine it runs on."""
+    made = provenance(spec.device)
+    return {name: made[name] for name in ("package", "commit", "python", "libraries", "compiled_kernels")}
+
+
+def _train_into(
+    writer: RunWriter, corpus: Corpus, options: RunOptions, checkpoint: Checkpoint, stop: Stop
+) -> None:
+    from safetensors.torch import save_file
+
+    from benchmark.engine.evaluate import per_product_table
+    from benchmark.engine.train import without_aliases
+
+    spec = writer.spec
+    started, cpu = time.perf_counter(), time.process_time()
+    heartbeat = _Heartbeat(writer.folder / "progress.json")
+    trained = runner.train_and_score(
+        spec, corpus, on_epoch=writer.log, on_progress=heartbeat, checkpoint=checkpoint, stop=stop
+    )
+    model, fitted, score_R = trained.model, trained.fitted, trained.score_R
+    config = runner.training_config(spec)
+    writer.write_table("per_product.csv", per_product_table(corpus.test, score_R, config.relevance_threshold))
+    writer.write_table("scores.csv", _scores_table(corpus.test, score_R))
+    kept = {"training_state": model.training_state()}
+    if options.keep_weights:
+        kept["weights"] = without_aliases(model.state_dict())
+    for name, state in kept.items():
+        if state:
+            tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+            save_file(tensors, writer.folder / f"{name}.safetensors")
+    heartbeat.remove()
+    writer.write_json(
+        "meta.json",
+        provenance(spec.device)
+        | {
+            "best_epoch": fitted.best_epoch,
+            "best_dev": fitted.best_dev,
+            "epochs": fitted.epochs,
+            "steps": fitted.steps,
+            "training_rows": fitted.rows,
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "threads": config.threads,
+            "data": {"label": corpus.label, "fingerprint": corpus.fingerprint, "synthetic": corpus.synthetic},
+            "seconds": {
+                # of this process: what went before a checkpoint counts in `train` and `data_wait` alone
+                "total": round(time.perf_counter() - started, 3),
+                "cpu": round(time.process_time() - cpu, 3),
+                "train": round(fitted.step_seconds, 3),
+                "data_wait": round(fitted.data_seconds, 3),
+                "test": round(trained.test_seconds, 3),
+            },
+        },
+    )
+
+
+def _scores_table(split: Split, score_R: Any) -> Any:
+    import numpy as np
+    import pandas as pd
+
+    product_ids = np.asarray(split.product_ids, dtype=object)
+    return pd.DataFrame(
+        {
+            "review_id": split.review_ids,
+            "product_id": product_ids[split.product_R],
+            "label": split.label_R,
+            # a float32 prints exactly as the shortest double that rounds back to it
+            "score": [repr(float(score)) for score in score_R],
+        }
+    )
+
+
+class _Heartbeat:
+    """Writes where a run stands beside its files, for the process that shows the progress."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.written = 0.0
+
+    def __call__(self, progress: Any) -> None:
+        now = time.monotonic()
+        if now - self.written >= HEARTBEAT_SECONDS:
+            self.written = now
+            with contextlib.suppress(OSError):  # nobody's run fails for a progress bar
+                files.write_atomically(self.file, json.dumps(vars(progress)))
+
+    def remove(self) -> None:
+        self.file.unlink(missing_ok=True)
