@@ -50,13 +50,17 @@ class Subtasks(nn.Module):
 
     def balanced(self, loss_S: Tensor) -> Tensor:
         """Eq. 15 of the losses L_s as one scalar; exactly 0 while every L_s is (as in epoch 1)."""
-        with torch.no_grad():
-            self.log_variance_S.clamp_(-LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT)
-        return balance(loss_S, self.log_variance_S, self.regulariser)
+        return balance(loss_S, self._bounded(), self.regulariser)
 
     def sigmas(self) -> Tensor:
         """sigma_s, `[S]`, detached."""
-        return torch.exp(0.5 * self.log_variance_S.detach())
+        return torch.exp(0.5 * self._bounded().detach())
+
+    def _bounded(self) -> Tensor:
+        """log sigma_s^2 within its limits. The gradient passes as if there were none: a clamp's own would be 0
+        beyond them, and the parameter could never come back."""
+        free_S = self.log_variance_S
+        return free_S + (free_S.clamp(-LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT) - free_S).detach()
 
 
 def subtask_losses(prediction_SN: Tensor, pseudo_SN: Tensor, label_N: Tensor) -> Tensor:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     app.command()(selfcheck)
     app.command()(controls)
-    app.command()(controls)
     app.command(name="import-weights")(import_weights)
 
 

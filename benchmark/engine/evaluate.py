@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 SCORE_ROWS = 256
 """Reviews scored at once. Bounds memory; has no influence on the scores of a batch-invariant model."""
 
-METRICS = PAPER_METRICS
-
 
 def score_split(
     model: RankingModel,
@@ -97,4 +95,4 @@ def mean_metrics(split: Split, score_R: NDArray[np.float32], threshold: int) -> 
     values = per_product_metrics(
         split.label_R, score_R.astype(np.float64), split.product_R, split.n_products, threshold=threshold
     )
-    return {name: float(np.mean(values[name])) for name in METRICS}
+    return {name: float(np.mean(values[name])) for name in PAPER_METRICS}

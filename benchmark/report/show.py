@@ -10,10 +10,10 @@ import numpy as np
 from tabulate import tabulate
 
 from benchmark.core.errors import UsageError
+from benchmark.core.metrics import PAPER_METRICS
 from benchmark.runs import store
 from benchmark.runs.store import StoredRun
 
-METRICS = ("map", "ndcg@3", "ndcg@5")
 MOST_PRODUCTS = 10
 """Products listed by `render_difference`: those whose MAP differs most."""
 RUN_BY = ("package", "commit", "python", "platform", "device", "torch_threads", "compiled_kernels")
@@ -51,7 +51,7 @@ def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def describe(run: StoredRun) -> dict[str, Any]:
     """Everything about one run, as JSON values."""
-    means = {name: float(run.per_product[name].mean()) for name in METRICS}
+    means = {name: float(run.per_product[name].mean()) for name in PAPER_METRICS}
     return {
         "id": run.id,
         "folder": str(run.folder),
@@ -86,7 +86,7 @@ def render(run: StoredRun) -> str:
         ("protocol, preset", f"{run.spec.protocol}, {run.spec.preset}"),
         ("overrides", " ".join(run.spec.overrides) or "none"),
         ("test", f"{test['products']} products, {test['reviews']} reviews"),
-        *((f"test {name}", f"{100 * test[name]:.2f}") for name in METRICS),
+        *((f"test {name}", f"{100 * test[name]:.2f}") for name in PAPER_METRICS),
     ]
     provenance = [(key, value) for key, value in flatten(run.provenance).items()]
     configuration = [(key, value) for key, value in flatten(run.spec.config).items()]
@@ -94,12 +94,12 @@ def render(run: StoredRun) -> str:
         [
             entry["epoch"],
             entry["loss"],
-            *(100 * entry[f"dev_{name}"] for name in METRICS),
+            *(100 * entry[f"dev_{name}"] for name in PAPER_METRICS),
             entry["train_seconds"],
         ]
         for entry in run.log
     ]
-    columns = ["epoch", "loss", *(f"dev {name}" for name in METRICS), "seconds"]
+    columns = ["epoch", "loss", *(f"dev {name}" for name in PAPER_METRICS), "seconds"]
     return "\n\n".join(
         [
             tabulate(head, tablefmt="plain"),
@@ -144,7 +144,7 @@ def _result_differences(a: StoredRun, b: StoredRun) -> dict[str, Any]:
     if a.per_product["product_id"].tolist() != b.per_product["product_id"].tolist():
         return {"comparable": False, "why": "the runs were tested on different products"}
     score_a, score_b = a.scores["score"].to_numpy(), b.scores["score"].to_numpy()
-    means = {name: [float(run.per_product[name].mean()) for run in (a, b)] for name in METRICS}
+    means = {name: [float(run.per_product[name].mean()) for run in (a, b)] for name in PAPER_METRICS}
     gap = (b.per_product["map"] - a.per_product["map"]).to_numpy()
     order = np.argsort(-np.abs(gap), kind="stable")[:MOST_PRODUCTS]
     products = [

@@ -83,14 +83,16 @@ def test_sigmas_are_frozen_only_while_every_loss_is_exactly_zero(regulariser: st
     assert bool((log_variance_S.grad != 0).all())
 
 
-def test_log_variance_is_brought_back_into_its_bounds() -> None:
+def test_log_variance_counts_within_its_bounds_and_can_come_back() -> None:
     subtasks = Subtasks(Config(**SMALL))
+    far, limit = [-50.0, 50.0, 0.0, 1.0, -1.0], LOG_VARIANCE_LIMIT
     with torch.no_grad():
-        subtasks.log_variance_S.copy_(torch.tensor([-50.0, 50.0, 0.0, 1.0, -1.0]))
-    value = subtasks.balanced(torch.full((S,), 0.5))
-    assert bool(torch.isfinite(value))
-    limit = LOG_VARIANCE_LIMIT
-    assert subtasks.log_variance_S.tolist() == [-limit, limit, 0.0, 1.0, -1.0]
+        subtasks.log_variance_S.copy_(torch.tensor(far))
+    loss_S = torch.full((S,), 0.5)
+    value = subtasks.balanced(loss_S)
+    bounded_S = torch.tensor([-limit, limit, 0.0, 1.0, -1.0])
+    assert value.item() == pytest.approx(balance(loss_S, bounded_S, subtasks.regulariser).item())
+    assert subtasks.log_variance_S.tolist() == far  # asking for the loss changes no parameter
     value.backward()
     assert subtasks.log_variance_S.grad is not None
     assert (

@@ -29,7 +29,7 @@ def write(results: Path, spec: RunSpec, scores: list[float]) -> Path:
         "train_seconds": 0.1,
     }
     writer.log(entry)
-    columns = {name: [0.5, scores[0]] for name in show.METRICS}
+    columns = {name: [0.5, scores[0]] for name in show.PAPER_METRICS}
     writer.write_table("per_product.csv", pd.DataFrame({"product_id": ["p", "q"], **columns}))
     ids = {"review_id": ["1", "2"], "product_id": ["p", "q"], "label": [0, 3]}
     writer.write_table("scores.csv", pd.DataFrame({**ids, "score": [repr(score) for score in scores]}))
