@@ -39,6 +39,21 @@ COLOURS = {
     "hue5": "#b0306a",
 }
 """Name -> colour on white; in a page the CSS variable `--name` stands in its place."""
+DARK = {
+    "paper": "#14171c",
+    "ink": "#e6e9ee",
+    "muted": "#a0a9b5",
+    "faint": "#333a44",
+    "ours": "#6cb2ff",
+    "win": "#4cc38a",
+    "loss": "#ff8a80",
+    "hue1": "#5cc8e8",
+    "hue2": "#f0a94a",
+    "hue3": "#c79bf2",
+    "hue4": "#9ad06a",
+    "hue5": "#f58ab8",
+}
+"""The same names where a page is dark."""
 HUES = tuple(name for name in COLOURS if name.startswith("hue"))
 FILE_TYPES = ("svg", "pdf", "png")
 PANEL_WIDTH = 4.6

@@ -1,0 +1,152 @@
+"""Figure 4's case study: test products as people would read them, each with its reviews as a method ranks them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from benchmark import models
+from benchmark.data.catalog import CATEGORIES, CATEGORY_LABELS, DATASET_LABELS
+from benchmark.report.grid import Setting
+from benchmark.report.html.texts import Texts, TextSource
+from benchmark.runs.store import StoredRun
+
+TOP, BOTTOM = 4, 3
+"""Reviews shown of a product that has more than their sum: the first and the last of the ranking."""
+MOST_CHARACTERS = 320
+MOST_REVIEWS = 200
+"""Products with more reviews are compared by this many, spread over the file: every pair is looked at."""
+
+
+@dataclass(frozen=True)
+class RankedReview:
+    rank: int
+    review_id: str
+    label: int
+    score: float
+    parts: tuple[tuple[str, float], ...]
+    """Each subtask's prediction, where the run stored them."""
+    has_image: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """One product under one method's ranking."""
+
+    heading: str
+    method: str
+    product_id: str
+    agreement: float
+    """Share of pairs of reviews with different labels in the right order, minus the share in the wrong one."""
+    text: str
+    reviews: tuple[RankedReview, ...]
+    left_out: int
+    """Reviews between the first and the last shown."""
+
+
+@dataclass(frozen=True)
+class CaseGroup:
+    """The cases of one category."""
+
+    place: str
+    seed: int
+    with_texts: bool
+    cases: tuple[Case, ...]
+
+
+def case_groups(settings: Sequence[Setting], texts_of: TextSource) -> list[CaseGroup]:
+    """Per category and method the product that it ranks best and the one that it ranks worst, by its first
+    seed; the proposed method first."""
+    groups = []
+    for setting in settings:
+        for category in [name for name in CATEGORIES if name in dict(setting.fingerprints)]:
+            names = sorted(setting.methods, key=lambda name: name != models.PROPOSED)
+            runs = [cell.runs[0] for cell in (setting.cell(category, name) for name in names) if cell.runs]
+            if not runs:
+                continue
+            texts = texts_of(runs[0])
+            cases = tuple(case for run in runs for case in _extremes(run, texts))
+            place = f"{DATASET_LABELS[setting.dataset]} {CATEGORY_LABELS[category]}"
+            if cases:
+                groups.append(CaseGroup(place, runs[0].spec.seed, texts is not None, cases))
+    return groups
+
+
+def agreements(scores: pd.DataFrame) -> pd.Series:
+    """Product id -> agreement of scores and labels; products whose reviews all have one label are left out."""
+    found: dict[str, tuple[float, int]] = {}
+    for product_id, group in scores.groupby("product_id", sort=False):
+        rows = np.unique(np.linspace(0, len(group) - 1, min(len(group), MOST_REVIEWS)).round().astype(int))
+        value, pairs = agreement(group["label"].to_numpy()[rows], group["score"].to_numpy()[rows])
+        if pairs:
+            found[str(product_id)] = (value, pairs)
+    # of equally ranked products the one with more pairs says more
+    order = sorted(found, key=lambda name: (found[name][0], -found[name][1]))
+    return pd.Series({name: found[name][0] for name in order}, dtype=np.float64)
+
+
+def agreement(label_R: NDArray[np.int64], score_R: NDArray[np.float64]) -> tuple[float, int]:
+    """(share of pairs in the right order minus share in the wrong one, number of pairs) over the pairs of
+    reviews whose labels differ (Somers' D); a tied score is neither."""
+    higher = label_R[:, None] > label_R[None, :]
+    pairs = int(higher.sum())
+    if not pairs:
+        return 0.0, 0
+    return float(np.sign(score_R[:, None] - score_R[None, :])[higher].mean()), pairs
+
+
+def _extremes(run: StoredRun, texts: Texts | None) -> list[Case]:
+    values = agreements(run.scores)
+    if values.empty:
+        return []
+    best = values[values == values.max()].index[0]
+    chosen = {"Biggest agreement": str(best), "Biggest mistake": str(values.index[0])}
+    return [_case(run, texts, heading, name, values[name]) for heading, name in chosen.items()]
+
+
+def _case(run: StoredRun, texts: Texts | None, heading: str, product_id: str, value: float) -> Case:
+    group = run.scores[run.scores["product_id"] == product_id]
+    group = group.sort_values("score", ascending=False, kind="stable")
+    images = run.test_reviews.set_index("review_id")["has_image"]
+    ranked = list(enumerate(group.to_dict("records"), start=1))
+    if len(ranked) > TOP + BOTTOM:
+        ranked = [*ranked[:TOP], *ranked[-BOTTOM:]]
+    return Case(
+        heading=heading,
+        method=models.METHODS[run.spec.method].title,
+        product_id=product_id,
+        agreement=float(value),
+        text=shortened(texts.product(product_id)) if texts else "",
+        reviews=tuple(_review(rank, row, images, texts) for rank, row in ranked),
+        left_out=len(group) - len(ranked),
+    )
+
+
+def _review(rank: int, row: Mapping[Any, Any], images: pd.Series, texts: Texts | None) -> RankedReview:
+    review_id = str(row["review_id"])
+    parts = tuple(
+        (str(name).removeprefix("score_"), float(value))
+        for name, value in row.items()
+        if str(name).startswith("score_")
+    )
+    return RankedReview(
+        rank=rank,
+        review_id=review_id,
+        label=int(row["label"]),
+        score=float(row["score"]),
+        parts=parts,
+        has_image=bool(images.get(review_id, 0)),
+        text=shortened(texts.review(review_id)) if texts else "",
+    )
+
+
+def shortened(text: str) -> str:
+    """One line of at most MOST_CHARACTERS."""
+    words = " ".join(text.split())
+    return words if len(words) <= MOST_CHARACTERS else words[: MOST_CHARACTERS - 1].rstrip() + "…"

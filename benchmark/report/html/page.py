@@ -1,0 +1,238 @@
+"""The page put together: one HTML document without any other file, readable without a script."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from benchmark import __version__, models
+from benchmark.core.errors import UsageError
+from benchmark.data.catalog import DATASET_LABELS
+from benchmark.report.grid import Setting, commits_of, group_settings, manifests, matching_settings
+from benchmark.report.html import answers, cells, sections
+from benchmark.report.html.cases import case_groups
+from benchmark.report.html.texts import TextSource
+from benchmark.report.multiverse import Effect
+from benchmark.report.paper_claims import check_claims
+from benchmark.report.plots import canvas, kinds
+from benchmark.report.significance import WORTHWHILE
+from benchmark.report.tables import ablation_table, results_table, statistics_table
+from benchmark.runs.store import StoredRun
+
+ALL_KINDS = tuple(kinds.KINDS)
+OPEN_KINDS = ("forest", "dots", "products", "cd", "decisions", "cost")
+"""Pictures that stand open; the others, of many panels, unfold."""
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What stands in no run folder, from whoever has it."""
+
+    texts: TextSource = lambda run: None
+    """Texts of test items, where the data set lies locally."""
+    controls: Sequence[Mapping[str, Any]] = ()
+    """Controls that were run: kind, name, ok, found, expected."""
+    results: str = "results"
+    """The results folder as the reader should name it."""
+
+
+def build(
+    runs: Sequence[StoredRun],
+    extras: Extras | None = None,
+    *,
+    worthwhile: float = WORTHWHILE,
+    plots: Sequence[str] = ALL_KINDS,
+) -> str:
+    """The report of finished runs as one HTML document.
+
+    Runs that may not be compared never meet: each setting without overrides is a part of its own, the first
+    one in full; settings with overrides show in the decisions' effects and in a list.
+
+    Args:
+        worthwhile: the smallest difference worth having, in points.
+        plots: kinds of pictures to draw; none are without matplotlib, and the page says so.
+
+    Raises:
+        UsageError: there are no finished runs.
+    """
+    extras = extras or Extras()
+    settings = group_settings(runs)
+    parts = _parts(settings)
+    if not parts:
+        raise UsageError("no finished runs to report. Start with: bench run --all-categories")
+    drawn = tuple(plots) if canvas.available() else ()
+    styles = canvas.Styles()
+    views = [
+        _part(number, part, settings, extras, worthwhile, drawn, styles) for number, part in enumerate(parts)
+    ]
+    shown = {id(setting) for part in parts for setting in part}
+    script, css = (_template_file(name) for name in ("script.js", "style.css"))
+    template = _environment().get_template("page.html.j2")
+    page = template.render(
+        version=__version__,
+        proposed=models.get(models.PROPOSED).title,
+        parts=views,
+        others=[_other(setting) for setting in settings if id(setting) not in shown],
+        sizes=cells.table_view(statistics_table(manifests(runs), with_paper=True), set()),
+        decisions=sections.decisions_view([run for part in parts for s in part for run in s.runs]),
+        controls=extras.controls,
+        provenance=sections.provenance_view(runs),
+        remake=sections.remake(runs, extras.results),
+        no_pictures="" if canvas.available() else canvas.INSTALL,
+        css=Markup(f"{_palette()}{css}{styles.css()}"),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+    return page.rstrip() + "\n"
+
+
+def _parts(settings: Sequence[Setting]) -> list[list[Setting]]:
+    """Groups that the page shows as parts: settings without overrides, or all if every one has some."""
+    usable = [setting for setting in settings if setting.methods or setting.drops]
+    plain = [setting for setting in usable if not setting.overrides and not setting.shuffle_labels]
+    return matching_settings(plain or usable)
+
+
+def _part(
+    number: int,
+    part: list[Setting],
+    settings: Sequence[Setting],
+    extras: Extras,
+    worthwhile: float,
+    drawn: Sequence[str],
+    styles: canvas.Styles,
+) -> dict[str, Any]:
+    """Everything that the template says of one group of settings; the first part has more."""
+    full = number == 0
+    runs_of_cells = cells.cell_runs(part) if full else []
+    listed_here = {one["anchor"] for one in runs_of_cells}
+    effects = tuple(sections.decision_effects(settings)) if full else ()
+    subject = kinds.Subject(tuple(part), effects, worthwhile=worthwhile)
+    wanted = [name for name in drawn if full or name == "forest"]
+    return {
+        "id": f"part{number + 1}",
+        "full": full,
+        "name": _name(part),
+        "facts": answers.facts(part),
+        "warnings": answers.warnings(part),
+        "answers": answers.answers(part, worthwhile),
+        "tables": _tables(part, listed_here),
+        "pictures": _pictures(subject, wanted, number, styles),
+        "tests": [sections.tests_view(setting, worthwhile) for setting in part if setting.methods],
+        "cases": [asdict(group) for group in case_groups(part, extras.texts)] if full else [],
+        "claims": [claim.to_json() for claim in check_claims(part)] if full else [],
+        "paper": [sections.paper_view(setting) for setting in part] if full else [],
+        "effects": _effects(effects),
+        "runs": runs_of_cells,
+    }
+
+
+def _tables(part: Sequence[Setting], listed_here: set[str]) -> list[dict[str, Any]]:
+    found = [
+        cells.table_view(
+            results_table(setting, with_paper=True, with_sentinels=True), listed_here, setting.dataset
+        )
+        for setting in part
+        if setting.methods
+    ]
+    ablated = [setting for setting in part if setting.drops]
+    if ablated:
+        seen = {run.spec.category for setting in ablated for run in setting.runs if run.spec.drop}
+        categories = [category for category, _ in ablated[0].fingerprints if category in seen]
+        found.append(
+            cells.table_view(ablation_table(ablated, with_paper=True, categories=categories), listed_here)
+        )
+    return found
+
+
+def _pictures(
+    subject: kinds.Subject, wanted: Sequence[str], number: int, styles: canvas.Styles
+) -> list[dict[str, Any]]:
+    views = []
+    for kind in wanted:
+        picture = kinds.KINDS[kind](subject)
+        if picture is None:
+            continue
+        panels = [
+            {
+                "title": panel.title,
+                "svg": Markup(canvas.panel_svg(panel, f"{kind}{number}-{place}", styles)),
+            }
+            for place, panel in enumerate(picture.panels)
+        ]
+        views.append(
+            {
+                "id": f"{kind}{number}",
+                "kind": kind,
+                "title": picture.title,
+                "caption": picture.caption,
+                "panels": panels,
+                "open": kind in OPEN_KINDS,
+            }
+        )
+    return views
+
+
+def _effects(effects: Sequence[Effect]) -> list[dict[str, Any]]:
+    return [
+        {
+            "variant": one.variant,
+            "place": f"{DATASET_LABELS[one.dataset]} {one.category}",
+            "difference": None if one.result is None else 100 * one.result.difference,
+            "interval": ""
+            if one.result is None or one.result.interval is None
+            else "[{:+.2f}, {:+.2f}]".format(*(100 * bound for bound in one.result.interval)),
+            "p": None if one.result is None else one.result.p_value,
+        }
+        for one in effects
+    ]
+
+
+def _name(part: Sequence[Setting]) -> str:
+    first = part[0]
+    shuffled = ", labels shuffled" if first.shuffle_labels else ""
+    overrides = f", {' '.join(first.overrides)}" if first.overrides else ""
+    return f"{first.corpus}, protocol {first.protocol}, preset {first.preset}, {first.device}{overrides}{shuffled}"
+
+
+def _other(setting: Setting) -> dict[str, Any]:
+    return {
+        "dataset": DATASET_LABELS[setting.dataset],
+        "name": _name([setting]),
+        "runs": len(setting.runs),
+        "commits": ", ".join(commits_of(setting.runs)),
+    }
+
+
+def _palette() -> str:
+    light = "".join(f"--{name}:{colour};" for name, colour in canvas.COLOURS.items())
+    dark = "".join(f"--{name}:{colour};" for name, colour in canvas.DARK.items())
+    return f":root{{{light}}}@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"
+
+
+def _template_file(name: str) -> str:
+    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("benchmark.report.html"),
+        autoescape=True,  # whatever comes from data (texts, ids, names) is text
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["p"] = _p
+    environment.filters["signed"] = lambda value: "" if value is None else f"{value:+.2f}"
+    return environment
+
+
+def _p(value: float | None) -> str:
+    return "" if value is None else "< 0.0001" if value < 0.0001 else f"{value:.4f}"
