@@ -311,6 +311,42 @@ def _read_columns(file: Path) -> dict[str, list[Any]]:
     return {name: list(column.values()) for name, column in columns.items()}
 
 
+# Both, from what was run -------------------------------------------------------------------------------------
+
+
+def of_finished_runs(runs: Sequence[StoredRun], root: Path | None) -> list[Control]:
+    """The controls that finished runs of `bench controls` allow to judge, without running anything.
+
+    Args:
+        root: the corpus that they saw; None where it is not here, and what needs it is left out.
+    """
+    shuffled = places([run for run in runs if run.spec.shuffle_labels])
+    own = [run for run in runs if not run.spec.shuffle_labels]
+    seen = {_where(one): one for one in places([run for run in own if not run.spec.overrides])}
+    blind = {
+        _where(one): one for one in places([run for run in own if run.spec.overrides == (WITHOUT_IMAGES,)])
+    }
+    both = [where for where in seen if where in blind]
+    by_modality = {
+        modality: [where for where in both if models.get(seen[where].method).modality == modality]
+        for modality in ("multimodal", "text")
+    }
+    found = shuffled_labels(shuffled) if shuffled else []
+    if root is not None and by_modality["multimodal"]:
+        pairs = by_modality["multimodal"]
+        found += images_taken_away([seen[one] for one in pairs], [blind[one] for one in pairs], root)
+    pairs = by_modality["text"]
+    found += text_only_unmoved([seen[one] for one in pairs], [blind[one] for one in pairs])
+    if root is not None and shuffled:
+        found += truth_reaches_the_ceiling([run for place in shuffled for run in place.runs], root)
+    return found
+
+
+def _where(place: Place) -> tuple[str, str, str, tuple[int, ...]]:
+    seeds = tuple(run.spec.seed for run in place.runs)
+    return place.dataset, place.category, place.method, seeds
+
+
 # Rendering ---------------------------------------------------------------------------------------------------
 
 

@@ -6,13 +6,14 @@ Results go to standard output, progress and messages to standard error. Exit cod
 
 from __future__ import annotations
 
-from benchmark.cli import check, data, inspect, judge, multiverse, run, speed, table
+from benchmark.cli import check, data, inspect, judge, multiverse, page, run, speed, table
 from benchmark.cli.common import app, prepare_output
 
 __all__ = ["app", "main"]
 
 run.register(app)
 table.register(app)
+page.register(app)
 inspect.register(app)
 judge.register(app)
 multiverse.register(app)

@@ -30,7 +30,7 @@ def answer(setting: Setting, worthwhile: float) -> Answer:
     """By MAP, against the best baseline of each category, corrected over all baselines and categories."""
     family = setting.family("map")
     found = [one for category in CATEGORIES if (one := best_baseline(family, category)) is not None]
-    title, label = models.get(models.PROPOSED).title, DATASET_LABELS[setting.dataset]
+    title, label = models.get(models.PROPOSED).title, DATASET_LABELS[setting.conditions.dataset]
     if not found:
         sentence = (
             f"{label}: no comparison is possible; it needs complete cells of {title} and of a baseline."
@@ -43,14 +43,14 @@ def answer(setting: Setting, worthwhile: float) -> Answer:
     against = f"{baselines} {'baselines' if baselines != 1 else 'baseline'}"
     count = _count(len(ahead), len(found))
     details = "; ".join(
-        f"{CATEGORY_LABELS[one.category]} {100 * one.result.difference:+.1f} points against "
+        f"{CATEGORY_LABELS[one.category]} {_points(one.result.difference)} points against "
         f"{models.METHODS[one.b.method].title}{_interval(one)}, {verdict(one, worthwhile)}"
         for one in found
     )
-    reality = f"the lead is real in {len(real)}" if ahead else "there is no lead"
-    if behind:
-        reality += f", the deficit in {len(behind)}"
-    sentence = f"On {label}, {title} has the highest MAP of it and {against} {count}; {reality}: {details}."
+    reality = [f"the lead is real in {len(real)}"] if ahead else []
+    reality += [f"it is really below the best baseline in {len(behind)}"] if behind else []
+    real_words = f" ({', '.join(reality)}, by p < 0.05 after Holm)" if reality else ""
+    sentence = f"By MAP, {title} is ahead of {against} {count}{real_words}: {details}."
     return Answer(label, *_short(len(found), len(ahead), len(real), len(behind), sentence))
 
 
@@ -67,7 +67,8 @@ def _short(cells: int, ahead: int, real: int, behind: int, sentence: str) -> tup
 def _count(part: int, whole: int) -> str:
     if whole == 1:
         return "in its one category" if part else "not in its one category"
-    return f"in all {whole} categories" if part == whole else f"in {part} of {whole} categories"
+    words = "all" if part == whole else f"{part} of" if part else "none of"
+    return f"in {words} {whole} categories"
 
 
 def _real(one: Comparison) -> bool:
@@ -77,8 +78,12 @@ def _real(one: Comparison) -> bool:
 def _interval(one: Comparison) -> str:
     if one.result.interval is None:
         return ""
-    low, high = (100 * bound for bound in one.result.interval)
-    return f" [{low:+.1f}, {high:+.1f}]"
+    low, high = (_points(bound) for bound in one.result.interval)
+    return f" [{low}, {high}]"
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def facts(settings: Sequence[Setting]) -> list[tuple[str, str]]:
@@ -88,22 +93,22 @@ def facts(settings: Sequence[Setting]) -> list[tuple[str, str]]:
     corpora = dict.fromkeys((run.spec.corpus, run.spec.synthetic) for run in runs)
     corpus = ", ".join(name + (" (synthetic)" if synthetic else "") for name, synthetic in corpora)
     categories = "; ".join(
-        f"{DATASET_LABELS[setting.dataset]}: "
+        f"{DATASET_LABELS[setting.conditions.dataset]}: "
         + ", ".join(CATEGORY_LABELS[category] for category, _ in setting.fingerprints)
         for setting in settings
     )
     methods = dict.fromkeys(name for setting in settings for name in setting.methods)
     seeds = sorted({seed for setting in settings for seed in setting.seeds})
     images = [sentence for setting in settings for sentence in image_sentences(setting.runs)]
-    spec = first.runs[0].spec
+    conditions = first.conditions
     ablations = sum(bool(run.spec.drop) for run in runs)
     return [
         ("Corpus", corpus),
         ("Data", categories),
         ("Images", " ".join(images)),
         ("Methods", ", ".join(models.METHODS[name].title for name in methods)),
-        ("Protocol", f"{spec.protocol}, preset {spec.preset}, device {spec.device}"),
-        ("Overrides", " ".join(first.overrides) or "none"),
+        ("Protocol", f"{conditions.protocol}, preset {conditions.preset}, device {conditions.device}"),
+        ("Overrides", " ".join(first.conditions.overrides) or "none"),
         ("Seeds", listed(seeds)),
         ("Runs", f"{len(runs)}, of which {ablations} ablations" if ablations else str(len(runs))),
         ("Commits", ", ".join(commits_of(runs))),
@@ -113,13 +118,13 @@ def facts(settings: Sequence[Setting]) -> list[tuple[str, str]]:
 def warnings(settings: Sequence[Setting]) -> list[str]:
     """What a reader must know before any number."""
     found = []
-    synthetic = sorted({setting.corpus for setting in settings if setting.synthetic})
+    synthetic = sorted({setting.conditions.corpus for setting in settings if setting.conditions.synthetic})
     if synthetic:
         found.append(
             f"The corpus {', '.join(synthetic)} is synthetic: generated data, which says nothing about real reviews or "
             "about the paper's numbers."
         )
-    if any(setting.shuffle_labels for setting in settings):
+    if any(setting.conditions.shuffle_labels for setting in settings):
         found.append("Negative control: labels of train and dev were shuffled within each product.")
     changed = [name for name in commits_of(run for s in settings for run in s.runs) if "+changes" in name]
     if changed:

@@ -72,7 +72,7 @@ def case_groups(settings: Sequence[Setting], texts_of: TextSource) -> list[CaseG
                 continue
             texts = texts_of(runs[0])
             cases = tuple(case for run in runs for case in _extremes(run, texts))
-            place = f"{DATASET_LABELS[setting.dataset]} {CATEGORY_LABELS[category]}"
+            place = f"{DATASET_LABELS[setting.conditions.dataset]} {CATEGORY_LABELS[category]}"
             if cases:
                 groups.append(CaseGroup(place, runs[0].spec.seed, texts is not None, cases))
     return groups
@@ -115,7 +115,7 @@ def _case(run: StoredRun, texts: Texts | None, heading: str, product_id: str, va
     group = group.sort_values("score", ascending=False, kind="stable")
     images = run.test_reviews.set_index("review_id")["has_image"]
     ranked = list(enumerate(group.to_dict("records"), start=1))
-    if len(ranked) > TOP + BOTTOM:
+    if len(ranked) > TOP + BOTTOM + 1:
         ranked = [*ranked[:TOP], *ranked[-BOTTOM:]]
     return Case(
         heading=heading,

@@ -64,7 +64,7 @@ def build(
     """
     extras = extras or Extras()
     settings = group_settings(runs)
-    parts = _parts(settings)
+    parts = parts_of(settings)
     if not parts:
         raise UsageError("no finished runs to report. Start with: bench run --all-categories")
     drawn = tuple(plots) if canvas.available() else ()
@@ -93,10 +93,14 @@ def build(
     return page.rstrip() + "\n"
 
 
-def _parts(settings: Sequence[Setting]) -> list[list[Setting]]:
+def parts_of(settings: Sequence[Setting]) -> list[list[Setting]]:
     """Groups that the page shows as parts: settings without overrides, or all if every one has some."""
     usable = [setting for setting in settings if setting.methods or setting.drops]
-    plain = [setting for setting in usable if not setting.overrides and not setting.shuffle_labels]
+    plain = [
+        setting
+        for setting in usable
+        if not setting.conditions.overrides and not setting.conditions.shuffle_labels
+    ]
     return matching_settings(plain or usable)
 
 
@@ -137,7 +141,9 @@ def _part(
 def _tables(part: Sequence[Setting], listed_here: set[str]) -> list[dict[str, Any]]:
     found = [
         cells.table_view(
-            results_table(setting, with_paper=True, with_sentinels=True), listed_here, setting.dataset
+            results_table(setting, with_paper=True, with_sentinels=True),
+            listed_here,
+            setting.conditions.dataset,
         )
         for setting in part
         if setting.methods
@@ -196,15 +202,13 @@ def _effects(effects: Sequence[Effect]) -> list[dict[str, Any]]:
 
 
 def _name(part: Sequence[Setting]) -> str:
-    first = part[0]
-    shuffled = ", labels shuffled" if first.shuffle_labels else ""
-    overrides = f", {' '.join(first.overrides)}" if first.overrides else ""
-    return f"{first.corpus}, protocol {first.protocol}, preset {first.preset}, {first.device}{overrides}{shuffled}"
+    conditions = part[0].conditions
+    return f"{conditions}{', labels shuffled' if conditions.shuffle_labels else ''}"
 
 
 def _other(setting: Setting) -> dict[str, Any]:
     return {
-        "dataset": DATASET_LABELS[setting.dataset],
+        "dataset": DATASET_LABELS[setting.conditions.dataset],
         "name": _name([setting]),
         "runs": len(setting.runs),
         "commits": ", ".join(commits_of(setting.runs)),
@@ -230,8 +234,12 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["p"] = _p
-    environment.filters["signed"] = lambda value: "" if value is None else f"{value:+.2f}"
+    environment.filters["signed"] = _signed
     return environment
+
+
+def _signed(value: float | None) -> str:
+    return "" if value is None else f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _p(value: float | None) -> str:

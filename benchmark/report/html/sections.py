@@ -30,7 +30,7 @@ def tests_view(setting: Setting, worthwhile: float) -> dict[str, Any]:
         for one in found
     ]  # fmt: skip
     return {
-        "dataset": DATASET_LABELS[setting.dataset],
+        "dataset": DATASET_LABELS[setting.conditions.dataset],
         "rows": [_finding(one) for one in report.findings],
         "sizes": ", ".join(f"{METRIC_LABELS[name]} {size}" for name, size in report.family_sizes.items()),
         "notes": report.notes,
@@ -61,7 +61,7 @@ def paper_view(setting: Setting) -> dict[str, Any]:
     """The published values beside ours, or why no comparison is made."""
     report = compare(setting)
     return {
-        "dataset": DATASET_LABELS[setting.dataset],
+        "dataset": DATASET_LABELS[setting.conditions.dataset],
         "meaningless": report.meaningless,
         "counts": report.counts(),
         "notes": report.notes,
@@ -114,31 +114,27 @@ def decision_effects(settings: Sequence[Setting]) -> list[Effect]:
     """What alternatives of open decisions moved, from the settings that differ by overrides alone."""
     method = models.PROPOSED
     names = {tuple(sorted(one.overrides)): one.name for one in variants([], method, True)}
-    plain = [setting for setting in settings if not setting.overrides and not setting.shuffle_labels]
+    plain = [setting for setting in settings if not setting.conditions.overrides]
     found = []
     for setting in settings:
-        if not setting.overrides or setting.shuffle_labels:
-            continue
+        conditions = setting.conditions
         base = next((one for one in plain if _differ_by_overrides(one, setting)), None)
-        name = names.get(tuple(sorted(setting.overrides)), " ".join(setting.overrides))
-        for category, _ in setting.fingerprints if base else ():
+        if not conditions.overrides or conditions.shuffle_labels or base is None:
+            continue
+        name = names.get(conditions.overrides, " ".join(conditions.overrides))
+        for category, _ in setting.fingerprints:
             changed = setting.cell(category, method)
-            assert base is not None
             default = base.cell(category, method, seeds=[run.spec.seed for run in changed.runs])
             if changed.runs and default.runs and changed.runs[0].spec.overrides:
-                found.append(effect(name, setting.dataset, category, default.runs, changed.runs))
+                found.append(effect(name, conditions.dataset, category, default.runs, changed.runs))
     return found
 
 
 def _differ_by_overrides(a: Setting, b: Setting) -> bool:
-    same = [
-        (one.dataset, one.corpus, one.protocol, one.preset, one.device, dict(one.fingerprints))
-        for one in (a, b)
-    ]
-    ours, theirs = same[0][-1], same[1][-1]
-    return same[0][:-1] == same[1][:-1] and all(
-        ours.get(category) == fingerprint for category, fingerprint in theirs.items()
-    )
+    """Whether two settings are alike but for overrides, on the same data where both have some."""
+    seen = dict(a.fingerprints)
+    same_data = all(seen.get(category) == fingerprint for category, fingerprint in b.fingerprints)
+    return same_data and a.conditions.without_overrides == b.conditions.without_overrides
 
 
 def provenance_view(runs: Sequence[StoredRun]) -> dict[str, Any]:

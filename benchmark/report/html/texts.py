@@ -46,14 +46,19 @@ TextSource = Callable[[StoredRun], Texts | None]
 """A run -> texts of the data it was tested on, or None where they are not here."""
 
 
+def embedded_corpus(cache: Path | None = None) -> Path | None:
+    """Root of the embedded corpus if this machine has it; nothing is written."""
+    folder = cache_root(cache) / f"mini-{spec_hash(MiniSpec())}"
+    return folder if folder.is_dir() else None
+
+
 def local_texts(root: Path | None, cache: Path | None = None) -> TextSource:
     """From the release at `root`, else from the embedded corpus if this machine has it; only where the data
     are those of the run. A data set that `root` should hold and cannot be read raises DataError."""
-    embedded = cache_root(cache) / f"mini-{spec_hash(MiniSpec())}"
-    folder = root if root is not None else embedded
+    folder = root if root is not None else embedded_corpus(cache)
 
     def texts_of(run: StoredRun) -> Texts | None:
-        if not (folder / run.spec.dataset / run.spec.category).is_dir():
+        if folder is None or not (folder / run.spec.dataset / run.spec.category).is_dir():
             return None
         try:
             corpus = Source(folder, cache).open(run.spec.dataset, run.spec.category)

@@ -142,9 +142,13 @@ def critical_difference(title: str, names: Sequence[str], ranks: AverageRanks) -
     placed = ", ".join(f"{models.METHODS[names[i]].title} {ranks.ranks[i]:.2f}" for i in order)
     words = (
         f"Average rank over {ranks.n_cells} categories, 1 is best: {placed}. Critical difference "
-        f"{ranks.critical_difference:.2f} (Nemenyi, 5%), Friedman p {ranks.p_value:.4f}."
+        f"{ranks.critical_difference:.2f} (Nemenyi, 5%), Friedman p {p_words(ranks.p_value)}."
     )
     return Panel(title, words, draw, 1.5 + 0.22 * len(names))
+
+
+def p_words(p: float) -> str:
+    return "below 0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
 def _direction(one: Comparison) -> str:

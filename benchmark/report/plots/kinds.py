@@ -33,6 +33,8 @@ class Subject:
     metric: str = "map"
     worthwhile: float = WORTHWHILE
     categories: tuple[str, ...] = CATEGORIES
+    methods: tuple[str, ...] = tuple(models.METHODS)
+    """Shown; tests are corrected over all of them whatever is shown."""
     seed: int | None = None
     """Of the run whose pseudo labels are shown; None: the first."""
 
@@ -49,9 +51,17 @@ class Subject:
             if category in self.categories
         ]
 
+    def comparisons(self, setting: Setting, category: str) -> list[Comparison]:
+        """With the baselines shown."""
+        return [
+            one
+            for one in self.families[setting.conditions.dataset]
+            if one.category == category and one.b.method in self.methods
+        ]
+
     def cells(self, setting: Setting, category: str) -> list[Cell]:
         """Complete cells of undiminished methods, in the paper's order."""
-        cells = [setting.cell(category, name) for name in setting.methods]
+        cells = [setting.cell(category, name) for name in setting.methods if name in self.methods]
         return [cell for cell in cells if cell.complete]
 
 
@@ -63,7 +73,7 @@ def forest(subject: Subject) -> Picture | None:
     panels = [
         comparisons.forest(where(setting, category), here, subject.worthwhile)
         for setting, category in subject.places()
-        if (here := [one for one in subject.families[setting.conditions.dataset] if one.category == category])
+        if (here := subject.comparisons(setting, category))
     ]
     return _picture(
         "forest",
@@ -140,7 +150,7 @@ def critical_difference(subject: Subject) -> Picture | None:
     title = f"Average ranks over {len(by_place)} categories, {METRIC_LABELS[subject.metric]}"
     caption = (
         f"{CD_WARNING}, and there are only {len(by_place)}; seeds and products are not in it. The forest plot is the "
-        f"evidence. Bars join methods that Nemenyi's test (5%) does not separate; Friedman p {ranks.p_value:.4f}."
+        f"evidence. Bars join methods that Nemenyi's test (5%) does not separate; Friedman p {comparisons.p_words(ranks.p_value)}."
     )
     return _picture("cd", title, caption, [comparisons.critical_difference(title, names, ranks)])
 
@@ -169,7 +179,9 @@ def cost(subject: Subject) -> Picture | None:
                 value / scale
                 for setting in subject.settings
                 for run in setting.runs
-                if run.spec.method == name and not run.spec.drop and (value := of(run)) is not None
+                if run.spec.method == name in subject.methods
+                and not run.spec.drop
+                and (value := of(run)) is not None
             ]
             for name in models.METHODS
         }
