@@ -150,7 +150,8 @@ def critical_difference(subject: Subject) -> Picture | None:
     title = f"Average ranks over {len(by_place)} categories, {METRIC_LABELS[subject.metric]}"
     caption = (
         f"{CD_WARNING}, and there are only {len(by_place)}; seeds and products are not in it. The forest plot is the "
-        f"evidence. Bars join methods that Nemenyi's test (5%) does not separate; Friedman p {comparisons.p_words(ranks.p_value)}."
+        "evidence. Bars join methods that Nemenyi's test (5%) does not separate; Friedman p "
+        f"{comparisons.p_words(ranks.p_value)}."
     )
     return _picture("cd", title, caption, [comparisons.critical_difference(title, names, ranks)])
 
