@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import runpy
 import subprocess
 import sys
 import tarfile
@@ -16,6 +18,7 @@ import yaml
 import benchmark
 
 ROOT = Path(__file__).resolve().parent.parent
+TASKS = ROOT / "scripts" / "tasks.py"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
@@ -54,13 +57,63 @@ def test_classifiers_are_the_pythons_that_the_workflow_tests() -> None:
 def test_ci_runs_the_readmes_test_command_with_style_and_types() -> None:
     assert text(".ci/run").rstrip().endswith("make test")
     assert "make test" in text("README.md")
-    shown = subprocess.run(
-        ["make", "-n", "test"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
-    commands = [line for line in shown.splitlines() if "pip install" not in line]
+    commands = printed("test")
     for tool in ("ruff check", "ruff format --check", "mypy", "pytest"):
         assert any(tool in line for line in commands), tool
     assert "pytest" in commands[-1]  # its closing lines are the last that are printed
+
+
+def printed(task: str) -> list[str]:
+    """The commands that a task would run."""
+    command = [sys.executable, str(TASKS), task, "--dry-run"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True)
+    return shown.stdout.splitlines()
+
+
+def test_every_target_of_make_is_a_task_that_prints_its_commands() -> None:
+    targets = re.findall(r"^([a-z ]+):$", text("Makefile"), flags=re.M)[0].split()
+    described = re.findall(r"scripts/tasks\.py (\w+) ", runpy.run_path(str(TASKS))["__doc__"])
+    assert sorted(targets) == sorted(described)
+    for task in targets:
+        assert printed(task)
+
+
+def test_a_fresh_tree_sets_up_what_the_task_needs_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("pyproject.toml", "setup.py", "constraints.txt", "benchmark/kernels/_kernels.cpp")
+    for name in (*names, "scripts/tasks.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    monkeypatch.setenv("CPU", "1")
+    tasks = runpy.run_path(str(tmp_path / "scripts/tasks.py"))
+
+    def commands(task: str) -> list[str]:
+        assert tasks["main"]([task, "--dry-run"]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    first, torch, project, *_ = commands("demo")
+    assert first.endswith(f"-m venv {tmp_path / '.venv'}")
+    assert "--index-url https://download.pytorch.org/whl/cpu" in torch
+    assert torch.endswith(" torch")
+    assert project.endswith("-c constraints.txt -e .")
+    assert any(line.endswith("-e .[dev]") for line in commands("test"))
+    # an environment that is up to date is left alone; one that is older than its pins is not
+    tasks["PYTHON"].parent.mkdir(parents=True)
+    for made in (tasks["PYTHON"], tmp_path / ".venv/.ready"):
+        made.touch()
+    assert not any("pip" in line for line in commands("demo"))
+    os.utime(tmp_path / "constraints.txt", (2e9, 2e9))
+    assert any("pip" in line for line in commands("demo"))
+
+
+def test_a_failing_command_ends_its_task_with_its_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = runpy.run_path(str(TASKS))
+    failing, never = ((sys.executable, "-c", f"raise SystemExit({status})") for status in (3, 4))
+    names = tasks["main"].__globals__
+    monkeypatch.setitem(names["TASKS"], "check", ("", (failing, never)))
+    monkeypatch.setitem(names, "set_up", lambda extra, cpu: iter(()))
+    assert tasks["main"](["check"]) == 3
 
 
 def test_every_hook_is_a_local_tool_of_the_test_environment() -> None:
