@@ -1,0 +1,167 @@
+"""Checkpoints: what comes back is what went in, and anything else is named and ignored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmark.core.errors import DataError, StoppedError
+from benchmark.data.source import Source
+from benchmark.engine import runner
+from benchmark.engine.checkpoint import Checkpoint, checkpoint_folder
+from benchmark.engine.execute import RunOptions, execute
+from benchmark.engine.stop import Stop
+from benchmark.engine.train import TrainingState
+from benchmark.runs.files import DONE
+from benchmark.runs.spec import RunSpec
+from tests.engine.test_train import spec_of
+
+VERSIONS = {"package": "1", "libraries": {"torch": "2"}}
+
+
+def state() -> TrainingState:
+    tensors = {
+        "model/a": torch.tensor([0.1, float("nan"), -0.0]),
+        "model/empty": torch.zeros(0, 3),
+        "generator/cpu": torch.arange(256, dtype=torch.uint8),
+        "method/epoch": torch.tensor(7),
+        "method/half": torch.randn(4, 5, dtype=torch.float16).T,
+    }
+    return TrainingState(tensors, {"fitted": {"best": 0.1 + 0.2}, "schedule": {"worse": float("-inf")}})
+
+
+def test_what_comes_back_is_what_went_in(tmp_path: Path) -> None:
+    checkpoint, given = Checkpoint(tmp_path / "c", 0, VERSIONS), state()
+    assert checkpoint.load() is None
+    for _ in range(2):
+        checkpoint.save(given)
+    read = Checkpoint(tmp_path / "c", 0, VERSIONS).load()
+    assert read is not None
+    assert read.record == given.record
+    assert read.tensors.keys() == given.tensors.keys()
+    for name, value in given.tensors.items():
+        assert read.tensors[name].dtype == value.dtype
+        assert torch.equal(torch.nan_to_num(read.tensors[name]), torch.nan_to_num(value))
+    assert sorted(file.suffix for file in (tmp_path / "c").iterdir()) == [".json", ".safetensors"]
+    checkpoint.remove()
+    assert checkpoint.load() is None
+
+
+@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "gone"])
+def test_damage_is_named(tmp_path: Path, suffix: str, damage: str) -> None:
+    checkpoint = Checkpoint(tmp_path / "c", 0, VERSIONS)
+    checkpoint.save(state())
+    (file,) = (file for file in (tmp_path / "c").iterdir() if file.suffix == suffix)
+    content = bytearray(file.read_bytes())
+    if damage == "flip":
+        content[len(content) // 2] ^= 1
+    file.write_bytes(content[: {"flip": None, "cut": len(content) // 2}.get(damage, 0)])
+    if damage == "gone":
+        file.unlink()
+    if (suffix, damage) == (".json", "gone"):
+        assert checkpoint.load() is None  # as after a death before the first one was complete
+        return
+    with pytest.raises(DataError, match="damaged checkpoint"):
+        checkpoint.load()
+
+
+def test_another_version_is_refused(tmp_path: Path) -> None:
+    Checkpoint(tmp_path / "c", 0, VERSIONS).save(state())
+    with pytest.raises(DataError, match="another version"):
+        Checkpoint(tmp_path / "c", 0, VERSIONS | {"package": "2"}).load()
+
+
+def test_a_checkpoint_is_due_by_age_and_by_what_it_costs(tmp_path: Path) -> None:
+    assert Checkpoint(tmp_path, 0, VERSIONS).due
+    assert not Checkpoint(tmp_path, 60, VERSIONS).due
+    old = Checkpoint(tmp_path, 60, VERSIONS)
+    old._saved -= 100
+    assert old.due
+    old._cost = 10.0  # written each minute, it would take a sixth of the time
+    assert not old.due
+
+
+@pytest.fixture
+def source(corpus: Path, cache: Path) -> Source:
+    return Source(corpus, cache)
+
+
+def stopped_after(spec: RunSpec, source: Source, results: Path, steps: int) -> Stop:
+    """Carry out a run that is asked to stop after some steps."""
+    stop = Stop()
+    check, left = stop.check, [steps]
+
+    def count() -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            stop.request("SIGTERM")
+        check()
+
+    stop.check = count  # type: ignore[method-assign]
+    assert execute(spec, source, results, RunOptions(keep_weights=True), stop).state == "stopped"
+    return stop
+
+
+def outputs(spec: RunSpec, results: Path) -> dict[str, bytes]:
+    folder = spec.folder(results)
+    return {
+        file.name: file.read_bytes()
+        for file in folder.iterdir()
+        if file.suffix in (".csv", ".safetensors") or file.name == "config.json"
+    }
+
+
+@pytest.mark.parametrize("steps", [3, 7])
+def test_a_stopped_run_goes_on_to_the_same_files(source: Source, tmp_path: Path, steps: int) -> None:
+    spec = spec_of(source, "mmss")
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert execute(spec, source, whole, RunOptions(keep_weights=True)).ok
+    stopped_after(spec, source, cut, steps)
+    assert not (spec.folder(cut) / DONE).exists()
+    assert checkpoint_folder(cut, spec.identity).is_dir()
+    assert execute(spec, source, cut, RunOptions(keep_weights=True)).ok
+    assert outputs(spec, cut) == outputs(spec, whole)
+    for left in (".checkpoints", ".claims", ".partial"):
+        assert not list((cut / left).iterdir())
+
+
+def test_a_damaged_checkpoint_costs_time_but_no_number(
+    source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = spec_of(source, "egcnn")
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert execute(spec, source, whole, RunOptions(keep_weights=True)).ok
+    stopped_after(spec, source, cut, 5)
+    (file,) = checkpoint_folder(cut, spec.identity).glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:-1])
+    assert execute(spec, source, cut, RunOptions(keep_weights=True)).ok
+    assert "starts from the beginning" in capsys.readouterr().err
+    assert outputs(spec, cut) == outputs(spec, whole)
+
+
+def test_a_failure_that_cannot_be_recorded_is_still_an_outcome(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = spec_of(source, "egcnn")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("benchmark.runs.files.write_failure", full)
+    monkeypatch.setattr(runner, "train_and_score", lambda *_, **__: (_ for _ in ()).throw(SystemExit(3)))
+    outcome = execute(spec, source, tmp_path)
+    assert outcome.state == "failed"
+    assert "SystemExit: 3 (and no record of it could be written" in outcome.reason
+
+
+def test_stop_raises_only_where_nothing_is_to_save() -> None:
+    stop = Stop()
+    stop.on_signal(15)
+    with pytest.raises(StoppedError, match="SIGTERM"):
+        stop.check()
+    waiting = Stop(at_once=True)
+    with pytest.raises(StoppedError):
+        waiting.on_signal(15)

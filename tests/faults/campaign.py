@@ -1,0 +1,168 @@
+"""Kill jobs at random moments and compare the end with an undisturbed one, byte for byte.
+
+`python -m tests.faults.campaign --kills 100 --seed 0`: all parts, in a temporary folder. The suite runs a few
+kills of each part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+JOB = ("run", "--dataset", "amazon", "--seeds", "0-1", "--method", "egcnn", "--method", "mmss")
+LONG = (
+    "--set",
+    "epochs=12",
+    "--set",
+    "patience=0",
+    "--keep-weights",
+    "--checkpoint-every",
+    "0",
+    "--jobs",
+    "2",
+)
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1)
+WITNESS = """
+import os, sys
+if "benchmark.cluster.worker" in " ".join(sys.orig_argv):
+    from benchmark.engine import execute
+    carry_out = execute._carry_out
+    def witnessed(spec, *words):
+        with open(os.environ["WITNESS"], "a") as file:
+            file.write(spec.identity + chr(10))
+        return carry_out(spec, *words)
+    execute._carry_out = witnessed
+"""
+
+
+class Campaign:
+    def __init__(self, place: Path, data: Path, cache: Path, seed: int) -> None:
+        self.place, self.data, self.cache = place, data, cache
+        self.random = random.Random(seed)
+        self.started = time.monotonic()
+        self.words = [*JOB, *LONG, "--data", str(data), "--cache", str(cache)]
+        begun = time.monotonic()
+        assert self.start("whole").wait() == 0
+        self.seconds = time.monotonic() - begun
+        self.expected = digest(place / "whole")
+
+    def start(self, results: str, **environment: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", "from benchmark.cli import main; main()", *self.words]
+        return subprocess.Popen(
+            [*command, "--results", str(self.place / results)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        )
+
+    def check(self, results: str) -> None:
+        """Finish the job and compare."""
+        for _ in range(3):  # a run whose worker was killed twice is recorded as failed, and tried again
+            if self.start(results).wait() == 0:
+                break
+        assert digest(self.place / results) == self.expected
+        for left in (".claims", ".partial", ".checkpoints"):
+            assert not list((self.place / results / left).glob("*")), left
+
+    def main(self, kills: int) -> Counter[str]:
+        """Kill the job itself; restarted, it goes on."""
+        done: Counter[str] = Counter()
+        for number in range(kills):
+            job, chosen = self.start(f"main-{number // 5}"), self.random.choice(SIGNALS)
+            time.sleep(self.random.uniform(0.2, 0.8) * self.seconds)
+            if job.poll() is None:
+                job.send_signal(chosen)
+                done[f"main {chosen.name}"] += 1
+            assert job.wait() in (0, 75, -chosen)
+            if number % 5 == 4 or number == kills - 1:
+                self.check(f"main-{number // 5}")
+        return done
+
+    def workers(self, kills: int) -> Counter[str]:
+        """Kill workers of a job that goes on."""
+        done: Counter[str] = Counter()
+        while done.total() < kills:
+            results = f"workers-{done.total()}"
+            job = self.start(results)
+            while job.poll() is None and done.total() < kills:
+                time.sleep(self.random.uniform(0.1, 0.4) * self.seconds)
+                children = children_of(job.pid)
+                if children:
+                    os.kill(self.random.choice(children), signal.SIGKILL)
+                    done["worker SIGKILL"] += 1
+            assert job.wait() in (0, 1)
+            self.check(results)
+        return done
+
+    def schedulers(self, _: int) -> Counter[str]:
+        """Two jobs on one results folder: each run is carried out once."""
+        witness, site = self.place / "witness", self.place / "site"
+        site.mkdir()
+        (site / "sitecustomize.py").write_text(WITNESS)
+        environment = {"PYTHONPATH": str(site), "WITNESS": str(witness)}
+        for job in [self.start("shared", **environment) for _ in range(2)]:
+            assert job.wait() == 0
+        seen = Counter(witness.read_text().split())
+        assert set(seen.values()) == {1}, seen
+        assert digest(self.place / "shared") == self.expected
+        return Counter({"runs shared by two schedulers": len(seen)})
+
+
+def children_of(process: int) -> list[int]:
+    """Processes that any of its threads started."""
+    found: list[int] = []
+    for file in Path(f"/proc/{process}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += [int(word) for word in file.read_text().split()]
+    return found
+
+
+def digest(results: Path) -> dict[str, str]:
+    """Every file of every run: bytes, but for durations."""
+    found = {}
+    for file in sorted(results.glob("runs/*/*/*/*/*")):
+        content = file.read_bytes()
+        if file.name in ("meta.json", "done"):  # durations, and the hash of a file that holds some
+            continue
+        if file.name == "log.jsonl":
+            entries = [json.loads(line) for line in content.splitlines()]
+            kept = [{k: v for k, v in entry.items() if not k.endswith("seconds")} for entry in entries]
+            content = json.dumps(kept).encode()
+        found[str(file.relative_to(results))] = hashlib.sha256(content).hexdigest()
+    assert found
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=100, help="of the job, and as many of workers")
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args()
+    from benchmark.data.mini.corpus import MiniSpec, write_corpus
+
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        spec = MiniSpec(
+            train_products=24, dev_products=5, test_products=6, roi_width=16, categories=("home",)
+        )
+        write_corpus(place / "corpus", spec)
+        campaign = Campaign(place, place / "corpus", place / "cache", chosen.seed)
+        parts: list[Callable[[int], Counter[str]]] = [campaign.main, campaign.workers, campaign.schedulers]
+        for part in parts:
+            print(dict(part(chosen.kills)), "byte-identical", flush=True)
+
+
+if __name__ == "__main__":
+    main()
