@@ -159,7 +159,7 @@ def test_shuffled_labels_are_another_run_with_other_scores(where: list[str], tmp
     assert plain.scores["label"].equals(shuffled.scores["label"])  # test keeps its labels
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_killed_job_goes_on_and_equals_an_undisturbed_one(
     corpus: Path, cache: Path, tmp_path: Path, number: signal.Signals
 ) -> None:

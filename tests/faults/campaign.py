@@ -48,11 +48,12 @@ if "benchmark.cluster.worker" in " ".join(sys.orig_argv):
 
 
 class Campaign:
-    def __init__(self, place: Path, data: Path, cache: Path, seed: int) -> None:
+    def __init__(
+        self, place: Path, data: Path, cache: Path, seed: int, words: tuple[str, ...] = (*JOB, *LONG)
+    ) -> None:
         self.place, self.data, self.cache = place, data, cache
         self.random = random.Random(seed)
-        self.started = time.monotonic()
-        self.words = [*JOB, *LONG, "--data", str(data), "--cache", str(cache)]
+        self.words = [*words, "--data", str(data), "--cache", str(cache)]
         begun = time.monotonic()
         assert self.start("whole").wait() == 0
         self.seconds = time.monotonic() - begun
