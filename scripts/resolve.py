@@ -32,7 +32,7 @@ PLATFORMS = {
     "macos-intel": "x86_64-apple-darwin",
     "windows": "x86_64-pc-windows-msvc",
 }
-EXTRAS = ("test", "dev")
+EXTRAS = ("test", "dev", "docs")
 MACOS = "14.0"
 """The oldest macOS that torch 2.13 has a wheel for."""
 KNOWN = {"macos-intel": "torch has had no wheels for Intel Macs since 2.3"}
