@@ -100,8 +100,8 @@ def methods() -> str:
     lines = [
         "# Methods",
         "",
-        "Made from the registry and from each method's file; `bench models --method NAME` prints the same. The fair form",
-        "is ours at full size; departures are where it differs from released code.",
+        "Made from the registry and from each method's file; `bench models --method NAME` prints the same. The fair",
+        "form is ours at full size; departures are where it differs from released code.",
         "",
     ]
     for name in models.METHODS:
