@@ -1,0 +1,136 @@
+"""Every command and every Python snippet of the README and the documentation is run.
+
+Shell blocks are carried out page by page in a scratch folder: ROOT is a tiny corpus, which also stands in for the
+embedded one, and what trains is kept small (`LIMITS`). What cannot be run says so in a comment before the block.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmark.data import dataset_file
+from benchmark.data.mini.corpus import MiniSpec, write_corpus
+from tests.command_line import bench
+from tests.docs.snippets import PAGES, ROOT, Block, blocks
+
+LIMITS = ["--seeds", "0-2", "--set", "train.epochs=1", "--data", "ROOT"]
+"""Added to a command that trains and does not say otherwise."""
+TRAINS = ("run", "ablate")
+BLOCKS = blocks()
+RUN_PAGES = sorted({block.page for block in BLOCKS if block.language == "sh" and not block.reason})
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ROOT, a tiny corpus."""
+    place = tmp_path_factory.mktemp("snippets")
+    spec = MiniSpec(
+        train_products=24, dev_products=5, test_products=6, roi_width=16, categories=("home", "electronics")
+    )
+    write_corpus(place / "ROOT", spec)
+    return place
+
+
+@pytest.fixture
+def place(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with results of two methods on one category of each data set."""
+    monkeypatch.chdir(prepared)
+    monkeypatch.setenv("MRHP_BENCH_CACHE", str(prepared / "cache"))
+    if not (prepared / "results").exists():
+        run_command("bench run --category home --method egcnn --method mmss")
+    return prepared
+
+
+def run_command(command: str) -> str:
+    """What the command prints, after checking that it did what it says."""
+    program, *words = shlex.split(command)
+    assert program == "bench", f"only bench can be run here: {command}"
+    if words[0] in TRAINS and "--dry-run" not in words:
+        for option, value in zip(LIMITS[::2], LIMITS[1::2], strict=True):
+            if option not in words:
+                words += [option, value]
+        if words[0] == "run" and "--method" not in words:
+            words += ["--method", "egcnn"]
+    return bench(*words).stdout
+
+
+@pytest.mark.parametrize("page", RUN_PAGES)
+def test_the_commands_of_a_page_do_what_they_say(page: str, place: Path) -> None:
+    for block in BLOCKS:
+        if block.page == page and block.language == "sh" and not block.reason:
+            for command in block.commands:
+                run_command(command)
+
+
+@pytest.mark.parametrize("page", sorted({block.page for block in BLOCKS if block.language == "python"}))
+def test_the_python_of_a_page_runs(page: str, place: Path) -> None:
+    names: dict[str, object] = {"__name__": "snippet"}
+    for block in BLOCKS:
+        if block.page == page and block.language == "python":
+            exec(compile(block.text, f"{page}:{block.line}", "exec", dont_inherit=True), names)
+
+
+def test_the_method_of_the_page_scores_and_learns() -> None:
+    import numpy as np
+
+    from tests import toy
+
+    (block,) = [one for one in BLOCKS if one.page == "docs/methods-own.md" and one.language == "python"]
+    names: dict = {"__name__": "snippet"}
+    exec(compile(block.text, "methods-own", "exec", dont_inherit=True), names)
+    torch.manual_seed(0)
+    model = names["Mine"](names["Config"](embedding=8), toy.SHAPE)
+    random = np.random.default_rng(0)
+    products = [toy.random_item(random, 5, 2) for _ in range(2)]
+    reviews = [[toy.random_item(random, int(n), 1) for n in (3, 7, 4)] for _ in products]
+    score_B = model.score(toy.batch(products, reviews))
+    alone_B = model.score(toy.batch(products[:1], reviews[:1], extra_tokens=4))
+    torch.testing.assert_close(score_B[:3], alone_B)
+    assert len(set(score_B.tolist())) == 6
+
+
+@pytest.mark.parametrize("block", [one for one in BLOCKS if one.language == "toml"], ids=lambda one: one.page)
+def test_a_dataset_file_of_the_documentation_is_valid(block: Block, tmp_path: Path) -> None:
+    file = tmp_path / "dataset.toml"
+    file.write_text(block.text, encoding="utf-8")
+    assert dataset_file.read(file).name == "myshop"
+
+
+def test_blocks_are_run_or_say_why_not() -> None:
+    for block in BLOCKS:
+        assert block.language in ("sh", "python", "toml"), f"{block.page}:{block.line}: {block.language}"
+        assert len(block.reason) > 10 or not block.reason, f"{block.page}:{block.line}: a reason, please"
+    assert sum(len(block.commands) for block in BLOCKS if block.language == "sh" and not block.reason) > 25
+    assert sum(block.language == "python" for block in BLOCKS) >= 4
+
+
+def test_inline_commands_and_options_exist() -> None:
+    """`bench name` and `--option` in running text and tables are those of the command line."""
+    import typer
+
+    from benchmark.cli import app
+
+    root = typer.main.get_command(app)
+    for page in PAGES:
+        for quoted in re.findall(r"`(bench [a-z][^`]*)`", page.read_text(encoding="utf-8")):
+            check_words(root, shlex.split(quoted.replace("\\|", "|").replace("[", "").replace("]", "")), page)
+
+
+def check_words(command: object, words: list[str], page: Path) -> None:
+    where = f"{page.relative_to(ROOT)}: {' '.join(words)}"
+    for word in words[1:]:
+        children = getattr(command, "commands", None)
+        if children is None:
+            break
+        for name in word.split("|"):
+            assert name in children or name.isupper(), where
+        command = children.get(word.partition("|")[0])
+        if command is None:
+            return
+    known = {option for parameter in getattr(command, "params", []) for option in parameter.opts} | {"--help"}
+    assert {word for word in words if word.startswith("--")} <= known, where
