@@ -157,7 +157,8 @@ def provenance_sentence(runs: Iterable[StoredRun]) -> str:
     by = (
         "by" if sources and sources[0].startswith("version ") else "at commit"
     )  # commits sort before "version"
-    return f"Made from {len(distinct)} runs {by} {', '.join(sources)}."
+    counted = "1 run" if len(distinct) == 1 else f"{len(distinct)} runs"
+    return f"Made from {counted} {by} {', '.join(sources)}."
 
 
 def listed(seeds: Sequence[int]) -> str:

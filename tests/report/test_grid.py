@@ -158,5 +158,5 @@ def test_commits(tmp_path):
     assert commits_of(runs) == ["b", "version 0.1.0"]
     assert provenance_sentence(runs) == "Made from 2 runs at commit b, version 0.1.0."
     assert provenance_sentence([run for run in runs if run.provenance["commit"] == ""]) == (
-        "Made from 1 runs by version 0.1.0."
+        "Made from 1 run by version 0.1.0."
     )
