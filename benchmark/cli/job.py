@@ -17,6 +17,7 @@ from benchmark.cli.stopping import stoppable
 from benchmark.core.errors import EXIT_INTERRUPTED, EXIT_RUN_FAILED, EXIT_STOPPED, DataError
 
 if TYPE_CHECKING:
+    from benchmark.data.fields import Votes
     from benchmark.data.source import Source
     from benchmark.engine.execute import Outcome, RunOptions
     from benchmark.engine.plan import Choices, Plan
@@ -32,7 +33,7 @@ class JobOptions:
     jobs: int | None
     cache: Path | None
     vectors: Path | None = None
-    labels_from_votes: bool = False
+    labels_from_votes: Votes = False
     keep_weights: bool = False
     force: bool = False
     fail_fast: bool = False
@@ -218,7 +219,7 @@ def open_data(
     data: Path | None,
     cache: Path | None,
     vectors: Path | None = None,
-    labels_from_votes: bool = False,
+    labels_from_votes: Votes = False,
     quiet: bool = False,
 ) -> tuple[Source, list[Any]]:
     """The data source and its chosen categories, packed if that was not done yet.

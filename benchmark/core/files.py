@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -20,7 +20,7 @@ _KINDS = {
 }
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> io.BufferedReader:
     """The file, opened for reading; OSError if it is a folder, a pipe, a device or a socket.
 
     A pipe would wait for a writer for ever, and a device may have no end: neither is opened in earnest.
@@ -30,7 +30,7 @@ def open_regular(path: Path) -> BinaryIO:
     if kind != stat.S_IFREG:
         os.close(handle)
         raise OSError(errno.EINVAL, f"{_KINDS.get(kind, 'something else')} where a file should be", str(path))
-    return os.fdopen(handle, "rb")
+    return open(handle, "rb")
 
 
 def read_regular(path: Path, at_most: int | None = None) -> bytes:

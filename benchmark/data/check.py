@@ -12,6 +12,7 @@ from tabulate import tabulate
 
 from benchmark.data.catalog import SPLITS
 from benchmark.data.corpus import identity
+from benchmark.data.fields import Votes
 from benchmark.data.findings import Findings
 from benchmark.data.leaks import Overlaps
 from benchmark.data.published import expected_count
@@ -76,7 +77,7 @@ class Report:
         return not self.problems
 
 
-def check(root: Path, *, labels_from_votes: bool = False, progress: Progress | None = None) -> Report:
+def check(root: Path, *, labels_from_votes: Votes = False, progress: Progress | None = None) -> Report:
     """Reads every file of every category under `root` and collects all problems.
 
     DataError only if there is no category at all.
@@ -97,7 +98,7 @@ def check(root: Path, *, labels_from_votes: bool = False, progress: Progress | N
 
 
 def _check_category(
-    folder: CategoryFolder, reader: FeatureReader, labels_from_votes: bool, progress: Progress | None
+    folder: CategoryFolder, reader: FeatureReader, labels_from_votes: Votes, progress: Progress | None
 ) -> CategoryReport:
     report = CategoryReport(folder.dataset, folder.category, folder.data_set.category_title(folder.category))
     labels_from_votes = labels_from_votes or folder.data_set.labels == "votes"

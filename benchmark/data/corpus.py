@@ -20,8 +20,10 @@ from benchmark.core.errors import DataError, UsageError
 from benchmark.data.catalog import SPLITS
 from benchmark.data.dataset_file import to_record
 from benchmark.data.datasets import DataSet
+from benchmark.data.fields import Votes
 from benchmark.data.pack import FIRST_WORD, Progress, ensure_pack
 from benchmark.data.release import find_category
+from benchmark.data.roi_worker import stat_of
 from benchmark.data.store import Ragged, Strings, build_folder, cache_root, open_array
 
 if TYPE_CHECKING:
@@ -213,7 +215,7 @@ def open_corpus(
     *,
     cache: Path | None = None,
     vectors: Path | None = None,
-    labels_from_votes: bool = False,
+    labels_from_votes: Votes = False,
     progress: Progress | None = None,
 ) -> Corpus:
     """A category of a release, packed first if that was not done yet.
@@ -264,7 +266,7 @@ def _ensure_vectors(pack: Path, file: Path, progress: Progress | None) -> Path:
         status = file.stat()
     except OSError as error:
         raise UsageError(f"cannot read word vectors from {file}: {error.strerror}") from error
-    known = json.dumps([str(file.resolve()), status.st_size, status.st_mtime_ns])
+    known = json.dumps([str(file.resolve()), *stat_of(status)])
     key = hashlib.sha256(known.encode()).hexdigest()[:24]
 
     def build(out: Path) -> None:

@@ -19,11 +19,12 @@ N items, T their tokens, W words of a vocabulary, F width of a RoI feature.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmark.core.files import write_atomically
+from benchmark.data import sources
 from benchmark.data.catalog import SIDES, SPLITS
 from benchmark.data.datasets import BUILT_IN
+from benchmark.data.fields import Votes
 from benchmark.data.findings import Findings
 from benchmark.data.leaks import Overlaps
 from benchmark.data.release import CategoryFolder, RawSplit, read_split, sides
@@ -42,7 +46,7 @@ from benchmark.data.store import Ragged, RowWriter, Strings, build_folder, offse
 from benchmark.data.store import cache_root as cache_root
 from benchmark.data.text import CLS, PAD, UNKNOWN, vocabulary, word_hashes, word_tokenizer
 
-FORMAT = 2
+FORMAT = 3
 """Raised when the content of packs changes, so that older ones are made anew."""
 
 Progress = Callable[[int, int, str], None]
@@ -55,14 +59,9 @@ FIRST_WORD = {"product": UNKNOWN + 1, "review": UNKNOWN + 1, "joint": CLS + 1}
 _REPORT_EVERY = 500
 
 
-def pack_key(folder: CategoryFolder, labels_from_votes: bool) -> str:
-    """Name of the pack that fits the release as it is now; reads no file.
-
-    A feature file that is replaced in place does not change it; remove the pack (or touch the folder
-    features/<split>) after doing so.
-    """
+def pack_key(folder: CategoryFolder, labels_from_votes: Votes) -> str:
+    """Start of the names of all packs of a category that are made in one way, whatever its files hold."""
     data_set = folder.data_set
-    watched = [*folder.tables(), *(folder.features(split) for split in SPLITS)]
     parts: list[Any] = [
         FORMAT,
         str(folder.root.resolve()),
@@ -72,37 +71,65 @@ def pack_key(folder: CategoryFolder, labels_from_votes: bool) -> str:
         data_set.word_tokenizer,
         data_set.category(folder.category).product_text,
     ]
-    for path in watched:
-        try:
-            status = path.stat()
-        except OSError:
-            parts.append(None)
-        else:
-            parts.append([status.st_size if path.is_file() else -1, status.st_mtime_ns])
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def ensure_pack(
-    folder: CategoryFolder, cache: Path, *, labels_from_votes: bool = False, progress: Progress | None = None
+    folder: CategoryFolder,
+    cache: Path,
+    *,
+    labels_from_votes: Votes = False,
+    progress: Progress | None = None,
+    thorough: bool = False,
 ) -> Path:
-    """The pack's folder, `<cache>/packs/<key>`; packed now unless it is there.
+    """The pack's folder, `<cache>/packs/<key>-<state of the sources>`; packed now unless it is there, whole,
+    and made of what is there now. `thorough` reads all of it to be sure, large files too.
 
     Raises DataError that lists every problem of the category's files.
     """
     labels_from_votes = labels_from_votes or folder.data_set.labels == "votes"
-    target = cache / "packs" / pack_key(folder, labels_from_votes)
-    return build_folder(target, lambda out: _Packer(folder, out, labels_from_votes, progress).pack())
+    key, stats = pack_key(folder, labels_from_votes), sources.scan(folder)
+    target = _made_of_the_same(cache / "packs", key, folder, stats)
+
+    def build(out: Path) -> None:
+        sources.settle(stats)
+        _Packer(folder, out, labels_from_votes, progress, stats).pack()
+
+    return build_folder(target, build, thorough=thorough)
+
+
+def _made_of_the_same(
+    packs: Path, key: str, folder: CategoryFolder, stats: Mapping[str, sources.Stat]
+) -> Path:
+    """Where the pack of these sources is, or is to be: a pack never changes its sources, so that whoever has it
+    open reads on undisturbed. One whose sources were only touched, not changed, is used on; a link says so."""
+    target = packs / f"{key}-{sources.state_of(stats)}"
+    link = target.with_suffix(".same")
+    if target.is_dir():
+        return target
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        other = packs / link.read_text(encoding="utf-8").strip()
+        if other.parent == packs and other.name.startswith(key) and other.is_dir():
+            return other
+    for other in sorted(packs.glob(f"{key}-*")):
+        if other.is_dir() and sources.same_content(other, folder, stats):
+            write_atomically(link, other.name)
+            return other
+    return target
 
 
 @dataclass
 class _Packer:
     folder: CategoryFolder
     out: Path
-    labels_from_votes: bool
+    labels_from_votes: Votes
     progress: Progress | None
+    stats: Mapping[str, sources.Stat]
+    """Of the sources, before anything was read."""
     findings: Findings = field(default_factory=Findings)
     digest: Any = field(default_factory=hashlib.sha256)
     counts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    label_columns: list[str] = field(default_factory=list)
 
     def pack(self) -> None:
         """Reads the splits one after the other, then numbers the words, then writes the manifest."""
@@ -121,6 +148,7 @@ class _Packer:
             if split is None:
                 continue
             overlaps.add(split)
+            self.label_columns.append(split.label_column)
             self._write_items(split)
             self._pack_rois(split, reader, rois)
             self._tokenize(split, words)
@@ -129,6 +157,7 @@ class _Packer:
         self.findings.raise_if_any(self.folder.path)
         sizes = words.write(self.out)
         self._write_manifest(sizes, rois.rows, reader)
+        sources.write_ledger(self.out, self.folder, self.stats, reader.read)
 
     def _report(self, done: int, total: int, what: str) -> None:
         if self.progress is not None:
@@ -196,7 +225,7 @@ class _Packer:
             "roi_width": reader.width or 1,
             "unreadable_files": len(reader.unreadable),
             "unreadable_examples": reader.unreadable[:20],
-            "labels": _LABEL_RULES[self.labels_from_votes],
+            "labels": _label_rule(self.labels_from_votes, self.label_columns),
             "language": self.folder.data_set.language,
             "tokenizer": self.folder.data_set.word_tokenizer,
             "vocabulary": sizes,
@@ -205,10 +234,12 @@ class _Packer:
         (self.out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
-_LABEL_RULES = {
-    False: "as released, column upvotes",
-    True: "from votes: min(4, floor(log2 v)), relations with v = 0 dropped",
-}
+def _label_rule(votes: Votes, columns: Sequence[str]) -> str:
+    """In words, where the labels come from."""
+    taken = " and ".join(dict.fromkeys(columns))
+    if not votes:
+        return f"as released, column {taken}"
+    return f"from votes, column {taken}: min(4, floor(log2 v)), relations with v = 0 dropped"
 
 
 # --- Words -----------------------------------------------------------------------------------------------

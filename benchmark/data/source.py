@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.data.datasets import in_order, known
+from benchmark.data.fields import Votes
 
 if TYPE_CHECKING:
     from benchmark.data.corpus import Corpus
@@ -20,7 +21,7 @@ class Source:
     root: Path
     cache: Path | None = None
     vectors: Path | None = None
-    labels_from_votes: bool = False
+    labels_from_votes: Votes = False
 
     def open(self, dataset: str, category: str, progress: Any = None) -> Corpus:
         """The packed category; packs it first if that was not done yet. Raises DataError."""

@@ -5,6 +5,7 @@ N items; the flat array holds item i at offset_N1[i] .. offset_N1[i + 1].
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import sys
@@ -19,7 +20,10 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
+from benchmark.data.seal import damage_of, seal
+
 Int64 = npt.NDArray[np.int64]
+_log = logging.getLogger(__name__)
 
 
 def offsets_of(count_N: npt.ArrayLike) -> Int64:
@@ -163,22 +167,36 @@ def cache_root(option: Path | None = None) -> Path:
     return base / "mrhp-bench"
 
 
-def build_folder(target: Path, build: Callable[[Path], None]) -> Path:
+def build_folder(
+    target: Path, build: Callable[[Path], None], *, sealed: bool = True, thorough: bool = False
+) -> Path:
     """`target`, made by `build(folder)` unless it is there. It is built under another name and renamed when
     complete, so a killed process leaves nothing that is taken for done; of two processes one waits for
-    the other."""
-    if target.is_dir():
+    the other.
+
+    A folder that is there is checked against the seal that it got when it was complete (see
+    `benchmark.data.seal`); a damaged one is named in a warning and built anew.
+    """
+    if target.is_dir() and not (sealed and damage_of(target, thorough)):
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with _lock(target.with_name(f".{target.name}.lock")):
         if target.is_dir():
-            return target
+            damage = damage_of(target, thorough) if sealed else ""
+            if not damage:
+                return target
+            _log.warning("%s: %s; made anew", target, damage)
+            aside = target.with_name(f".{target.name}.tmp-damaged-{uuid.uuid4().hex[:8]}")
+            target.rename(aside)
+            shutil.rmtree(aside, ignore_errors=True)
         for stale in target.parent.glob(f".{target.name}.tmp-*"):  # of a process that was killed
             shutil.rmtree(stale, ignore_errors=True)
         unfinished = target.with_name(f".{target.name}.tmp-{uuid.uuid4().hex[:8]}")
         unfinished.mkdir()
         try:
             build(unfinished)
+            if sealed:
+                seal(unfinished)
             unfinished.rename(target)
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)

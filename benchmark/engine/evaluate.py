@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmark.core import metrics
+from benchmark.core.errors import TrainingError
 from benchmark.core.metrics import PAPER_METRICS, per_product_metrics
 from benchmark.core.model import RankingModel
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 SCORE_ROWS = 256
 """Reviews scored at once. Bounds memory; has no influence on the scores of a batch-invariant model."""
+
+DIVERGED_ADVICE = "Lower the learning rate (--set train.learning_rate=...) or use float32."
 
 
 def score_split(
@@ -55,6 +58,11 @@ def score_split(
                     on_batch()
     finally:
         model.train(was_training)
+    if not np.isfinite(score_R).all():
+        raise TrainingError(
+            f"{np.sum(~np.isfinite(score_R)):,} of {len(score_R):,} scores on {split.name} are not finite: the "
+            f"training diverged. {DIVERGED_ADVICE}"
+        )
     return score_R
 
 

@@ -21,7 +21,7 @@ from benchmark.core.errors import TrainingError
 from benchmark.core.model import RankingModel
 from benchmark.core.seeding import derive_seed
 from benchmark.engine.config import TrainingConfig
-from benchmark.engine.evaluate import mean_metrics, score_split
+from benchmark.engine.evaluate import DIVERGED_ADVICE, mean_metrics, score_split
 from benchmark.engine.losses import ranking_loss
 from benchmark.engine.prefetch import prefetched
 from benchmark.engine.steps import autocast, collate, epoch_plan, make_optimiser, train_step
@@ -320,8 +320,7 @@ def _plateau(optimiser: torch.optim.Optimizer) -> torch.optim.lr_scheduler.Reduc
 def _assert_finite(total: Tensor, epoch: int, step: int) -> None:
     if not math.isfinite(float(total)):
         raise TrainingError(
-            f"the loss is not finite in epoch {epoch}, by step {step}. "
-            "Lower the learning rate (--set train.learning_rate=...) or use float32."
+            f"the loss is not finite in epoch {epoch}, by step {step}: the training diverged. {DIVERGED_ADVICE}"
         )
 
 

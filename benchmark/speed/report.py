@@ -108,7 +108,7 @@ def speed_corpus(products: int, cache: Path | None) -> Source:
     spec = corpus_spec(products)
     text = json.dumps([GENERATOR_VERSION, spec.as_json()], sort_keys=True)
     name = f"speed-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-    root = build_folder(cache_root(cache) / name, lambda out: write_corpus(out, spec))
+    root = build_folder(cache_root(cache) / name, lambda out: write_corpus(out, spec), sealed=False)
     return Source(root, cache)
 
 

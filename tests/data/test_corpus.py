@@ -179,7 +179,8 @@ def test_an_unchanged_release_is_not_read_again(
     root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = open_corpus(root, *HERE, cache=cache)
-    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"{path} was read"))
+    for reader in ("tables.read_regular", "roi_worker.open_regular", "sources.open_regular"):
+        monkeypatch.setattr(f"benchmark.data.{reader}", lambda path: pytest.fail(f"{path} was read"))
     start = time.perf_counter()
     again = open_corpus(root, *HERE, cache=cache)
     assert time.perf_counter() - start < 0.05
