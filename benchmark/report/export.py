@@ -9,18 +9,25 @@ import hashlib
 import json
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from benchmark.core.errors import DataError, UsageError
 from benchmark.core.files import written_beside
 from benchmark.runs import store
-from benchmark.runs.files import DONE, data_folder
+from benchmark.runs.files import DONE, TABLE_FILES, data_folder
 from benchmark.runs.store import StoredRun
 
-RUN_FILES = ("config.json", "meta.json", "log.jsonl", "per_product.csv", "scores.csv", DONE)
+RUN_FILES = (*TABLE_FILES, DONE)
+INDEX = "index.json"
+"""The runs and files that an export must hold, each file with its SHA-256."""
 EPOCH = (1980, 1, 1, 0, 0, 0)  # zip has no earlier date; a fixed one keeps the bytes the same
+MOST_ENTRIES, LARGEST_ENTRY, MOST_BYTES = 1_000_000, 256 << 20, 8 << 30
+"""Limits on what is unpacked: a few kilobytes of a zip file can hold gigabytes of zeros."""
 
 
 def export(runs: Sequence[StoredRun], tables: Mapping[str, str], out: Path) -> int:
@@ -30,14 +37,18 @@ def export(runs: Sequence[StoredRun], tables: Mapping[str, str], out: Path) -> i
     results = runs[0].results
     files: dict[str, bytes] = {}
     for run in runs:
-        for name in RUN_FILES:
-            path = run.folder / name
-            files[path.relative_to(results).as_posix()] = path.read_bytes()
+        for name, content in run.contents().items():
+            files[(run.folder / name).relative_to(results).as_posix()] = content
         data = data_folder(results, run.spec.dataset, run.spec.category, run.spec.fingerprint)
-        for name in ("manifest.json", "test.csv"):
-            files[(data / name).relative_to(results).as_posix()] = (data / name).read_bytes()
+        for name, content in run.data_contents().items():
+            files[(data / name).relative_to(results).as_posix()] = content
     for name, text in tables.items():
         files[f"tables/{name}"] = (text.rstrip("\n") + "\n").encode()
+    index = {
+        "runs": sorted(run.id for run in runs),
+        "files": {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)},
+    }
+    files[INDEX] = (json.dumps(index, indent=1) + "\n").encode()
     out.parent.mkdir(parents=True, exist_ok=True)
     with (
         written_beside(out) as unfinished,
@@ -54,8 +65,8 @@ def export(runs: Sequence[StoredRun], tables: Mapping[str, str], out: Path) -> i
 def opened(file: Path) -> Iterator[Path]:
     """A results folder with what an export holds, for as long as the context lasts.
 
-    DataError for an archive that is damaged, names a path outside itself, or holds a run whose files do
-    not have the checksums of its `done` mark.
+    DataError for an archive that is damaged, names a path outside itself, lacks a run that it lists, or holds a
+    file that is not what was exported; and for a run whose values per product are not those of its scores.
     """
     if not file.is_file():
         raise DataError(f"{file}: no such file. --from takes what `bench export --out` wrote.")
@@ -63,32 +74,79 @@ def opened(file: Path) -> Iterator[Path]:
         results = Path(folder)
         try:
             with zipfile.ZipFile(file) as archive:
-                for info in archive.infolist():
-                    _extract(archive, info, results, file)
-        except zipfile.BadZipFile as error:
+                runs = _unpack(archive, results, file)
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
             raise DataError(f"{file}: not a zip archive that can be read ({error}).") from error
-        for run in store.load_runs(results):
+        found = store.load_runs(results)
+        if sorted(run.id for run in found) != runs:
+            raise DataError(f"{file}: the runs in it are not those that its {INDEX} lists.")
+        for run in found:
             _verify(run, file)
         yield results
 
 
-def _extract(archive: zipfile.ZipFile, info: zipfile.ZipInfo, results: Path, file: Path) -> None:
+def _unpack(archive: zipfile.ZipFile, results: Path, file: Path) -> list[str]:
+    """Extracts what the index lists, nothing else; returns the identities of its runs."""
+    infos = archive.infolist()
+    entries = {info.filename: info for info in infos}
+    for info in infos:
+        _check(info, file)
+    if len(entries) != len(infos):
+        raise DataError(f"{file}: has an entry twice; refused.")
+    if len(infos) > MOST_ENTRIES or sum(info.file_size for info in infos) > MOST_BYTES:
+        raise DataError(f"{file}: more than {MOST_ENTRIES:,} entries or {MOST_BYTES:,} bytes; refused.")
+    try:
+        index = json.loads(_read(archive, entries[INDEX], file))
+        runs, sums = index["runs"], index["files"]
+        if not all(isinstance(part, str) for part in (*runs, *sums, *sums.values())):
+            raise TypeError("a name is no text")
+    except KeyError as error:
+        raise DataError(
+            f"{file}: no {INDEX} in it, so what it must hold is not known. Export anew."
+        ) from error
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"{file}: its {INDEX} is damaged ({error}).") from error
+    for name, sha256 in sums.items():
+        if name not in entries:
+            raise DataError(f"{file}: {name} is missing.")
+        content = _read(archive, entries[name], file)
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise DataError(f"{file}: {name} was changed after the run or its export.")
+        target = results / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    return sorted(runs)
+
+
+def _check(info: zipfile.ZipInfo, file: Path) -> None:
     name = PurePosixPath(info.filename)
     if name.is_absolute() or ".." in name.parts or "\\" in info.filename or ":" in info.filename:
         raise DataError(f"{file}: its entry {info.filename!r} would be written outside the folder; refused.")
-    if info.is_dir():
-        return
-    target = results / name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(archive.read(info))
+    if info.flag_bits & 1:
+        raise DataError(f"{file}: its entry {info.filename!r} is encrypted; refused.")
+    if info.file_size > LARGEST_ENTRY:
+        raise DataError(
+            f"{file}: its entry {info.filename!r} has {info.file_size:,} bytes, more than {LARGEST_ENTRY:,}; refused."
+        )
+
+
+def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, file: Path) -> bytes:
+    """An entry's content; DataError if it is more than the archive says of it."""
+    with archive.open(info) as entry:
+        content = entry.read(info.file_size + 1)
+    if len(content) != info.file_size:
+        raise DataError(f"{file}: {info.filename} is damaged.")
+    return content
 
 
 def _verify(run: StoredRun, file: Path) -> None:
-    mark = json.loads((run.folder / DONE).read_text())
-    for name in RUN_FILES:
-        if name == DONE:
-            continue
-        path = run.folder / name
-        found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing"
-        if found != mark["files"].get(name):
-            raise DataError(f"{file}: {name} of run {run.id} ({run.spec}) was changed after the run.")
+    """What hashes cannot tell: whether the numbers of a run fit each other and its data."""
+    reviews = ["review_id", "product_id", "label"]
+    if not run.scores[reviews].equals(run.test_reviews[reviews]):
+        raise DataError(
+            f"{file}: the scores of run {run.id} ({run.spec}) are not of its data's test reviews."
+        )
+    stored, again = run.per_product, run.recomputed()
+    names = [name for name in again.columns if name in stored.columns and name != "product_id"]
+    if not np.allclose(stored[names].to_numpy(float), again[names].to_numpy(float), rtol=0, atol=1e-9):
+        raise DataError(f"{file}: per_product.csv of run {run.id} ({run.spec}) is not what its scores give.")

@@ -2,24 +2,82 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmark.core.errors import DataError
+from benchmark.core.files import read_regular
 from benchmark.core.files import write_atomically as write_atomically
 from benchmark.runs.spec import RunSpec
 
 DONE = "done"
+TABLE_FILES = ("config.json", "meta.json", "log.jsonl", "per_product.csv", "scores.csv")
+"""What a run must hold, and all that is read of it for tables."""
+DATA_FILES = ("manifest.json", "test.csv")
+_LARGEST = 64 << 20
+"""Bytes of the largest JSON file that is read."""
 
 
 def is_done(spec: RunSpec, results: Path) -> bool:
-    """True if the run's folder is complete: its `done` mark is there and names this identity."""
+    """True if the run's folder is complete and what was written: its `done` mark names this identity, and the
+    files that tables are made of have the hashes in it. A run that is not is done again."""
+    folder = spec.folder(results)
     try:
-        mark = json.loads((spec.folder(results) / DONE).read_text())
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        sums = read_mark(folder, spec.identity)
+        return all(name in sums for name in TABLE_FILES) and not any(
+            damage_of(folder / name, sums) for name in sums if not name.endswith(".safetensors")
+        )
+    except (OSError, DataError):
         return False
-    return bool(mark.get("identity") == spec.identity)
+
+
+def read_mark(folder: Path, identity: str | None = None) -> dict[str, str]:
+    """The SHA-256 of each of a folder's files, as its `done` mark has them.
+
+    Raises DataError if the mark is damaged or of another identity, OSError if it is not there.
+    """
+    try:
+        mark = json.loads(read_regular(folder / DONE, _LARGEST))
+        sums = mark["files"]
+        named = mark.get("identity", "")
+        if not all(isinstance(part, str) for pair in sums.items() for part in pair):
+            raise ValueError("a hash is no text")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise DataError(f"{folder / DONE}: damaged ({error}). Remove the folder and run again.") from None
+    if identity is not None and named != identity:
+        raise DataError(
+            f"{folder / DONE}: of run {named!r}, not {identity}. Remove the folder and run again."
+        )
+    return dict(sums)
+
+
+def write_mark(folder: Path, identity: str, files: Mapping[str, str]) -> None:
+    mark = {"identity": identity, "files": dict(files)}
+    write_atomically(folder / DONE, json.dumps(mark, indent=1) + "\n")
+
+
+def checked(path: Path, sums: Mapping[str, str]) -> bytes:
+    """A file's content, if it is what was written: hashed as it is read, in one pass. DataError if not."""
+    try:
+        content = read_regular(path)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}. Remove the folder and run again.") from error
+    if hashlib.sha256(content).hexdigest() != sums.get(path.name):
+        raise DataError(f"{path}: was changed after it was written. Remove the folder and run again.")
+    return content
+
+
+def damage_of(path: Path, sums: Mapping[str, str]) -> str:
+    """What is wrong with a file; empty if it is what was written."""
+    try:
+        checked(path, sums)
+    except DataError as error:
+        return str(error)
+    return ""
 
 
 def failure_file(spec: RunSpec, results: Path) -> Path:
@@ -30,10 +88,23 @@ def failure_file(spec: RunSpec, results: Path) -> Path:
 def read_failure(spec: RunSpec, results: Path) -> dict[str, Any] | None:
     """The recorded reason of a failed run, or None."""
     try:
-        record: dict[str, Any] = json.loads(failure_file(spec, results).read_text())
-        return record
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        return failure_record(failure_file(spec, results))
+    except (OSError, DataError):
         return None
+
+
+def failure_record(file: Path) -> dict[str, Any]:
+    """A failure record: `identity`, `spec`, `reason`, `details`. DataError if it is damaged, OSError if it
+    cannot be read."""
+    try:
+        record = json.loads(read_regular(file, _LARGEST))
+        names = [record["spec"][name] for name in ("dataset", "category", "method")]
+        if not all(isinstance(text, str) for text in (record["identity"], record["reason"], *names)):
+            raise ValueError("a field is no text")
+        int(record["spec"]["seed"])
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise DataError(f"{file}: a damaged failure record ({type(error).__name__}: {error})") from None
+    return dict(record)
 
 
 def write_failure(spec: RunSpec, results: Path, reason: str, details: str) -> None:

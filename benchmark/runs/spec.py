@@ -85,8 +85,12 @@ class RunSpec:
     @cached_property
     def identity(self) -> str:
         """16 hexadecimal digits: a hash of everything that changes the run's numbers."""
+        return self.identity_under(NUMERICS_VERSION)
+
+    def identity_under(self, numerics: int) -> str:
+        """The identity that a version of ours gave, or gives, to the same run."""
         content = {
-            "numerics": NUMERICS_VERSION,
+            "numerics": numerics,
             "dataset": self.dataset,
             "category": self.category,
             "method": self.method,

@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -28,8 +29,16 @@ from benchmark.core.metrics import (
     Ties,
     per_product_table,
 )
-from benchmark.runs.files import DONE, data_folder
-from benchmark.runs.spec import Conditions, RunSpec, spec_from_json
+from benchmark.runs.files import (
+    DATA_FILES,
+    DONE,
+    TABLE_FILES,
+    checked,
+    data_folder,
+    failure_record,
+    read_mark,
+)
+from benchmark.runs.spec import NUMERICS_VERSION, Conditions, RunSpec, spec_from_json
 
 TEXT_COLUMNS = frozenset({"product_id", "review_id"})
 INTEGER_COLUMNS = frozenset({"label", "n_reviews", "n_relevant", "word_count", "has_image"})
@@ -42,6 +51,8 @@ class StoredRun:
     folder: Path
     spec: RunSpec
     provenance: Mapping[str, Any] = field(repr=False)
+    sums: Mapping[str, str] = field(repr=False, default_factory=dict)
+    """SHA-256 of each of its files, from its `done` mark: what is read is checked against it."""
     threshold: int | None = None
     """In place of the run's own relevance threshold; see `rescored`."""
     ties: Ties = "expected"
@@ -69,9 +80,41 @@ class StoredRun:
     def per_product(self) -> pd.DataFrame:
         """One row per test product, in the data's order: product_id, n_reviews, n_relevant, map, ndcg@3,
         ndcg@5, mrr (0..1) and the random order's expectations random_map, random_ndcg@3, random_ndcg@5."""
-        stored = _read_csv(self.folder / "per_product.csv")
+        stored = self._table("per_product.csv")
         if self.threshold is None and self.ties == "expected":
             return stored
+        return self._from_scores(stored)
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """One row per test review, in the data's order: review_id, product_id, label, score."""
+        return self._table("scores.csv")
+
+    @cached_property
+    def log(self) -> list[dict[str, Any]]:
+        """One entry per epoch."""
+        return [json.loads(line) for line in self._content("log.jsonl").decode().splitlines()]
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest of the data that the run saw: counts per split, image coverage, word vectors."""
+        manifest: dict[str, Any] = json.loads(self._data_content("manifest.json"))
+        return manifest
+
+    @cached_property
+    def test_reviews(self) -> pd.DataFrame:
+        """Of every test review: review_id, product_id, label, word_count, time, has_image."""
+        return _read_csv(self._data_content("test.csv"))
+
+    def load(self) -> None:
+        """Read the tables now, for use when the folder may be gone."""
+        _ = (self.per_product, self.scores, self.log, self.manifest, self.test_reviews)
+
+    def recomputed(self) -> pd.DataFrame:
+        """`per_product` as the stored scores give it, with the run's own threshold."""
+        return self._from_scores(self._table("per_product.csv"))
+
+    def _from_scores(self, stored: pd.DataFrame) -> pd.DataFrame:
         number = {product: row for row, product in enumerate(stored["product_id"])}
         return per_product_table(
             list(number),
@@ -82,30 +125,25 @@ class StoredRun:
             self.ties,
         )
 
-    @cached_property
-    def scores(self) -> pd.DataFrame:
-        """One row per test review, in the data's order: review_id, product_id, label, score."""
-        return _read_csv(self.folder / "scores.csv")
+    def contents(self) -> dict[str, bytes]:
+        """The files that tables are made of, each as it was written, and the `done` mark."""
+        found = {name: self._content(name) for name in TABLE_FILES}
+        return found | {DONE: (self.folder / DONE).read_bytes()}
 
-    @cached_property
-    def log(self) -> list[dict[str, Any]]:
-        """One entry per epoch."""
-        return [json.loads(line) for line in (self.folder / "log.jsonl").read_text().splitlines()]
+    def data_contents(self) -> dict[str, bytes]:
+        """The files of the data that the run saw, each as it was written, and their mark."""
+        found = {name: self._data_content(name) for name in DATA_FILES}
+        return found | {DONE: (self._data / DONE).read_bytes()}
 
-    @cached_property
-    def manifest(self) -> dict[str, Any]:
-        """The manifest of the data that the run saw: counts per split, image coverage, word vectors."""
-        manifest: dict[str, Any] = json.loads((self._data / "manifest.json").read_text())
-        return manifest
+    def _content(self, name: str) -> bytes:
+        """A file of the run; DataError if it is not what was written."""
+        return checked(self.folder / name, self.sums)
 
-    @cached_property
-    def test_reviews(self) -> pd.DataFrame:
-        """Of every test review: review_id, product_id, label, word_count, time, has_image."""
-        return _read_csv(self._data / "test.csv")
+    def _table(self, name: str) -> pd.DataFrame:
+        return _read_csv(self._content(name))
 
-    def load(self) -> None:
-        """Read the tables now, for use when the folder may be gone."""
-        _ = (self.per_product, self.scores, self.log, self.manifest, self.test_reviews)
+    def _data_content(self, name: str) -> bytes:
+        return checked(self._data / name, _data_sums(self._data, self.spec.fingerprint))
 
     @property
     def _data(self) -> Path:
@@ -120,9 +158,19 @@ def rescored(
     return [replace(run, threshold=threshold, ties=ties) for run in runs]
 
 
-def _read_csv(file: Path) -> pd.DataFrame:
+def _data_sums(folder: Path, fingerprint: str) -> dict[str, str]:
+    try:
+        return read_mark(folder, fingerprint)
+    except OSError as error:
+        raise DataError(
+            f"{folder}: what its files must be is not known ({DONE}: {error.strerror}). `bench run` with the same "
+            "data writes them anew."
+        ) from error
+
+
+def _read_csv(content: bytes) -> pd.DataFrame:
     """Ids and texts as they are (no id turns into a number), every other column as the exact numbers."""
-    table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    table = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
     for name in table.columns:
         if name not in TEXT_COLUMNS:
             # Python's own parser: a score comes back bit for bit, whatever pandas' fast parser rounds
@@ -133,16 +181,28 @@ def _read_csv(file: Path) -> pd.DataFrame:
 
 
 def load_run(folder: Path) -> StoredRun:
-    """One finished run; DataError if its files are missing or do not fit its identity."""
+    """One finished run. DataError, naming the file, if its mark, configuration or provenance is not what was
+    written; its tables are checked when they are read."""
     try:
-        record = json.loads((folder / "config.json").read_text())
-        provenance = json.loads((folder / "meta.json").read_text())
+        sums = read_mark(folder)
+        record = json.loads(checked(folder / "config.json", sums))
+        provenance = json.loads(checked(folder / "meta.json", sums))
         spec = spec_from_json(record)
-    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        made_under = record.get("numerics", NUMERICS_VERSION)
+        known = spec.identity if made_under == NUMERICS_VERSION else spec.identity_under(int(made_under))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{folder}: not a run folder that can be read ({error}). Remove it and run again."
         ) from error
-    return StoredRun(folder, spec, provenance)
+    if known != record.get("identity") or not folder.name.endswith(known):
+        raise DataError(
+            f"{folder}: its config.json is not that of run {folder.name.rpartition('-')[2]}. "
+            "Remove it and run again."
+        )
+    read_mark(folder, known)
+    if missing := [name for name in TABLE_FILES if name not in sums]:
+        raise DataError(f"{folder / DONE}: names no {missing[0]}. Remove the folder and run again.")
+    return StoredRun(folder, spec, provenance, sums)
 
 
 def load_runs(results: Path, dataset: str | None = None) -> list[StoredRun]:
@@ -152,6 +212,16 @@ def load_runs(results: Path, dataset: str | None = None) -> list[StoredRun]:
 
 
 def load_failures(results: Path, dataset: str | None = None) -> list[dict[str, Any]]:
-    """All recorded failures below `results`, by path."""
+    """All recorded failures below `results`, by path; a record that is damaged says so as its reason."""
     pattern = f"runs/{dataset or '*'}/*/*/seed-*.failed.json"
-    return [json.loads(file.read_text()) for file in sorted(results.glob(pattern))]
+    return [_failure(file) for file in sorted(results.glob(pattern))]
+
+
+def _failure(file: Path) -> dict[str, Any]:
+    try:
+        return failure_record(file)
+    except (OSError, DataError) as error:
+        place, category, model = file.parts[-4:-1]
+        seed, _, identity = file.name.removesuffix(".failed.json").removeprefix("seed-").partition("-")
+        spec = {"dataset": place, "category": category, "method": model, "seed": seed}
+        return {"identity": identity, "spec": spec, "reason": str(error), "details": ""}

@@ -15,9 +15,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmark.core.errors import DataError
 from benchmark.runs.claims import abandoned, read_owner, write_owner
-from benchmark.runs.files import DONE, data_folder, failure_file, write_atomically
-from benchmark.runs.spec import RunSpec
+from benchmark.runs.files import (
+    DATA_FILES,
+    checked,
+    damage_of,
+    data_folder,
+    failure_file,
+    read_mark,
+    write_atomically,
+    write_mark,
+)
+from benchmark.runs.spec import NUMERICS_VERSION, RunSpec
 
 
 class RunWriter:
@@ -35,7 +45,9 @@ class RunWriter:
         # Whose it is: several hosts and containers may share <results>, each sweeping what the dead left.
         self.owner = self.folder / "owner.json"
         write_owner(self.owner, self.folder.name)
-        self.write_json("config.json", asdict(spec) | {"identity": spec.identity})
+        self.write_json(
+            "config.json", asdict(spec) | {"identity": spec.identity, "numerics": NUMERICS_VERSION}
+        )
 
     def write_json(self, name: str, value: object) -> None:
         (self.folder / name).write_text(json.dumps(value, indent=1) + "\n")
@@ -56,8 +68,7 @@ class RunWriter:
         if final.exists():
             shutil.rmtree(final)
         os.replace(self.folder, final)
-        mark = {"identity": self.spec.identity, "files": files}
-        write_atomically(final / DONE, json.dumps(mark, indent=1) + "\n")
+        write_mark(final, self.spec.identity, files)
         failure_file(self.spec, self.results).unlink(missing_ok=True)
         return final
 
@@ -91,8 +102,12 @@ def write_data(results: Path, corpus: Any) -> None:
     folder = data_folder(results, corpus.dataset, corpus.category, corpus.fingerprint)
     manifest = json.dumps(corpus.manifest, indent=1, sort_keys=True) + "\n"
     file = folder / "manifest.json"
-    if file.exists() and file.read_text(encoding="utf-8") == manifest:
-        return
+    try:
+        sums = read_mark(folder)
+        if checked(file, sums).decode() == manifest and not damage_of(folder / "test.csv", sums):
+            return
+    except (OSError, DataError):  # not there, or damaged: written anew
+        pass
     folder.mkdir(parents=True, exist_ok=True)
     test = corpus.test
     product_ids = np.asarray(test.product_ids, dtype=object)
@@ -106,5 +121,13 @@ def write_data(results: Path, corpus: Any) -> None:
             "has_image": test.has_image_R.astype(int),
         }
     )
-    write_atomically(folder / "test.csv", table.to_csv(index=False, lineterminator="\n"))
-    write_atomically(file, manifest)
+    write_data_files(folder, corpus.fingerprint, manifest, table.to_csv(index=False, lineterminator="\n"))
+
+
+def write_data_files(folder: Path, fingerprint: str, manifest: str, test: str) -> None:
+    """The files of a data folder, then the mark with their hashes."""
+    contents = dict(zip(DATA_FILES, (manifest, test), strict=True))
+    for name, text in contents.items():
+        write_atomically(folder / name, text)
+    sums = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in contents.items()}
+    write_mark(folder, fingerprint, sums)

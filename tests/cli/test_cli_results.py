@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from benchmark import models
 from benchmark.core.metrics import PAPER_METRICS
 from benchmark.runs import store
 from tests.command_line import bench
-from tests.fixtures_runs import write_grid, write_run
+from tests.fixtures_runs import make_consistent, reseal, write_grid, write_run
 
 QUALITY = {"bimpm": 0.50, "egcnn": 0.52, "mcr": 0.55, "mcl": 0.56, "mmss": 0.60}
 PARTS = ("ptrt", "pvrv", "ptrv", "pvrt", "rtrv", "d", "b")
@@ -34,6 +35,12 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for seed in range(3):
                 write_run(results, "mmss", seed, dataset=dataset, value=0.58 - 0.01 * rank, drop=(part,))
     return results
+
+
+@pytest.fixture(scope="module")
+def honest(grid: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The grid with values per product that its scores give, as `--from` asks."""
+    return make_consistent(shutil.copytree(grid, tmp_path_factory.mktemp("honest") / "results"))
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +166,7 @@ def test_a_constant_scorer_gets_the_files_order_only_on_request(tmp_path: Path) 
     scores = folder / "scores.csv"
     lines = scores.read_text().splitlines()
     scores.write_text("\n".join([lines[0], *(line.rpartition(",")[0] + ",1.0" for line in lines[1:])]) + "\n")
+    reseal(folder)
     (run,) = store.rescored(store.load_runs(tmp_path), 0)
     np.testing.assert_allclose(run.per_product["map"], run.per_product["random_map"])
     (run,) = store.rescored(store.load_runs(tmp_path), ties="file-order")
@@ -254,17 +262,17 @@ WHOLE = (
 
 @pytest.mark.parametrize("words", WHOLE, ids=" ".join)
 def test_an_export_remakes_everything_byte_for_byte_elsewhere(
-    grid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+    honest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
-    here = bench(*words, "--results", str(grid)).stdout
-    bench("export", "--out", str(tmp_path / "supplement.zip"), "--results", str(grid))
+    here = bench(*words, "--results", str(honest)).stdout
+    bench("export", "--out", str(tmp_path / "supplement.zip"), "--results", str(honest))
     monkeypatch.chdir(tmp_path)
     assert bench(*words, "--from", "supplement.zip").stdout == here
 
 
-def test_an_export_is_enough_in_another_process_without_torch(grid: Path, tmp_path: Path) -> None:
+def test_an_export_is_enough_in_another_process_without_torch(honest: Path, tmp_path: Path) -> None:
     """Its own tables are in it, too, and are what `bench table` prints."""
-    bench("export", "--out", str(tmp_path / "supplement.zip"), "--results", str(grid))
+    bench("export", "--out", str(tmp_path / "supplement.zip"), "--results", str(honest))
     code = (
         "import sys; sys.modules['torch'] = None; from benchmark.cli import main; "
         "sys.argv = ['bench', 'table', '--from', 'supplement.zip', '--dataset', 'lazada']; main()"
@@ -273,7 +281,7 @@ def test_an_export_is_enough_in_another_process_without_torch(grid: Path, tmp_pa
     made = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, check=True
     ).stdout
-    assert made.decode() == bench("table", "--dataset", "lazada", "--results", str(grid)).stdout
+    assert made.decode() == bench("table", "--dataset", "lazada", "--results", str(honest)).stdout
     import zipfile
 
     with zipfile.ZipFile(tmp_path / "supplement.zip") as archive:

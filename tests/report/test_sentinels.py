@@ -7,7 +7,7 @@ import pytest
 from benchmark.report.grid import group_settings
 from benchmark.report.sentinels import sentinels, tie_report
 from benchmark.runs.store import load_runs
-from tests.fixtures_runs import write_run
+from tests.fixtures_runs import reseal, write_run
 
 
 def reviews(**columns):
@@ -60,6 +60,7 @@ def test_ties_of_a_constant_scorer(tmp_path):
     table = pd.read_csv(folder / "scores.csv")
     table["score"] = 0.5
     table.to_csv(folder / "scores.csv", index=False)
+    reseal(folder)
     (setting,) = group_settings(load_runs(tmp_path))
     report = tie_report(setting.cell("clothing", "mcr"))
     assert report.tied_pairs == 1

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import shutil
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -13,7 +16,8 @@ from benchmark.core.errors import DataError, UsageError
 from benchmark.report import export, show
 from benchmark.runs import files, store
 from benchmark.runs.spec import RunSpec
-from benchmark.runs.writer import RunWriter
+from benchmark.runs.writer import RunWriter, write_data_files
+from tests.fixtures_runs import make_consistent, reseal
 from tests.runs.test_runs import SPEC
 
 
@@ -35,8 +39,7 @@ def write(results: Path, spec: RunSpec, scores: list[float]) -> Path:
     writer.write_table("scores.csv", pd.DataFrame({**ids, "score": [repr(score) for score in scores]}))
     data = files.data_folder(results, spec.dataset, spec.category, spec.fingerprint)
     data.mkdir(parents=True, exist_ok=True)
-    (data / "manifest.json").write_text("{}")
-    (data / "test.csv").write_text("review_id\n1\n2\n")
+    write_data_files(data, spec.fingerprint, "{}", "review_id,product_id,label\n1,p,0\n2,q,3\n")
     return writer.finish()
 
 
@@ -87,7 +90,7 @@ def test_diff_finds_what_was_changed(results: Path) -> None:
 
 def test_an_export_opens_to_the_same_runs(results: Path, tmp_path: Path) -> None:
     out = tmp_path / "supplement.zip"
-    export.export(store.load_runs(results), {"table1.md": "| x |"}, out)
+    export.export(store.load_runs(make_consistent(results)), {"table1.md": "| x |"}, out)
     with export.opened(out) as folder:
         again = store.load_runs(folder)
         assert [run.spec for run in again] == [run.spec for run in store.load_runs(results)]
@@ -97,7 +100,7 @@ def test_an_export_opens_to_the_same_runs(results: Path, tmp_path: Path) -> None
 
 def test_the_same_runs_give_the_same_bytes(results: Path, tmp_path: Path) -> None:
     for name in ("a.zip", "b.zip"):
-        export.export(store.load_runs(results), {}, tmp_path / name)
+        export.export(store.load_runs(make_consistent(results)), {}, tmp_path / name)
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
 
 
@@ -113,7 +116,7 @@ def rewritten(source: Path, out: Path, change: dict[str, bytes]) -> Path:
 
 def test_a_changed_score_is_noticed(results: Path, tmp_path: Path) -> None:
     out = tmp_path / "supplement.zip"
-    export.export(store.load_runs(results), {}, out)
+    export.export(store.load_runs(make_consistent(results)), {}, out)
     forged = rewritten(out, tmp_path / "forged.zip", {"scores.csv": b"review_id,product_id,label,score\n"})
     with pytest.raises(DataError, match="was changed after the run"), export.opened(forged):
         pass
@@ -136,3 +139,71 @@ def test_what_is_no_archive_is_named(tmp_path: Path) -> None:
         pass
     with pytest.raises(UsageError):
         export.export([], {}, tmp_path / "z.zip")
+
+
+def exported(results: Path, out: Path) -> Path:
+    export.export(store.load_runs(make_consistent(results)), {}, out)
+    return out
+
+
+def test_consistent_forgeries_are_noticed_too(results: Path, tmp_path: Path) -> None:
+    """Hashes and index made anew: the values are still not those of the scores, the scores not of the data."""
+    for name, old, new in (
+        ("per_product.csv", "0.5", "0.75"),
+        ("scores.csv", "2,q,3", "2,q,0"),
+    ):
+        copy = tmp_path / f"forged {name}"
+        shutil.copytree(results / "runs", copy / "runs")
+        shutil.copytree(results / "data", copy / "data")
+        make_consistent(copy)
+        run = store.load_runs(copy)[0]
+        file = run.folder / name
+        changed = re.sub(r"(?<=,)[01]\.\d+(?=,)", "0.123", file.read_text()) if "per" in name else ""
+        file.write_text(changed or file.read_text().replace(old, new))
+        reseal(run.folder)
+        out = tmp_path / f"{name}.zip"
+        export.export(store.load_runs(copy), {}, out)
+        with pytest.raises(DataError, match=f"{run.id}"), export.opened(out):
+            pass
+
+
+def test_hostile_archives_are_refused(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = exported(results, tmp_path / "good.zip")
+    with zipfile.ZipFile(good) as archive:
+        names = archive.namelist()
+    mark = next(name for name in names if name.endswith("/done"))
+    (tmp_path / "missing.zip").write_bytes(good.read_bytes())
+    with zipfile.ZipFile(good) as old, zipfile.ZipFile(tmp_path / "missing.zip", "w") as new:
+        for name in names:
+            if name != mark:
+                new.writestr(name, old.read(name))
+    with pytest.raises(DataError, match="is missing"), export.opened(tmp_path / "missing.zip"):
+        pass
+    twice = tmp_path / "twice.zip"
+    twice.write_bytes(good.read_bytes())
+    with zipfile.ZipFile(twice, "a") as archive, warnings.catch_warnings(action="ignore"):
+        archive.writestr(mark, "{}")
+    with pytest.raises(DataError, match="twice"), export.opened(twice):
+        pass
+    unknown = tmp_path / "unknown.zip"
+    unknown.write_bytes(good.read_bytes())
+    with zipfile.ZipFile(unknown, "a") as archive:
+        archive.writestr("runs/extra.txt", "x")
+    with export.opened(unknown) as folder:
+        assert not (folder / "runs" / "extra.txt").exists()
+    zeros = tmp_path / "zeros.zip"
+    zeros.write_bytes(good.read_bytes())
+    monkeypatch.setattr(export, "LARGEST_ENTRY", 1 << 20)
+    with zipfile.ZipFile(zeros, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros", bytes(2 << 20))
+    with pytest.raises(DataError, match="more than"), export.opened(zeros):
+        pass
+    raw = good.read_bytes()
+    for cut in range(0, len(raw), max(1, len(raw) // 60)):
+        for damaged in (raw[:cut], raw[:cut] + bytes([raw[cut] ^ 0x55]) + raw[cut + 1 :]):
+            (tmp_path / "d.zip").write_bytes(damaged)
+            try:
+                with export.opened(tmp_path / "d.zip") as folder:
+                    assert len(store.load_runs(folder)) == 2
+            except DataError:
+                continue
