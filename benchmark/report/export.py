@@ -29,6 +29,9 @@ EPOCH = (1980, 1, 1, 0, 0, 0)  # zip has no earlier date; a fixed one keeps the 
 MOST_ENTRIES, LARGEST_ENTRY, MOST_BYTES = 1_000_000, 256 << 20, 8 << 30
 """Limits on what is unpacked: a few kilobytes of a zip file can hold gigabytes of zeros."""
 
+_BROKEN = (zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError)
+"""What zipfile raises for damaged archives, beside its own BadZipFile."""
+
 
 def export(runs: Sequence[StoredRun], tables: Mapping[str, str], out: Path) -> int:
     """Write the runs, the manifests of the data that they saw, and rendered tables; returns the file count."""
@@ -75,7 +78,7 @@ def opened(file: Path) -> Iterator[Path]:
         try:
             with zipfile.ZipFile(file) as archive:
                 runs = _unpack(archive, results, file)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        except (zipfile.BadZipFile, *_BROKEN) as error:
             raise DataError(f"{file}: not a zip archive that can be read ({error}).") from error
         found = store.load_runs(results)
         if sorted(run.id for run in found) != runs:
@@ -132,8 +135,11 @@ def _check(info: zipfile.ZipInfo, file: Path) -> None:
 
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, file: Path) -> bytes:
     """An entry's content; DataError if it is more than the archive says of it."""
-    with archive.open(info) as entry:
-        content = entry.read(info.file_size + 1)
+    try:
+        with archive.open(info) as entry:
+            content = entry.read(info.file_size + 1)
+    except (OSError, ValueError, OverflowError) as error:  # an offset that leads nowhere
+        raise DataError(f"{file}: {info.filename} is damaged ({error}).") from error
     if len(content) != info.file_size:
         raise DataError(f"{file}: {info.filename} is damaged.")
     return content

@@ -78,7 +78,8 @@ def test_a_run_does_not_differ_from_itself(results: Path) -> None:
 
 
 def test_diff_finds_what_was_changed(results: Path) -> None:
-    changed = dataclasses.replace(SPEC, config={"training": {"epochs": 9}, "model": {"hidden_size": 8}})
+    training = {"relevance_threshold": 0, "epochs": 9}
+    changed = dataclasses.replace(SPEC, config={"training": training, "model": {"hidden_size": 8}})
     write(results, changed, [0.25, 0.125])
     a, b = (show.find_run(results, spec.identity) for spec in (SPEC, changed))
     found = show.differences(a, b)
