@@ -21,10 +21,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.parts.layers import Dropout, check_field, word_embedding
+from baselines.parts.layers import Dropout, check_field
 from baselines.parts.recurrent import BiLSTM, States, reference_lstm_names
 from baselines.parts.text_only import FORMS, RELEASED_TEXT_PADDING, text_released_training
-from benchmark.core.model import Departure, RankingModel
+from baselines.parts.words import TextConfig, TextMethod, word_tables
+from benchmark.core.model import Departure
 from benchmark.core.types import Batch, CorpusShape, Items, Padding
 from benchmark.kernels.arrays import in_float32, row_chunks
 from benchmark.kernels.partners import EPSILON, max_cosine
@@ -33,7 +34,7 @@ MATCHINGS = 4
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(TextConfig):
     form: str = "fair"
     """`fair` or `released`."""
     embedding: int = 300
@@ -46,6 +47,7 @@ class Config:
     """Dropout on word vectors, context states, matching features and in the scorer."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_field("form", self.form, FORMS)
 
 
@@ -59,7 +61,7 @@ class Text(NamedTuple):
     """None: padding counts (released)."""
 
 
-class BiMPM(RankingModel):
+class BiMPM(TextMethod):
     title = "BiMPM"
     reference = "Wang, Hamza, Florian, IJCAI 2017"
     config_class = Config
@@ -102,8 +104,9 @@ class BiMPM(RankingModel):
     def __init__(self, config: Config, corpus: CorpusShape) -> None:
         super().__init__(config, corpus)
         width, H, P = config.embedding, config.hidden, config.perspectives
-        self.product_embedding = word_embedding(corpus, "product", width)
-        self.review_embedding = word_embedding(corpus, "review", width)
+        words = word_tables(config, corpus)
+        self.product_embedding = words("product")
+        self.review_embedding = words("review")
         self.context_lstm = BiLSTM(width, H)
         self.perspectives = nn.ParameterList(torch.empty(P, H) for _ in range(2 * MATCHINGS))
         self.aggregation_lstm = BiLSTM(2 * MATCHINGS * P, H)
@@ -183,7 +186,7 @@ class BiMPM(RankingModel):
         )
         return self._dropped(product, batch.products), self._dropped(review, batch.reviews)
 
-    def _words(self, embedding: nn.Embedding, token_NT: Tensor) -> Tensor:
+    def _words(self, embedding: nn.Module, token_NT: Tensor) -> Tensor:
         word_NTE: Tensor = self.dropout(embedding(token_NT))
         # the released code drops word vectors twice
         return word_NTE if self.masked else self.dropout(word_NTE)

@@ -26,10 +26,10 @@ from baselines.parts.layers import (
     conv_over_time,
     convs_over_words,
     distinct,
-    word_embedding,
 )
 from baselines.parts.text_only import FORMS, RELEASED_TEXT_PADDING, text_released_training
-from benchmark.core.model import Departure, RankingModel
+from baselines.parts.words import TextConfig, TextMethod, scored_by_word, word_tables
+from benchmark.core.model import Departure
 from benchmark.core.types import Batch, CorpusShape, Items, Padding
 from benchmark.kernels import native
 from benchmark.kernels.arrays import in_float32
@@ -38,7 +38,7 @@ from benchmark.kernels.elementwise import unit_vectors
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(TextConfig):
     form: str = "fair"
     """`fair` or `released`."""
     embedding: int = 300
@@ -57,12 +57,13 @@ class Config:
     """Dropout on the word vectors."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_field("form", self.form, FORMS)
         if self.kernels < 2:
             raise ValueError(f"kernels must be at least 2, not {self.kernels}")
 
 
-class ConvKNRM(RankingModel):
+class ConvKNRM(TextMethod):
     title = "Conv-KNRM"
     reference = "Dai et al., WSDM 2018"
     config_class = Config
@@ -101,8 +102,9 @@ class ConvKNRM(RankingModel):
     def __init__(self, config: Config, corpus: CorpusShape) -> None:
         super().__init__(config, corpus)
         width = config.embedding
-        self.product_embedding = word_embedding(corpus, "product", width)
-        self.review_embedding = word_embedding(corpus, "review", width)
+        words = word_tables(config, corpus)
+        self.product_embedding = words("product")
+        self.review_embedding = words("review")
         self.convs = nn.ModuleList(nn.Conv1d(width, config.filters, n) for n in config.ngrams)
         self.scorer = nn.Linear(len(config.ngrams) ** 2 * config.kernels, 1)
         self.embedding_dropout = Dropout(config.embedding_dropout)
@@ -157,11 +159,12 @@ class ConvKNRM(RankingModel):
         score_B1: Tensor = self.scorer(self.scorer_input(batch))
         return score_B1.squeeze(1)
 
-    def _ngrams(self, items: Items, embedding: nn.Embedding) -> Tensor:
+    def _ngrams(self, items: Items, embedding: nn.Module) -> Tensor:
         """Normalised n-gram channels at every position, `[N, A, T, C]`; the end of a text sees zeros."""
-        if not self.training and native.usable_for_scoring(embedding.weight):
-            word_U, slot_NT = distinct(items.token_NT, embedding.num_embeddings)
-            gram_NATC = convs_over_words(embedding.weight[word_U], slot_NT, self.convs, [0] * len(self.convs))
+        vector_WE = None if self.training else scored_by_word(embedding)
+        if vector_WE is not None:
+            word_U, slot_NT = distinct(items.token_NT, len(vector_WE))
+            gram_NATC = convs_over_words(vector_WE[word_U], slot_NT, self.convs, [0] * len(self.convs))
         else:
             word_NTE = self.embedding_dropout(embedding(items.token_NT))
             size = word_NTE.shape[1]

@@ -9,11 +9,19 @@ DECISIONS = (
         "D-TEXTENC",
         "Do baselines keep static word vectors, where MM-SS has BERT?",
         "5.2; defect P13: part of the gain may be the encoder's",
-        (Option("static", "word vectors, as published for every baseline"),),
-        "Each baseline as published. `--set mmss.encoder=scratch` puts MM-SS on the baselines' footing: no "
-        "pre-trained text model on either side.",
+        (
+            Option("words", "word vectors, as published for every baseline"),
+            Option(
+                "bert",
+                "the token states of MM-SS's pre-trained encoder in place of word vectors, fine-tuned at the same "
+                "rate; a method that reads vectors of another width maps them linearly",
+            ),
+        ),
+        "Each baseline as published; a table whose rows differ in encoder says so. Two ways to one footing: "
+        "`--set text_encoder=bert` gives every selected baseline MM-SS's encoder, `--set mmss.encoder=scratch` takes "
+        "it from MM-SS.",
         scope="baselines",
-        how="fixed",
+        how="--set text_encoder=bert (and --set encoder=FOLDER), for every selected baseline",
     ),
     Decision(
         "D-EGCNN",

@@ -16,15 +16,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.parts.layers import Dropout, check_field, masked_mean, masked_softmax, mlp, word_embedding
+from baselines.parts.layers import Dropout, check_field, masked_mean, masked_softmax, mlp
 from baselines.parts.matching import ROWS_AT_ONCE
 from baselines.parts.recurrent import BiLSTM
-from benchmark.core.model import Departure, RankingLoss, RankingModel
+from baselines.parts.words import TextConfig, TextMethod, word_tables
+from benchmark.core.model import Departure, RankingLoss
 from benchmark.core.types import Batch, CorpusShape, Items
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(TextConfig):
     """D&R Net's configuration."""
 
     variant: str = "product-aware"
@@ -48,6 +49,7 @@ class Config:
     """Weight of 1 - cos of the common parts of a pair's text and image; 0: no such term."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_field("variant", self.variant, ("product-aware", "review-only"))
 
 
@@ -65,9 +67,9 @@ class States(NamedTuple):
 class WordEncoder(nn.Module):
     """States of a bidirectional LSTM over word vectors."""
 
-    def __init__(self, corpus: CorpusShape, field: str, embedding: int, hidden: int, dropout: float) -> None:
+    def __init__(self, words: nn.Module, embedding: int, hidden: int, dropout: float) -> None:
         super().__init__()
-        self.embedding = word_embedding(corpus, field, embedding)
+        self.embedding = words
         self.dropout = Dropout(dropout)
         self.lstm = BiLSTM(embedding, hidden // 2)
 
@@ -141,7 +143,7 @@ class DecompositionRelation(nn.Module):
         return 1 - cosine.mean()
 
 
-class DRNet(RankingModel):
+class DRNet(TextMethod):
     """score = MLP of decomposition and relation of up to three text-image pairs, with shared weights."""
 
     title = "D&R Net"
@@ -183,13 +185,14 @@ class DRNet(RankingModel):
     def __init__(self, config: Config, corpus: CorpusShape) -> None:
         super().__init__(config, corpus)
         c = config
+        words = word_tables(config, corpus)
         text = c.embedding, c.hidden, c.embedding_dropout
         self.is_product_aware = c.variant == "product-aware"
-        self.review_text = WordEncoder(corpus, "review", *text)
+        self.review_text = WordEncoder(words("review"), *text)
         self.image = RoiStates(corpus.roi_width, c.hidden)
         self.network = DecompositionRelation(c.hidden, c.part)
         if self.is_product_aware:
-            self.product_text = WordEncoder(corpus, "product", *text)
+            self.product_text = WordEncoder(words("product"), *text)
         self.scorer = mlp((3 if self.is_product_aware else 1) * self.network.width, c.scorer, 1)
         self.scorer.insert(2, Dropout(c.dropout))
 

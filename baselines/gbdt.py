@@ -16,17 +16,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from baselines.parts.layers import Dropout, check_field, word_embedding
+from baselines.parts.layers import Dropout, check_field
 from baselines.parts.matching import ROWS_AT_ONCE, ContextFeatures
 from baselines.parts.pooling import KernelMaxPooling
 from baselines.parts.transformer import PostNormAttention, PostNormFeedForward, PostNormLayer
-from benchmark.core.model import Departure, RankingLoss, RankingModel
+from baselines.parts.words import TextConfig, TextMethod, word_tables
+from benchmark.core.model import Departure, RankingLoss
 from benchmark.core.types import Batch, CorpusShape, Items, length_mask
 from benchmark.kernels.elementwise import unit_vectors
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(TextConfig):
     """GBDT-LCM's configuration, at the released sizes."""
 
     embedding: int = 300
@@ -72,6 +73,7 @@ class Config:
     """Dropout in all transformer parts."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_field("listnet", self.listnet, ("stated", "swapped"))
         if self.hidden % self.heads or self.features % self.heads:
             raise ValueError(
@@ -148,7 +150,7 @@ class SoftTree(nn.Module):
         return reach_BX
 
 
-class GBDT(RankingModel):
+class GBDT(TextMethod):
     """score = tree(listwise attention over a product's reviews (features as MCR's, on jointly attended
     states))."""
 
@@ -218,8 +220,9 @@ class GBDT(RankingModel):
     def __init__(self, config: Config, corpus: CorpusShape) -> None:
         super().__init__(config, corpus)
         c = config
-        self.product_embedding = word_embedding(corpus, "product", c.embedding)
-        self.review_embedding = word_embedding(corpus, "review", c.embedding)
+        words = word_tables(config, corpus)
+        self.product_embedding = words("product")
+        self.review_embedding = words("review")
         self.embedding_dropout = Dropout(c.embedding_dropout)
         self.product_position = nn.Parameter(torch.empty(c.positions, c.embedding).normal_(std=0.02))
         self.review_position = nn.Parameter(torch.empty(c.positions, c.embedding).normal_(std=0.02))

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.parts.encoders import RoiEncoder
-from baselines.parts.layers import Dropout, check_field, check_heads, masked_max, mlp, word_embedding
+from baselines.parts.layers import Dropout, check_field, check_heads, masked_max, mlp
 from baselines.parts.matching import ROWS_AT_ONCE, ContextFeatures
 from baselines.parts.pooling import KernelMaxPooling
 from baselines.parts.reference_names import (
@@ -28,7 +28,8 @@ from baselines.parts.reference_names import (
     roi_encoder_names,
 )
 from baselines.parts.transformer import PostNormAttention, PostNormFeedForward, PostNormLayer
-from benchmark.core.model import Departure, RankingLoss, RankingModel
+from baselines.parts.words import TextConfig, TextMethod, word_tables
+from benchmark.core.model import Departure, RankingLoss
 from benchmark.core.types import Batch, CorpusShape, Items, Padding
 
 PRODUCT_TEXT, REVIEW_TEXT, PRODUCT_IMAGE, REVIEW_IMAGE = range(4)
@@ -46,7 +47,7 @@ CONTRAST_PAIRS = (
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(TextConfig):
     """MCL's configuration. The defaults are the `fair` form at the released sizes."""
 
     form: str = "fair"
@@ -107,6 +108,7 @@ class Config:
     """Rows with at least this label take part in the contrast."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_field("form", self.form, ("fair", "released"))
         heads = {name: getattr(self, name) for name in ("image_heads", "joint_heads", "cross_heads")}
         check_heads(self.hidden, **heads)
@@ -115,9 +117,9 @@ class Config:
 class LSTMTextEncoder(nn.Module):
     """Word vectors and one unidirectional LSTM layer; pads, which come last, cannot reach a word."""
 
-    def __init__(self, corpus: CorpusShape, field: str, embedding: int, hidden: int, dropout: float) -> None:
+    def __init__(self, words: nn.Module, embedding: int, hidden: int, dropout: float) -> None:
         super().__init__()
-        self.embedding = word_embedding(corpus, field, embedding)
+        self.embedding = words
         self.dropout = Dropout(dropout)
         self.lstm = nn.LSTM(embedding, hidden, batch_first=True)
 
@@ -155,7 +157,7 @@ class Rows(NamedTuple):
     """bool: the sequence has at least one valid position."""
 
 
-class MCL(RankingModel):
+class MCL(TextMethod):
     """score = MLP([KMP(text interaction), KMP(image interaction), g_t, g_v, u, v, z])."""
 
     title = "MCL"
@@ -245,11 +247,12 @@ class MCL(RankingModel):
         super().__init__(config, corpus)
         c = config
         self.is_released = c.form == "released"
+        words = word_tables(config, corpus)
         text = c.embedding, c.hidden, c.embedding_dropout
         image = corpus.roi_width, c.hidden, c.image_heads, c.image_ffn, c.image_layers
         rates = c.dropout, c.relu_dropout, c.attention_dropout
-        self.product_text = LSTMTextEncoder(corpus, "product", *text)
-        self.review_text = LSTMTextEncoder(corpus, "review", *text)
+        self.product_text = LSTMTextEncoder(words("product"), *text)
+        self.review_text = LSTMTextEncoder(words("review"), *text)
         self.product_image = RoiEncoder(*image, *rates)
         self.review_image = RoiEncoder(*image, *rates)
         self.joint = PostNormLayer(c.hidden, c.joint_heads, c.ffn, c.joint_dropout)

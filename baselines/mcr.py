@@ -20,13 +20,14 @@ from baselines.parts.layers import check_field, check_heads, mlp
 from baselines.parts.matching import ROWS_AT_ONCE, ContextFeatures, Item
 from baselines.parts.pooling import KernelMaxPooling
 from baselines.parts.reference_names import context_names, pooling_names, roi_encoder_names
-from benchmark.core.model import Departure, RankingModel
+from baselines.parts.words import TextConfig, TextMethod, word_tables
+from benchmark.core.model import Departure
 from benchmark.core.types import Batch, CorpusShape, Items, Padding
 from benchmark.kernels.elementwise import unit_vectors
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(TextConfig):
     """MCR's configuration. The defaults are the `fair` form at the released sizes."""
 
     form: str = "fair"
@@ -75,6 +76,7 @@ class Config:
     """Dropout on the attention weights of the RoI encoder."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_field("form", self.form, ("fair", "released"))
         check_heads(self.image_hidden, image_heads=self.image_heads)
 
@@ -88,7 +90,7 @@ class Directions:
     image_N1VD: Tensor
 
 
-class MCR(RankingModel):
+class MCR(TextMethod):
     """score = MLP([KMP(nine text maps), KMP(image map), g_t, g_v, u, v, z])."""
 
     title = "MCR"
@@ -164,11 +166,12 @@ class MCR(RankingModel):
         super().__init__(config, corpus)
         c = config
         self.is_released = c.form == "released"
+        words = word_tables(config, corpus)
         text = c.embedding, c.hidden, c.kernels, c.embedding_dropout
         image = corpus.roi_width, c.image_hidden, c.image_heads, c.image_ffn, c.image_layers
         rates = c.dropout, c.relu_dropout, c.attention_dropout
-        self.product_text = TextConvEncoder(corpus, "product", *text)
-        self.review_text = TextConvEncoder(corpus, "review", *text)
+        self.product_text = TextConvEncoder(words("product"), *text)
+        self.review_text = TextConvEncoder(words("review"), *text)
         self.product_image = RoiEncoder(*image, *rates)
         # P15: as released, the product's encoder reads the review's images too
         self.review_image = None if self.is_released else RoiEncoder(*image, *rates)

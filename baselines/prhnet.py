@@ -15,10 +15,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from baselines.parts.layers import Dropout, ProductAwareAttention, check_field, word_embedding
+from baselines.parts.layers import Dropout, ProductAwareAttention, check_field
 from baselines.parts.recurrent import BiLSTM, reference_lstm_names
 from baselines.parts.text_only import FORMS, text_released_training
-from benchmark.core.model import Departure, RankingModel
+from baselines.parts.words import TextConfig, TextMethod, word_tables
+from benchmark.core.model import Departure
 from benchmark.core.types import Batch, CorpusShape, Items, rows_of
 
 SCORED_AT_ONCE = 16
@@ -26,7 +27,7 @@ SCORED_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(TextConfig):
     form: str = "fair"
     """`fair` or `released`: the same network, named for the training that goes with it."""
     embedding: int = 300
@@ -39,10 +40,11 @@ class Config:
     """Dropout on the LSTM states."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_field("form", self.form, FORMS)
 
 
-class PRHNet(RankingModel):
+class PRHNet(TextMethod):
     title = "PRH-Net"
     reference = "Fan et al., WWW 2019"
     config_class = Config
@@ -72,8 +74,9 @@ class PRHNet(RankingModel):
     def __init__(self, config: Config, corpus: CorpusShape) -> None:
         super().__init__(config, corpus)
         width = config.embedding
-        self.product_embedding = word_embedding(corpus, "product", width)
-        self.review_embedding = word_embedding(corpus, "review", width)
+        words = word_tables(config, corpus)
+        self.product_embedding = words("product")
+        self.review_embedding = words("review")
         self.product_lstm = BiLSTM(width, config.hidden)
         self.review_lstm = BiLSTM(width, config.hidden)
         self.attention = ProductAwareAttention(2 * config.hidden)
@@ -133,7 +136,7 @@ class PRHNet(RankingModel):
         score_B1: Tensor = self.scorer(self.scorer_input(batch))
         return score_B1.squeeze(1)
 
-    def _encode(self, items: Items, embedding: nn.Embedding, lstm: BiLSTM) -> Tensor:
+    def _encode(self, items: Items, embedding: nn.Module, lstm: BiLSTM) -> Tensor:
         if not self.training:
             return lstm.of_words(embedding, items.token_NT, items.token_count_N)
         word_NTE = self.embedding_dropout(embedding(items.token_NT))

@@ -27,11 +27,11 @@ from baselines.parts.layers import (
     masked_mean,
     masked_softmax,
     mlp,
-    word_embedding,
 )
 from baselines.parts.matching import ROWS_AT_ONCE
 from baselines.parts.reference_names import roi_encoder_names
-from benchmark.core.model import Departure, RankingLoss, RankingModel, Tokenizer
+from baselines.parts.words import TextConfig, TextMethod, static_vectors, word_tables
+from benchmark.core.model import Departure, RankingLoss, Tokenizer
 from benchmark.core.types import Batch, CorpusShape, Items, Padding
 from benchmark.kernels.arrays import MASKED
 
@@ -40,7 +40,7 @@ SAME_WORD = 0.999
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(TextConfig):
     """SANCL's configuration. The defaults are the `fair` form at the released sizes."""
 
     form: str = "fair"
@@ -83,6 +83,7 @@ class Config:
     """Reviews with at least this label count as a natural match."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_field("form", self.form, ("fair", "released"))
         check_heads(self.image_hidden, image_heads=self.image_heads)
         check_field("network", self.network, ("conv",) if self.form == "fair" else ("conv", "bert"))
@@ -94,15 +95,14 @@ class ConvEncoder(nn.Module):
 
     def __init__(
         self,
-        corpus: CorpusShape,
-        field: str,
+        words: nn.Module,
         embedding: int,
         hidden: int,
         kernels: tuple[int, ...],
         dropout: float,
     ) -> None:
         super().__init__()
-        self.embedding = word_embedding(corpus, field, embedding)
+        self.embedding = words
         self.dropout = Dropout(dropout)
         self.convs = nn.ModuleList(nn.Conv2d(1, hidden, (k, embedding), padding=(k // 2, 0)) for k in kernels)
 
@@ -159,7 +159,7 @@ class Vectors(NamedTuple):
     review_image_BD: Tensor
 
 
-class SANCL(RankingModel):
+class SANCL(TextMethod):
     """score = MLP of the four vectors (product, review; text, image) in two projected spaces."""
 
     title = "SANCL"
@@ -277,9 +277,10 @@ class SANCL(RankingModel):
             self.product_gru = nn.GRU(c.bert[0], c.hidden, batch_first=True)
             self.review_gru = nn.GRU(c.bert[0], c.hidden, batch_first=True)
         else:
+            words = word_tables(config, corpus)
             text = c.embedding, c.hidden, c.kernels, c.embedding_dropout
-            self.product_text = ConvEncoder(corpus, "product", *text)
-            self.review_text = ConvEncoder(corpus, "review", *text)
+            self.product_text = ConvEncoder(words("product"), *text)
+            self.review_text = ConvEncoder(words("review"), *text)
             if self.is_released:  # P20: never trained there
                 self.product_text.convs.requires_grad_(False)
                 self.review_text.convs.requires_grad_(False)
@@ -304,7 +305,7 @@ class SANCL(RankingModel):
     @property
     def tokenizer(self) -> Tokenizer:
         """The released BERT has random weights, so any vocabulary will do: it reads the corpus' own."""
-        return "joint" if self.is_bert else "words"
+        return "joint" if self.is_bert else super().tokenizer
 
     @property
     def padding(self) -> Padding:
@@ -422,7 +423,8 @@ class SANCL(RankingModel):
             return Texts(state_NTH, mask_NT, word_NTE, summary_NH)
         encoder = self.product_text if is_product else self.review_text
         state_NTH = encoder(items.token_NT, mask_NT)
-        return Texts(state_NTH, mask_NT, encoder.embedding(items.token_NT), masked_mean(state_NTH, mask_NT))
+        word_NTE = static_vectors(encoder.embedding, items.token_NT)
+        return Texts(state_NTH, mask_NT, word_NTE, masked_mean(state_NTH, mask_NT))
 
     def encode_image(self, items: Items, is_product: bool) -> list[Tensor]:
         """RoI states and mask of distinct items."""

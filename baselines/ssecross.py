@@ -15,14 +15,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from baselines.parts.layers import Dropout, check_field, masked_mean, mlp, word_embedding
+from baselines.parts.layers import Dropout, check_field, masked_mean, mlp
 from baselines.parts.recurrent import BiLSTM
-from benchmark.core.model import Departure, RankingLoss, RankingModel
+from baselines.parts.words import TextConfig, TextMethod, word_tables
+from benchmark.core.model import Departure, RankingLoss
 from benchmark.core.types import Batch, CorpusShape, Items
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(TextConfig):
     """SSE-Cross' configuration."""
 
     variant: str = "product-aware"
@@ -49,15 +50,16 @@ class Config:
     probability ρ / (1 + ρ)."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_field("variant", self.variant, ("product-aware", "review-only"))
 
 
 class TextEncoder(nn.Module):
     """Masked mean of the states of a bidirectional LSTM: the text encoder that the text baselines have."""
 
-    def __init__(self, corpus: CorpusShape, field: str, embedding: int, hidden: int, dropout: float) -> None:
+    def __init__(self, words: nn.Module, embedding: int, hidden: int, dropout: float) -> None:
         super().__init__()
-        self.embedding = word_embedding(corpus, field, embedding)
+        self.embedding = words
         self.dropout = Dropout(dropout)
         self.lstm = BiLSTM(embedding, hidden // 2)
 
@@ -116,7 +118,7 @@ class CrossGate(nn.Module):
         return torch.relu(self.mix_norm(self.mix(gated_NC)))
 
 
-class SSECross(RankingModel):
+class SSECross(TextMethod):
     """score = MLP([x_r ; x_p ; x_r ∘ x_p ; |x_r - x_p|]) of gated review and product."""
 
     title = "SSE-Cross"
@@ -169,13 +171,14 @@ class SSECross(RankingModel):
     def __init__(self, config: Config, corpus: CorpusShape) -> None:
         super().__init__(config, corpus)
         c = config
+        words = word_tables(config, corpus)
         text = c.embedding, c.hidden, c.embedding_dropout
         self.is_product_aware = c.variant == "product-aware"
-        self.review_text = TextEncoder(corpus, "review", *text)
+        self.review_text = TextEncoder(words("review"), *text)
         self.image = ImageEncoder(corpus.roi_width, c.hidden)
         self.fuse = CrossGate(c.hidden, c.fusion)
         if self.is_product_aware:
-            self.product_text = TextEncoder(corpus, "product", *text)
+            self.product_text = TextEncoder(words("product"), *text)
         width = (8 if self.is_product_aware else 2) * c.fusion
         self.scorer = mlp(width, c.scorer, 1)
         self.scorer.insert(2, Dropout(c.dropout))

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from baselines.parts.layers import Dropout, conv_over_time, convs_over_words, distinct, word_embedding
-from benchmark.core.types import CorpusShape
+from baselines.parts.layers import Dropout, conv_over_time, convs_over_words, distinct
+from baselines.parts.words import scored_by_word
 from benchmark.kernels import native
 from benchmark.kernels.arrays import MASKED
 from benchmark.kernels.attention import attention
@@ -26,25 +26,25 @@ class TextConvEncoder(nn.Module):
 
     def __init__(
         self,
-        corpus: CorpusShape,
-        field: str,
+        words: nn.Module,
         embedding: int,
         hidden: int,
         kernels: tuple[int, ...],
         dropout: float,
     ) -> None:
         super().__init__()
-        self.embedding = word_embedding(corpus, field, embedding)
+        self.embedding = words
         self.dropout = Dropout(dropout)
         self.convs = nn.ModuleList(nn.Conv1d(embedding, hidden, k, padding=k // 2) for k in kernels)
 
     def forward(self, token_NT: Tensor, mask_NT: Tensor) -> Tensor:
         """`[N, K, T, D]`, one representation for each kernel size. Padding ids are the zero vector, so a
         window at the end of a text sees zeros whatever the padded length is."""
-        if not self.training and native.usable_for_scoring(self.embedding.weight):
-            word_U, slot_NT = distinct(token_NT, self.embedding.num_embeddings)
+        vector_WE = None if self.training else scored_by_word(self.embedding)
+        if vector_WE is not None:
+            word_U, slot_NT = distinct(token_NT, len(vector_WE))
             before = [int(conv.padding[0]) for conv in self.convs]  # type: ignore[index]
-            gram_NKTH = convs_over_words(self.embedding.weight[word_U], slot_NT, self.convs, before)
+            gram_NKTH = convs_over_words(vector_WE[word_U], slot_NT, self.convs, before)
             return gram_NKTH.relu_().mul_(mask_NT[:, None, :, None])
         word_NTE = self.dropout(self.embedding(token_NT))
         gram_NKTH = torch.stack([conv_over_time(word_NTE, conv) for conv in self.convs], 1)  # type: ignore[arg-type]

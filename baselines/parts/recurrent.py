@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.parts.layers import distinct
+from baselines.parts.words import scored_by_word
 from benchmark.core.types import length_mask
 from benchmark.kernels import native
 from benchmark.kernels.arrays import row_chunks
@@ -80,13 +81,14 @@ class BiLSTM(nn.Module):
         last_forward_NH = forward_NTH[torch.arange(len(count_N), device=count_N.device), count_N - 1]
         return States(forward_NTH * mask_NT1, backward_NTH * mask_NT1, last_forward_NH, backward_NTH[:, 0])
 
-    def of_words(self, table: nn.Embedding, token_NT: Tensor, count_N: Tensor) -> Tensor:
+    def of_words(self, table: nn.Module, token_NT: Tensor, count_N: Tensor) -> Tensor:
         """`States.both` of the words' vectors, `[N, T, 2H]`. When scoring, what a word adds to the gates, most of the
         work, is computed once for each distinct word."""
-        if not native.usable_for_scoring(table.weight):
+        vector_WE = scored_by_word(table)
+        if vector_WE is None:
             return self.forward(table(token_NT), count_N).both
-        word_U, slot_NT = distinct(token_NT, len(table.weight))
-        return self._scored(table.weight[word_U], slot_NT, count_N).flatten(2)
+        word_U, slot_NT = distinct(token_NT, len(vector_WE))
+        return self._scored(vector_WE[word_U], slot_NT, count_N).flatten(2)
 
     def _width(self) -> int:
         """All gates of both directions, each as wide as the hidden state in whole vectors."""

@@ -145,7 +145,18 @@ def _fields(scope: str, config: Any) -> list[dict[str, Any]]:
 
 
 def field_docs(config_class: type[Any]) -> dict[str, str]:
-    """The string under each field of a dataclass: its help (read from the source)."""
+    """The string under each field of a dataclass, its bases' included: its help (read from the source)."""
+    docs: dict[str, str] = {}
+    for base in reversed(config_class.__mro__):
+        if dataclasses.is_dataclass(base):
+            docs |= _own_docs(base)
+    for field in dataclasses.fields(config_class):
+        if field.name not in docs and field.metadata.get("help"):
+            docs[field.name] = str(field.metadata["help"])
+    return docs
+
+
+def _own_docs(config_class: type[Any]) -> dict[str, str]:
     import ast
     import inspect
     import textwrap
@@ -158,9 +169,6 @@ def field_docs(config_class: type[Any]) -> dict[str, str]:
             continue
         if isinstance(follower, ast.Expr) and isinstance(follower.value, ast.Constant):
             docs[field.target.id] = " ".join(str(follower.value.value).split())
-    for field_ in dataclasses.fields(config_class):
-        if field_.name not in docs and field_.metadata.get("help"):
-            docs[field_.name] = str(field_.metadata["help"])
     return docs
 
 

@@ -120,6 +120,9 @@ class CorpusShape:
     word_vectors: Callable[[str, int], Tensor] | None = None
     """(field, width) -> float32 [vocabulary, width], the initial word vectors of `product` or `review`
     (row 0 zero); a word gets the same vector in both. None: the model draws its own."""
+    spellings: Callable[[str], tuple[Tensor, int]] | None = None
+    """field -> (int64 [vocabulary, L] character ids of the words of `product` or `review`, 0 after a word's end;
+    number of character ids). None: words without a spelling."""
 
 
 def rows_of(x: Tensor, index_B: Tensor) -> Tensor:

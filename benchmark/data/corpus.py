@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
 FIELDS = ("product", "review", "joint")
+MAX_LETTERS = 16
+"""Characters kept of a word."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,7 @@ class Corpus:
             roi_width=self.manifest["roi_width"],
             n_train_reviews=self.train.n_reviews,
             word_vectors=lambda field, width: torch.from_numpy(self.word_vectors(field, width)),
+            spellings=self._spelled,
         )
 
     def vocabulary(self, field: str) -> Sequence[str]:
@@ -180,6 +183,26 @@ class Corpus:
             found_W = np.load(self.vectors / "found.npy")[joint_W]
             vector_WD[found_W] = open_array(self.vectors / "vectors.npy")[joint_W[found_W]]
         return vector_WD
+
+    def spellings(self, field: str) -> tuple[npt.NDArray[np.int64], int]:
+        """(int64 [ids, MAX_LETTERS], number of character ids): the characters of each word of a vocabulary, cut
+        at `MAX_LETTERS`. Character 0 is padding, 1 stands for the ids that are no words, then come the
+        characters of the joint vocabulary in order, so that `product` and `review` agree."""
+        characters = sorted(set().union(*self.vocabulary("joint")))
+        number = {character: id_ for id_, character in enumerate(characters, start=2)}
+        words, first = self.vocabulary(field), FIRST_WORD[_checked(field)]
+        spelled_WL = np.zeros((first + len(words), MAX_LETTERS), dtype=np.int64)
+        spelled_WL[1:first, 0] = 1
+        for row, word in enumerate(words, start=first):
+            ids = [number[character] for character in word[:MAX_LETTERS]]
+            spelled_WL[row, : len(ids)] = ids
+        return spelled_WL, len(number) + 2
+
+    def _spelled(self, field: str) -> Any:
+        import torch
+
+        spelled_WL, n_ids = self.spellings(field)
+        return torch.from_numpy(spelled_WL), n_ids
 
     def _joint_of(self, field: str) -> npt.NDArray[Any]:
         """Id in a field's vocabulary -> id in the joint one, which holds every word of both."""

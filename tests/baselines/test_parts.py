@@ -319,7 +319,9 @@ def test_feed_forward_by_blocks_equals_at_once(monkeypatch):
 def test_text_convolution_by_hand():
     """Windows at the borders see zeros; one output for each kernel size."""
     torch.manual_seed(0)
-    encoder = TextConvEncoder(CorpusShape(9, 9, 9, 1, 0), "product", 3, 2, (1, 3), 0.0).double()
+    encoder = TextConvEncoder(
+        layers.word_embedding(CorpusShape(9, 9, 9, 1, 0), "product", 3), 3, 2, (1, 3), 0.0
+    ).double()
     token, mask = torch.tensor([[4, 7, 2, 0, 0]]), length_mask(torch.tensor([3]), 5)
     ours = encoder(token, mask).detach().numpy()
     word = np.vstack([np.zeros(3), encoder.embedding(token)[0].detach().numpy(), np.zeros(3)])
