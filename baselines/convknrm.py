@@ -31,7 +31,6 @@ from baselines.parts.text_only import FORMS, RELEASED_TEXT_PADDING, text_release
 from baselines.parts.words import TextConfig, TextMethod, scored_by_word, word_tables
 from benchmark.core.model import Departure
 from benchmark.core.types import Batch, CorpusShape, Items, Padding
-from benchmark.kernels import native
 from benchmark.kernels.arrays import in_float32
 from benchmark.kernels.bells import kernel_sums
 from benchmark.kernels.elementwise import unit_vectors

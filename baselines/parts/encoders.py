@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from baselines.parts.layers import Dropout, conv_over_time, convs_over_words, distinct
 from baselines.parts.words import scored_by_word
-from benchmark.kernels import native
 from benchmark.kernels.arrays import MASKED
 from benchmark.kernels.attention import attention
 from benchmark.kernels.linear import linear

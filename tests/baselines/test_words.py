@@ -16,6 +16,7 @@ from baselines.parts.words import EncodedWords, TextConfig, TextMethod
 from benchmark import models
 from benchmark.core.errors import UsageError
 from benchmark.core.types import CorpusShape
+from benchmark.data.datasets import LAZADA
 from benchmark.engine.config import TrainingConfig
 from benchmark.engine.losses import ranking_loss
 from benchmark.engine.resolve import resolve
@@ -123,7 +124,7 @@ def test_what_cannot_be_is_refused() -> None:
         )
     with pytest.raises(UsageError, match="allowed: words, bert"):
         resolve(
-            "mcr", "lazada", "home", preset="quick", protocol="fair", overrides={"mcr.text_encoder": "elmo"}
+            "mcr", LAZADA, "home", preset="quick", protocol="fair", overrides={"mcr.text_encoder": "elmo"}
         )
 
 
