@@ -116,7 +116,7 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(UsageError, match="released forms read words"):
         resolve(
             "mcr",
-            "lazada",
+            LAZADA,
             "home",
             preset="quick",
             protocol="released",
