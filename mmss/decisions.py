@@ -194,7 +194,8 @@ DECISIONS = (
         "How many negatives has a positive?",
         "4.5, Eq. 13",
         (Option(1, "pairs, as the equation has it"), Option(7, "the field's released value")),
-        "Eq. 13 sums over pairs.",
+        "Eq. 13 sums over pairs. By dev MAP (as D-GAP, with gap 0) 7 gains nothing that is clear: 81.7 for 81.1 on "
+        "`mini`, 64.4 for 64.9 on real reviews, at four times the rows of an epoch.",
         ("train.negatives",),
         open_ended="number",
         minimum=1,

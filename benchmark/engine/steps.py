@@ -52,6 +52,11 @@ def epoch_plan(model: RankingModel, train: Split, config: TrainingConfig, seed: 
     return [groups_GK[start : start + size] for start in range(0, len(groups_GK), size)]
 
 
+def rows_of_plan(plan: list[Any]) -> NDArray[np.int64]:
+    """Review rows of all steps, each as often as it stands in them."""
+    return np.concatenate([np.concatenate([np.ravel(rows) for rows in part]) for part in plan])
+
+
 def groups_per_step(config: TrainingConfig) -> int:
     """Ranking groups in a step (D-BATCH)."""
     if config.batch_unit == "pairs":

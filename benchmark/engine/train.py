@@ -24,7 +24,7 @@ from benchmark.engine.config import TrainingConfig
 from benchmark.engine.evaluate import DIVERGED_ADVICE, mean_metrics, score_split
 from benchmark.engine.losses import ranking_loss
 from benchmark.engine.prefetch import prefetched
-from benchmark.engine.steps import autocast, collate, epoch_plan, make_optimiser, train_step
+from benchmark.engine.steps import autocast, collate, epoch_plan, make_optimiser, rows_of_plan, train_step
 
 if TYPE_CHECKING:
     from benchmark.data.collate import Collator
@@ -128,6 +128,8 @@ class Trainer:
         self._objective = ranking_loss(config)
         self.fitted = Fitted()
         self.best_weights: dict[str, Tensor] = {}
+        self.visited_R = torch.zeros(train.split.n_reviews, dtype=torch.bool)
+        """The training reviews that stood in a batch of any epoch that is closed."""
         self.epoch = self._fresh_epoch(1)
         model.start_training(torch.from_numpy(np.asarray(train.split.label_R, dtype=np.float32)))
 
@@ -155,7 +157,7 @@ class Trainer:
                 self.model, self.dev.split, self.dev.collator, self.device, on_batch=lambda: on_step(progress)
             )
         dev_metrics = mean_metrics(self.dev.split, dev_score_R, self.config.relevance_threshold)
-        return self._close(len(plan), dev_metrics, time.perf_counter() - judging)
+        return self._close(plan, dev_metrics, time.perf_counter() - judging)
 
     def finish(self) -> Fitted:
         """Put the best epoch's weights into the model; what training found."""
@@ -191,9 +193,9 @@ class Trainer:
             epoch.notes = self.model.end_epoch(epoch.number)
         epoch.seconds += time.perf_counter() - clock
 
-    def _close(self, steps: int, dev_metrics: dict[str, float], dev_seconds: float) -> dict[str, Any]:
+    def _close(self, plan: list[Any], dev_metrics: dict[str, float], dev_seconds: float) -> dict[str, Any]:
         """Log the epoch, keep its weights if it is the best so far, begin the next one."""
-        epoch, fitted = self.epoch, self.fitted
+        epoch, fitted, steps = self.epoch, self.fitted, len(plan)
         entry: dict[str, Any] = {
             "epoch": epoch.number,
             "steps": steps,
@@ -204,6 +206,7 @@ class Trainer:
             "dev_seconds": round(dev_seconds, 4),
             "data_wait_seconds": round(epoch.waited, 4),
         }
+        entry["coverage"] = self._visit(plan)
         if epoch.notes:
             entry["notes"] = epoch.notes
         fitted.log.append(entry)
@@ -220,6 +223,13 @@ class Trainer:
         self.epoch = self._fresh_epoch(epoch.number + 1)
         return entry
 
+    def _visit(self, plan: list[Any]) -> dict[str, float]:
+        """Shares of the training reviews that stood in a batch: in this epoch, and so far."""
+        rows = torch.from_numpy(np.unique(rows_of_plan(plan)))
+        self.visited_R[rows] = True
+        share = len(rows) / len(self.visited_R)
+        return {"epoch": round(share, 6), "so_far": round(float(self.visited_R.double().mean()), 6)}
+
     def state(self) -> TrainingState:
         """All that decides what comes next, as it stands between two steps."""
         optimiser = self.optimiser.state_dict()
@@ -233,7 +243,7 @@ class Trainer:
                 for key, value in values.items()
             },
             "generator": _generators(self.device),
-            "epoch": {"loss": self.epoch.loss},
+            "epoch": {"loss": self.epoch.loss, "visited": self.visited_R},
         }
         tensors = {
             f"{group}/{name}": value.detach().cpu()
@@ -272,6 +282,7 @@ class Trainer:
         if self.schedule is not None:
             self.schedule.load_state_dict(record["schedule"])
         self.model.restore_checkpoint(groups.get("method", {}))
+        self.visited_R = groups["epoch"]["visited"].cpu()
         self.epoch = Epoch(loss=groups["epoch"]["loss"], **record["epoch"])
         self.fitted = Fitted(**record["fitted"])
         _set_generators(groups["generator"], self.device)  # last: nothing after it may draw
@@ -328,6 +339,6 @@ def _no_pairs(config: TrainingConfig) -> str:
     needed = 2 + config.label_gap
     return (
         "the training split yields no training pairs: with label_gap "
-        f"{config.label_gap} a product needs at least {needed} distinct labels. "
-        "Try --set train.label_gap=0."
+        f"{config.label_gap} a product needs at least {needed} distinct labels."
+        + (" Try --set train.label_gap=0." if config.label_gap else "")
     )

@@ -62,6 +62,7 @@ def setting_sentences(setting: Setting, categories: Sequence[str] = CATEGORIES) 
         + (f"overrides {' '.join(conditions.overrides)}." if conditions.overrides else "no overrides."),
         *image_sentences(seen),
         *vector_sentences(seen),
+        *encoder_sentences(seen),
     ]
     if conditions.shuffle_labels:
         sentences.append("NEGATIVE CONTROL: labels of train and dev were shuffled within each product.")
@@ -206,6 +207,54 @@ def vector_sentences(runs: Sequence[StoredRun]) -> list[str]:
     if len(set(sources.values())) == 1:
         return [f"Word vectors: {next(iter(sources.values()))}."]
     return ["Word vectors: " + "; ".join(f"{label} {source}" for label, source in sources.items()) + "."]
+
+
+def title_of(method: str) -> str:
+    """A method's title; its name where this installation does not know it."""
+    return models.METHODS[method].title if method in models.METHODS else method
+
+
+def encoder_of(run: StoredRun) -> str:
+    """The pre-trained text encoder that a run's configuration names, with the start of its content's hash; empty
+    where it reads words (D-BERT, D-TEXTENC)."""
+    model = run.spec.config.get("model", {})
+    name = str(model.get("encoder", ""))
+    reads_words = model["text_encoder"] == "words" if "text_encoder" in model else name in ("", "scratch")
+    if reads_words:
+        return ""
+    content = run.spec.config.get("files", {}).get("encoder", "")
+    return f"{name.rstrip('/').rpartition('/')[2]}" + (f" ({content[:12]})" if content else "")
+
+
+def encoder_sentences(runs: Sequence[StoredRun]) -> list[str]:
+    """Which rows read a pre-trained text encoder; nothing where none does."""
+    methods: dict[str, dict[str, None]] = {}
+    for run in runs:
+        methods.setdefault(encoder_of(run), {})[title_of(run.spec.method)] = None
+    if not any(methods):
+        return []
+    if len(methods) == 1:
+        return [f"Text encoder of every row: {next(iter(methods))}, pre-trained."]
+    read = "; ".join(
+        f"{', '.join(titles)}: {encoder or 'word vectors'}" for encoder, titles in sorted(methods.items())
+    )
+    return [
+        f"ROWS DIFFER IN TEXT ENCODER, and a difference between them is the encoder's in part (D-TEXTENC): {read}."
+    ]
+
+
+def coverage_sentences(runs: Sequence[StoredRun]) -> list[str]:
+    """Share of the training reviews that stood in a batch, in an epoch and by the end; means over runs whose log
+    says so."""
+    logged = [run.log for run in runs if run.log and "coverage" in run.log[-1]]
+    if not logged:
+        return []
+    epoch = sum(sum(entry["coverage"]["epoch"] for entry in log) / len(log) for log in logged) / len(logged)
+    end = sum(log[-1]["coverage"]["so_far"] for log in logged) / len(logged)
+    return [
+        f"Training reviews that stood in a pair: {100 * epoch:.0f}% in an epoch, {100 * end:.0f}% by the end (means "
+        "over runs); the pseudo labels of the others never move."
+    ]
 
 
 def place(manifest: Mapping[str, Any]) -> str:

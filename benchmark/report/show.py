@@ -14,6 +14,7 @@ from benchmark.core.metrics import PAPER_METRICS
 from benchmark.runs import store
 from benchmark.runs.store import StoredRun
 
+EPOCH_FORMATS = ("d", ".4f", ".2f", ".2f", ".2f", ".1f", ".1f", ".2f")
 MOST_PRODUCTS = 10
 """Products listed by `render_difference`: those whose MAP differs most."""
 RUN_BY = ("package", "commit", "python", "platform", "device", "torch_threads", "compiled_kernels")
@@ -95,17 +96,18 @@ def render(run: StoredRun) -> str:
             entry["epoch"],
             entry["loss"],
             *(100 * entry[f"dev_{name}"] for name in PAPER_METRICS),
+            *(100 * entry["coverage"][part] if "coverage" in entry else None for part in ("epoch", "so_far")),
             entry["train_seconds"],
         ]
         for entry in run.log
     ]
-    columns = ["epoch", "loss", *(f"dev {name}" for name in PAPER_METRICS), "seconds"]
+    columns = ["epoch", "loss", *(f"dev {name}" for name in PAPER_METRICS), "% seen", "% so far", "seconds"]
     return "\n\n".join(
         [
             tabulate(head, tablefmt="plain"),
             "provenance\n" + tabulate(provenance, tablefmt="plain", disable_numparse=True),
             "configuration\n" + tabulate(configuration, tablefmt="plain", disable_numparse=True),
-            tabulate(epochs, columns, tablefmt="github", floatfmt=("d", ".4f", ".2f", ".2f", ".2f", ".2f")),
+            tabulate(epochs, columns, tablefmt="github", floatfmt=EPOCH_FORMATS),
         ]
     )
 

@@ -23,6 +23,7 @@ from benchmark.data.published import (
 )
 from benchmark.report.captions import (
     RANKING_SENTENCE,
+    coverage_sentences,
     inconsistency_sentences,
     listed,
     metric_sentence,
@@ -351,6 +352,7 @@ def ablation_table(
                 sentence for setting in ordered for sentence in setting_sentences(setting, categories)
             ),
             f"{metric_sentence(ordered[0])}.",
+            *coverage_sentences([run for column in columns for run in cell(column, ()).runs]),
             *reference_sentence(columns, lambda column: cell(column, ())),
             "Differences: crossed test over seeds and products (two-way random effects), two-sided, unit: seeds x "
             "products; Holm over the parts of one data set and metric; * p < 0.05, ** p < 0.01.",

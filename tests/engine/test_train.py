@@ -13,6 +13,7 @@ from torch import Tensor
 from benchmark import models
 from benchmark.data.source import Source
 from benchmark.engine import runner
+from benchmark.engine.pairs import training_groups, training_lists
 from benchmark.engine.plan import Choices, expand
 from benchmark.engine.train import Progress, Trainer, TrainingState
 from benchmark.runs.spec import RunSpec
@@ -113,8 +114,9 @@ def test_so_do_the_variants_that_keep_more(source: Source, override: str) -> Non
     stopped = trainer_of(source, spec)
     with pytest.raises(StopTestError):
         run_on(stopped, steps + steps // 2 + 2)  # inside the second epoch: labels have moved
+    state = copied(stopped.state())  # before the next trainer is built, which seeds the generators
     resumed = trainer_of(source, spec)
-    resumed.restore(copied(stopped.state()))
+    resumed.restore(state)
     run_on(resumed)
     assert all_bits(resumed) == all_bits(whole)
 
@@ -166,3 +168,31 @@ def test_methods_that_keep_something_say_what() -> None:
     mmss = models.load("mmss")
     forgetful = type("Forgetful", (mmss,), {"checkpoint_state": models.load("mcr").checkpoint_state})
     assert not forgetful.resumable()
+
+
+@pytest.mark.parametrize(("method", "gap"), [("convknrm", 0), ("convknrm", 1), ("gbdt", 1)])
+def test_an_epochs_entry_says_which_reviews_it_visited(source: Source, method: str, gap: int) -> None:
+    """Against the draws themselves, in sets; and it goes on counting from a restored state."""
+    spec = spec_of(source, method, f"train.label_gap={gap}")
+    trainer = trainer_of(source, spec)
+    run_on(trainer)
+    train = runner.open_once(source, "amazon", "home").train
+    seen: set[int] = set()
+    for entry in trainer.fitted.log:
+        draw = {"seed": 0, "epoch": entry["epoch"]}
+        if method == "gbdt":
+            drawn = training_lists(train.product_R, train.label_R, size=20, **draw)
+            visited = {int(row) for rows in drawn for row in rows}
+        else:
+            groups = training_groups(train.product_R, train.label_R, gap=gap, negatives=1, **draw)
+            visited = set(groups.ravel().tolist())
+        seen |= visited
+        assert entry["coverage"]["epoch"] == pytest.approx(len(visited) / train.n_reviews, abs=1e-6)
+        assert entry["coverage"]["so_far"] == pytest.approx(len(seen) / train.n_reviews, abs=1e-6)
+    half = trainer_of(source, spec)
+    half.advance()
+    state = half.state()
+    resumed = trainer_of(source, spec)
+    resumed.restore(state)
+    run_on(resumed)
+    assert [one["coverage"] for one in resumed.fitted.log] == [one["coverage"] for one in trainer.fitted.log]
