@@ -15,12 +15,7 @@ from benchmark import models
 from benchmark.core.errors import UsageError
 from benchmark.core.metrics import PAPER_METRICS
 from benchmark.data.catalog import CATEGORIES, CATEGORY_LABELS, DATASET_LABELS, DATASETS, SPLITS
-from benchmark.data.published import (
-    METRIC_LABELS,
-    PART_LABELS,
-    published_count,
-    published_value,
-)
+from benchmark.data.published import METRIC_LABELS, PART_LABELS, published_count, published_value
 from benchmark.report.captions import (
     RANKING_SENTENCE,
     coverage_sentences,
@@ -399,6 +394,3 @@ def _ablation_tests(
         compared = compare_pairs([(cell(column, drop), cell(column, ())) for column, drop in places], metric)
         tests |= {(_key(column), drop): one for (column, drop), one in zip(places, compared, strict=True)}
     return tests
-
-
-# Captions ---------------------------------------------------------------------------------------------------
