@@ -5,11 +5,13 @@
     python scripts/tasks.py check      # style and types
     python scripts/tasks.py docs       # the documentation site, in build/site
     python scripts/tasks.py tables     # the tables under results/tables, remade
+    python scripts/tasks.py mutants    # plant faults in a copy of the tree, each of which a test must catch
     python scripts/tasks.py resolve    # do the pinned versions install on every Python and operating system?
 
 Each sets up what it needs in .venv, with the versions of constraints.txt, once and again when those change.
-`--cpu` (or CPU=1 in the environment) takes torch's CPU build from PyTorch's own index: what PyPI has for Linux is the
-build for GPUs, gigabytes of it. `--dry-run` prints the commands and runs none.
+`--torch-index URL` (or TORCH_INDEX in the environment) takes torch from another index, as the one of CPU builds that
+PyTorch's installation page names: what there is for Linux by default is the build for GPUs, gigabytes of it.
+`--dry-run` prints the commands and runs none.
 """
 
 from __future__ import annotations
@@ -27,12 +29,6 @@ WINDOWS = os.name == "nt"
 PYTHON = VENV / ("Scripts/python.exe" if WINDOWS else "bin/python")
 BENCH = VENV / ("Scripts/bench.exe" if WINDOWS else "bin/bench")
 PIP = (str(PYTHON), "-m", "pip", "install", "-q", "-c", "constraints.txt")
-CPU_TORCH = (
-    "--index-url",
-    "https://download.pytorch.org/whl/cpu",
-    "--extra-index-url",
-    "https://pypi.org/simple",
-)
 SET_UP_BY = ("pyproject.toml", "setup.py", "constraints.txt", "benchmark/kernels/_kernels.cpp")
 """A change of one of these means that the environment is set up again."""
 
@@ -71,6 +67,7 @@ TASKS: dict[str, tuple[str, tuple[Command, ...]]] = {
             python("-m", "mypy"),
         ),
     ),
+    "mutants": ("dev", (python("-m", "tests.mutations.run", "--jobs", jobs()),)),
     "docs": ("docs", (python("-m", "mkdocs", "build", "--strict", "--site-dir", "build/site"),)),
     "tables": (
         "",
@@ -82,12 +79,12 @@ TASKS: dict[str, tuple[str, tuple[Command, ...]]] = {
 TASKS["test"] = ("dev", (*TASKS["check"][1], python("-m", "pytest", "-n", jobs())))
 
 
-def set_up(extra: str, *, cpu: bool) -> Iterator[Command]:
+def set_up(extra: str, *, torch_index: str = "") -> Iterator[Command]:
     """What is still to be done before a task with this extra can run."""
     if not PYTHON.exists():
         yield (sys.executable, "-m", "venv", str(VENV))
     if stale(VENV / ".ready"):
-        yield (*PIP, *(CPU_TORCH if cpu else ()), "torch")
+        yield (*PIP, *(("--index-url", torch_index) if torch_index else ()), "torch")
         yield (*PIP, "-e", ".")
         yield touch(VENV / ".ready")
     if extra and stale(VENV / f".ready-{extra}", VENV / ".ready"):
@@ -114,11 +111,11 @@ def main(arguments: list[str] | None = None) -> int:
         usage="tasks.py TASK [options]",
     )
     parser.add_argument("task", choices=TASKS, metavar="TASK", help=", ".join(TASKS))
-    parser.add_argument("--cpu", action="store_true", default=bool(os.environ.get("CPU")))
+    parser.add_argument("--torch-index", metavar="URL", default=os.environ.get("TORCH_INDEX", ""))
     parser.add_argument("--dry-run", action="store_true")
     chosen = parser.parse_args(arguments)
     extra, commands = TASKS[chosen.task]
-    for command in [*set_up(extra, cpu=chosen.cpu), *commands]:
+    for command in [*set_up(extra, torch_index=chosen.torch_index), *commands]:
         if chosen.dry_run:
             print(*command)
             continue

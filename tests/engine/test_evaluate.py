@@ -1,0 +1,42 @@
+"""A split's scores, whatever the batches they were made in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark import models
+from benchmark.data.source import Source
+from benchmark.engine import runner
+from benchmark.engine.evaluate import mean_metrics, per_product_table, score_split
+from benchmark.engine.plan import Choices, expand
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("method", ["egcnn", "mcr", "gbdt"])
+@pytest.mark.parametrize("rows", [1, 7, 10_000])
+def test_every_review_has_its_own_score_in_the_splits_order(
+    corpus: Path, cache: Path, method: str, rows: int
+) -> None:
+    """Against batches of one product, made in the table's order."""
+    data = Source(corpus, cache).open("amazon", "home")
+    (spec,) = expand(Choices(("amazon",), ("home",), (method,), (0,), device="cpu"), [data])
+    torch.manual_seed(0)
+    model = runner.build_model(spec, data).eval()
+    collator = runner.make_collator(data.test, model=model, corpus=data, config=runner.training_config(spec))
+    score_R = score_split(model, data.test, collator, CPU, rows=rows)
+    alone_R = np.zeros_like(score_R)
+    with torch.no_grad():
+        for product in range(data.test.n_products):
+            own = np.flatnonzero(data.test.product_R == product)
+            alone_R[own] = model.score(collator.pairs(own, None)).numpy()
+    np.testing.assert_allclose(score_R, alone_R, rtol=1e-4, atol=1e-5)
+    assert len(np.unique(score_R)) > len(score_R) // 2
+    assert models.get(method).name == spec.method
+    table = per_product_table(data.test, score_R, 0)
+    means = mean_metrics(data.test, score_R, 0)
+    assert means == {name: pytest.approx(table[name].mean()) for name in means}

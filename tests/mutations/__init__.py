@@ -1,0 +1,1 @@
+"""Planted faults, each with the test that must catch it."""
