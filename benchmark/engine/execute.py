@@ -18,7 +18,7 @@ from benchmark.core.errors import BenchError, StoppedError
 from benchmark.data.source import Source
 from benchmark.engine import runner
 from benchmark.engine.checkpoint import CHECKPOINT_SECONDS, Checkpoint, checkpoint_folder
-from benchmark.engine.machine import provenance
+from benchmark.engine.machine import forget_peak_memory, peak_memory, provenance
 from benchmark.engine.stop import Stop
 from benchmark.runs import files
 from benchmark.runs.claims import Claim
@@ -178,6 +178,7 @@ def _train_into(
 
     spec = writer.spec
     started, cpu = time.perf_counter(), time.process_time()
+    anew = forget_peak_memory(spec.device)
     heartbeat = _Heartbeat(writer.folder / "progress.json")
     trained = runner.train_and_score(
         spec, corpus, on_epoch=writer.log, on_progress=heartbeat, checkpoint=checkpoint, stop=stop
@@ -214,6 +215,7 @@ def _train_into(
                 "data_wait": round(fitted.data_seconds, 3),
                 "test": round(trained.test_seconds, 3),
             },
+            "memory": peak_memory(spec.device, anew),
         },
     )
 

@@ -83,6 +83,46 @@ def keep_freed_memory() -> None:
         libc.mallopt(m_trim_threshold, (1 << 31) - 1)
 
 
+def forget_peak_memory(device: str) -> bool:
+    """Count peaks of memory anew from here; whether the process's own could be reset (Linux can)."""
+    if device == "cuda":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def peak_host_bytes() -> int:
+    """Largest resident set of this process, since `forget_peak_memory` or its start.
+
+    On Linux from /proc: what `getrusage` says there includes the parent's size at the time of the start.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def peak_memory(device: str, since_the_run: bool) -> dict[str, Any]:
+    """What a run records of its memory: the process's peak in bytes (libraries and shared data included), since
+    the run's beginning or the process's, and that of the GPU where one was used."""
+    record: dict[str, Any] = {"peak_bytes": peak_host_bytes(), "since": "run" if since_the_run else "process"}
+    if device == "cuda":
+        import torch
+
+        record["device_peak_bytes"] = torch.cuda.max_memory_allocated()
+    return record
+
+
 def provenance(device: str) -> dict[str, Any]:
     """What the numbers of a run came from, beside its configuration and data."""
     import torch

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import itertools
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -197,7 +194,7 @@ def profile(spec: RunSpec, corpus: Corpus, *, steps: int, warmup: int = 2) -> Pr
     trainer = _Trainer(spec, corpus)
     throughput = _measure(trainer, steps, warmup, SCORE_ROWS)
     on_gpu = trainer.device.type == "cuda"
-    host = peak_host_bytes()
+    host = machine.peak_host_bytes()
     device_bytes = torch.cuda.max_memory_allocated(trainer.device) if on_gpu else None
     return Profile(
         throughput=throughput,
@@ -210,20 +207,6 @@ def profile(spec: RunSpec, corpus: Corpus, *, steps: int, warmup: int = 2) -> Pr
         peak_flops_per_s=peak_flops(trainer.device, trainer.config.precision),
         compiled_kernels=native.available(),
     )
-
-
-def peak_host_bytes() -> int:
-    """Largest resident set of this process so far.
-
-    On Linux from /proc: what `getrusage` says there includes the parent's size at the time of the start.
-    """
-    status = Path("/proc/self/status")
-    if status.is_file():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _phase_shares(trainer: _Trainer) -> dict[str, float]:

@@ -33,6 +33,7 @@ class RankedReview:
     """Each subtask's prediction, where the run stored them."""
     has_image: bool
     text: str
+    thumbnails: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Case:
     agreement: float
     """Share of pairs of reviews with different labels in the right order, minus the share in the wrong one."""
     text: str
+    thumbnails: tuple[str, ...]
+    """`data:` addresses, where the images are here."""
     reviews: tuple[RankedReview, ...]
     left_out: int
     """Reviews between the first and the last shown."""
@@ -123,6 +126,7 @@ def _case(run: StoredRun, texts: Texts | None, heading: str, product_id: str, va
         product_id=product_id,
         agreement=float(value),
         text=shortened(texts.product(product_id)) if texts else "",
+        thumbnails=tuple(texts.thumbnails(product_id)) if texts else (),
         reviews=tuple(_review(rank, row, images, texts) for rank, row in ranked),
         left_out=len(group) - len(ranked),
     )
@@ -143,6 +147,7 @@ def _review(rank: int, row: Mapping[Any, Any], images: pd.Series, texts: Texts |
         parts=parts,
         has_image=bool(images.get(review_id, 0)),
         text=shortened(texts.review(review_id)) if texts else "",
+        thumbnails=tuple(texts.thumbnails(review_id)) if texts else (),
     )
 
 

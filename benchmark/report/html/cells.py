@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from benchmark import models
 from benchmark.core.metrics import PAPER_METRICS
 from benchmark.data.catalog import CATEGORIES, CATEGORY_LABELS, DATASET_LABELS
 from benchmark.report.captions import listed
@@ -102,11 +103,7 @@ def cell_runs(settings: Sequence[Setting]) -> list[dict[str, Any]]:
     configurations: dict[str, int] = {}
     found: list[dict[str, Any]] = []
     for setting in settings:
-        order = {category: place for place, category in enumerate(CATEGORIES)}
-        runs = sorted(
-            setting.runs,
-            key=lambda run: (order[run.spec.category], bool(run.spec.drop), run.spec.model, run.spec.seed),
-        )
+        runs = sorted(setting.runs, key=_place)
         for (category, variant), members in groupby(
             runs, key=lambda run: (run.spec.category, run.spec.model)
         ):
@@ -117,7 +114,8 @@ def cell_runs(settings: Sequence[Setting]) -> list[dict[str, Any]]:
                 {
                     "anchor": runs_anchor(spec.dataset, category, variant),
                     "title": f"{DATASET_LABELS[spec.dataset]}, {CATEGORY_LABELS[category]}: "
-                    + ablation_label(spec.drop, spec.method),
+                    + models.METHODS[spec.method].title
+                    + (f" {ablation_label(spec.drop, spec.method)}" if spec.drop else ""),
                     "runs": [run_row(run) for run in cell],
                     "configuration": configurations.setdefault(text, len(configurations) + 1),
                     "command": command([run.spec for run in cell]),
@@ -127,6 +125,18 @@ def cell_runs(settings: Sequence[Setting]) -> list[dict[str, Any]]:
     for one in found:
         one["configuration_text"] = texts[one["configuration"]]
     return found
+
+
+def _place(run: StoredRun) -> tuple[object, ...]:
+    """Where a run stands in a list: as in the tables."""
+    spec = run.spec
+    return (
+        CATEGORIES.index(spec.category),
+        len(spec.drop),
+        list(models.METHODS).index(spec.method),
+        spec.drop,
+        spec.seed,
+    )
 
 
 def run_row(run: StoredRun) -> dict[str, Any]:

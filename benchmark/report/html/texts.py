@@ -1,7 +1,13 @@
-"""Texts and images of test items, from where the data set lies locally; a report without them has ids only."""
+"""Texts and images of test items, from where the data set lies locally; a report without them has ids only.
+
+Images are looked for beside the features, in a folder of the same form:
+`<root>/<dataset>/<category>/images/<split>/<id>/*.jpg` (or .jpeg, .png, .webp).
+"""
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,11 +25,20 @@ if TYPE_CHECKING:
     from benchmark.data.corpus import Split
 
 
+THUMBNAIL = 96
+"""Pixels of the longer side."""
+PER_ITEM = 2
+MOST_PIXELS = 40_000_000
+"""An image that says it has more is not decoded."""
+
+
 @dataclass(frozen=True)
 class Texts:
-    """Of one category's test split, by id; an unknown id has an empty text."""
+    """Of one category's test split, by id; an unknown id has an empty text and no images."""
 
     split: Split
+    images: Path
+    """Folder with one folder of images per item; need not exist."""
 
     @cached_property
     def _product_rows(self) -> dict[str, int]:
@@ -40,6 +55,37 @@ class Texts:
     def review(self, review_id: str) -> str:
         row = self._review_rows.get(review_id)
         return "" if row is None else self.split.review_text(row)
+
+    def thumbnails(self, item_id: str) -> list[str]:
+        """Up to PER_ITEM small JPEGs of a product or review as `data:` addresses; without Pillow none."""
+        folder = self.images / item_id
+        elsewhere = item_id in ("", "..") or folder.name != item_id
+        if elsewhere or not folder.is_dir():
+            return []
+        files = sorted(file for file in folder.iterdir() if file.suffix.lower() in _ENDINGS)
+        return [address for file in files[:PER_ITEM] if (address := thumbnail(file))]
+
+
+_ENDINGS = {".jpg", ".jpeg", ".png", ".webp"}
+
+
+def thumbnail(file: Path) -> str:
+    """A small JPEG as a `data:` address; empty if the file is no image that can be decoded."""
+    try:
+        from PIL import Image
+    except ImportError:
+        return ""
+    try:
+        with Image.open(file) as image:
+            if image.width * image.height > MOST_PIXELS:
+                return ""
+            image.thumbnail((THUMBNAIL, THUMBNAIL))
+            small = image.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return ""
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=70)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 TextSource = Callable[[StoredRun], Texts | None]
@@ -68,6 +114,7 @@ def local_texts(root: Path | None, cache: Path | None = None) -> TextSource:
             return None
         # with a vector file, the run's fingerprint is of the data and of the vectors
         seen = run.manifest.get("data_fingerprint", run.spec.fingerprint)
-        return Texts(corpus.test) if corpus.fingerprint == seen else None
+        images = folder / run.spec.dataset / run.spec.category / "images" / "test"
+        return Texts(corpus.test, images) if corpus.fingerprint == seen else None
 
     return texts_of
