@@ -189,7 +189,7 @@ def cost(subject: Subject) -> Picture | None:
         if any(values.values()):
             panels.append(costs.cost(label.capitalize(), values, label, unit))
     caption = (
-        "As the runs were carried out, possibly side by side: an impression; `bench speed` measures. Memory is the "
+        "As the runs were carried out, possibly side by side: an impression; bench speed measures. Memory is the "
         "peak of the process, which includes the libraries, or of the GPU where one was used."
     )
     return _picture("cost", "Time and memory of a run", caption, panels)
