@@ -40,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
 
 NEEDS_TORCH = {
     *(f"benchmark.checks.{name}" for name in ("determinism", "goldens", "reference", "selfmm")),
-    *(f"benchmark.engine.{name}" for name in ("evaluate", "losses", "prefetch", "steps", "train")),
+    *(f"benchmark.engine.{name}" for name in ("adam", "evaluate", "losses", "prefetch", "steps", "train")),
     *("benchmark.core.model", "benchmark.core.types", "benchmark.data.collate"),
     "benchmark.encoders.pretrained",
     *(

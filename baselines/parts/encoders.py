@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from baselines.parts.layers import Dropout, conv_over_time, convs_over_words, distinct
 from baselines.parts.words import scored_by_word
 from benchmark.kernels.arrays import MASKED
-from benchmark.kernels.attention import attention
+from benchmark.kernels.attention import self_attention
 from benchmark.kernels.linear import linear
 
 
@@ -104,7 +104,7 @@ class RoiEncoderLayer(nn.Module):
         state_NVX = linear(x_NVD, weight, bias)
         offset_NV = torch.zeros_like(mask_NV, dtype=x_NVD.dtype).masked_fill(~mask_NV, MASKED)
         rate = self.attention_dropout.rate if self.training else 0.0
-        attended_NVD = attention(state_NVX, offset_NV, self.heads, rate)
+        attended_NVD = self_attention(state_NVX, offset_NV, self.heads, rate)
         return linear(attended_NVD, self.output.weight, self.output.bias)
 
 

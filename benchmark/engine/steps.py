@@ -15,6 +15,7 @@ from benchmark.core.errors import UsageError
 from benchmark.core.model import RankingModel
 from benchmark.core.seeding import generator
 from benchmark.core.types import Batch
+from benchmark.engine.adam import Adam
 from benchmark.engine.config import TrainingConfig
 from benchmark.engine.pairs import training_groups, training_lists
 
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
 
 def make_optimiser(model: RankingModel, config: TrainingConfig) -> torch.optim.Optimizer:
     """Adam over the model's parameter groups, its arithmetic fused: one pass over each parameter."""
-    groups = list(model.parameter_groups(config.learning_rate))
-    return torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
+    return Adam(list(model.parameter_groups(config.learning_rate)), lr=config.learning_rate)
 
 
 def epoch_plan(model: RankingModel, train: Split, config: TrainingConfig, seed: int, epoch: int) -> list[Any]:

@@ -428,24 +428,26 @@ INLINE float total(Lanes x) {
     return sum;
 }
 
-// What one head of one item needs, gathered once; widths padded to whole vectors with zeros.
+// What one head of one item needs, gathered once: T queries, S keys and values; widths padded to whole vectors with zeros.
 struct Head {
-    int64_t V, width, rows, wide;  // rows and wide: V and the head's width, padded
+    int64_t T, S, width, rows, wide;  // rows and wide: S and the head's width, padded
     std::vector<float> query, key, value, key_T, value_T, output, query_gradient, key_gradient, value_gradient;
-    std::vector<float> weight, gradient, factor, offset;  // of a tile of OWN rows; offset of all positions
+    std::vector<float> weight, gradient, factor, offset;  // of a tile of OWN rows; offset of all keys
 
-    Head(int64_t V, int64_t width, bool backward) : V(V), width(width) {
-        rows = (V + OTHERS * LANES - 1) / (OTHERS * LANES) * OTHERS * LANES;
+    Head(int64_t T, int64_t S, int64_t width, bool backward) : T(T), S(S), width(width) {
+        rows = (S + OTHERS * LANES - 1) / (OTHERS * LANES) * OTHERS * LANES;
         wide = (width + 2 * LANES - 1) / (2 * LANES) * 2 * LANES;
-        for (auto *array : {&query, &key, &value}) array->assign(rows * wide, 0.0f);
+        const int64_t queries = (T + OWN - 1) / OWN * OWN;
+        query.assign(queries * wide, 0.0f);
+        for (auto *array : {&key, &value}) array->assign(rows * wide, 0.0f);
         key_T.assign(width * rows, 0.0f);
         for (auto *array : {&weight, &factor}) array->assign(OWN * rows, 0.0f);
         offset.assign(rows, -std::numeric_limits<float>::infinity());
         if (!backward) return;
         value_T.assign(width * rows, 0.0f);
         gradient.assign(OWN * rows, 0.0f);
-        for (auto *array : {&output, &query_gradient, &key_gradient, &value_gradient})
-            array->assign(rows * wide, 0.0f);
+        for (auto *array : {&output, &query_gradient}) array->assign(queries * wide, 0.0f);
+        for (auto *array : {&key_gradient, &value_gradient}) array->assign(rows * wide, 0.0f);
     }
 };
 
@@ -484,13 +486,13 @@ INLINE void draw(uint64_t seed, uint32_t threshold, float scale, int64_t row, He
 }
 
 // log_V: log of each row's sum of exponentials, for the backward pass.
-CLONED void attention_head(Head &head, float *output_VX, float *log_V, int64_t stride, float scale,
+CLONED void attention_head(Head &head, float *output_TX, float *log_T, int64_t stride, float scale,
                            uint64_t seed, uint32_t threshold, float kept, int64_t first_row) {
-    for (int64_t i = 0; i < head.V; i += OWN) {
+    for (int64_t i = 0; i < head.T; i += OWN) {
         float *weight = head.weight.data();
         products(head.query.data() + i * head.wide, head.key_T.data(), head.offset.data(), scale, weight, head);
         if (threshold) draw(seed, threshold, kept, first_row + i, head);
-        const int64_t own = i + OWN <= head.V ? OWN : head.V - i;
+        const int64_t own = i + OWN <= head.T ? OWN : head.T - i;
         for (int64_t k = 0; k < own; ++k) {
             Loose *row = (Loose *)(weight + k * head.rows);
             const Loose *factor = (const Loose *)(head.factor.data() + k * head.rows);
@@ -504,14 +506,14 @@ CLONED void attention_head(Head &head, float *output_VX, float *log_V, int64_t s
                 row[v] = y;
             }
             const float all = total(sum);
-            log_V[i + k] = highest + std::log(all);
+            log_T[i + k] = highest + std::log(all);
             const float inverse = 1.0f / all;
             for (int64_t v = 0; v < head.rows / LANES; ++v)
                 row[v] = threshold ? Lanes(row[v] * inverse * factor[v]) : Lanes(row[v] * inverse);
         }
         for (int64_t d = 0; d < head.wide; d += 2 * LANES) {
             Lanes sum[OWN][2] = {};
-            for (int64_t j = 0; j < head.V; ++j) {
+            for (int64_t j = 0; j < head.S; ++j) {
                 const Loose *value = (const Loose *)(head.value.data() + j * head.wide + d);
                 const Lanes v0 = value[0], v1 = value[1];
 #pragma GCC unroll 4
@@ -522,7 +524,7 @@ CLONED void attention_head(Head &head, float *output_VX, float *log_V, int64_t s
             }
             const int64_t there = head.width - d < 2 * LANES ? head.width - d : 2 * LANES;
             for (int64_t k = 0; k < own && there > 0; ++k)
-                std::memcpy(output_VX + (i + k) * stride + d, sum[k], sizeof(float) * there);
+                std::memcpy(output_TX + (i + k) * stride + d, sum[k], sizeof(float) * there);
         }
     }
 }
@@ -530,15 +532,15 @@ CLONED void attention_head(Head &head, float *output_VX, float *log_V, int64_t s
 // With y the softmax weights, f dropout's factors, o the output and g = dL/do:
 // dL/dv_j = sum_i y_ij f_ij g_i, dL/ds_ij = y_ij (f_ij g_i . v_j - g_i . o_i), dL/dq and dL/dk from that.
 // `output` holds the outputs, and `query_gradient` the gradients of them, on entry.
-CLONED void attention_backward_head(Head &head, const float *log_V, float scale, uint64_t seed,
+CLONED void attention_backward_head(Head &head, const float *log_T, float scale, uint64_t seed,
                                     uint32_t threshold, float kept, int64_t first_row) {
-    for (int64_t i = 0; i < head.V; i += OWN) {
+    for (int64_t i = 0; i < head.T; i += OWN) {
         float *weight = head.weight.data(), *gradient = head.gradient.data();
         float *query = head.query.data() + i * head.wide, *outer = head.query_gradient.data() + i * head.wide;
         products(query, head.key_T.data(), head.offset.data(), scale, weight, head);
         products(outer, head.value_T.data(), nullptr, 1.0f, gradient, head);
         if (threshold) draw(seed, threshold, kept, first_row + i, head);
-        const int64_t own = i + OWN <= head.V ? OWN : head.V - i;
+        const int64_t own = i + OWN <= head.T ? OWN : head.T - i;
         for (int64_t k = 0; k < OWN; ++k) {
             Loose *y = (Loose *)(weight + k * head.rows), *ds = (Loose *)(gradient + k * head.rows);
             const Loose *factor = (const Loose *)(head.factor.data() + k * head.rows);
@@ -551,7 +553,7 @@ CLONED void attention_backward_head(Head &head, const float *log_V, float scale,
             for (int64_t d = 0; d < head.wide; d += LANES)
                 along += *(const Loose *)(outer + k * head.wide + d) *
                          *(const Loose *)(head.output.data() + (i + k) * head.wide + d);
-            const float product = total(along), log = log_V[i + k];
+            const float product = total(along), log = log_T[i + k];
             for (int64_t v = 0; v < head.rows / LANES; ++v) {
                 const Lanes p = exponential(y[v] - log);
                 const Lanes passed = threshold ? Lanes(ds[v] * factor[v]) : Lanes(ds[v]);
@@ -566,7 +568,7 @@ CLONED void attention_backward_head(Head &head, const float *log_V, float scale,
                     q[k][v] = *(const Loose *)(query + k * head.wide + d + v * LANES);
                     g[k][v] = *(const Loose *)(outer + k * head.wide + d + v * LANES);
                 }
-            for (int64_t j = 0; j < head.V; ++j) {
+            for (int64_t j = 0; j < head.S; ++j) {
                 const Loose *key = (const Loose *)(head.key.data() + j * head.wide + d);
                 Loose *dk = (Loose *)(head.key_gradient.data() + j * head.wide + d);
                 Loose *dv = (Loose *)(head.value_gradient.data() + j * head.wide + d);
@@ -594,28 +596,51 @@ CLONED void attention_backward_head(Head &head, const float *log_V, float scale,
     }
 }
 
-// Rows [V] of a head from an array whose rows are `stride` apart, and the other way.
-INLINE void gather(const float *from, int64_t stride, std::vector<float> &to, const Head &head) {
-    for (int64_t i = 0; i < head.V; ++i)
+// The first `count` rows of a head from an array whose rows are `stride` apart, and the other way.
+INLINE void gather(const float *from, int64_t stride, int64_t count, std::vector<float> &to, const Head &head) {
+    for (int64_t i = 0; i < count; ++i)
         std::memcpy(to.data() + i * head.wide, from + i * stride, sizeof(float) * head.width);
 }
 
-INLINE void scatter(const std::vector<float> &from, float *to, int64_t stride, const Head &head) {
-    for (int64_t i = 0; i < head.V; ++i)
+INLINE void scatter(const std::vector<float> &from, float *to, int64_t stride, int64_t count, const Head &head) {
+    for (int64_t i = 0; i < count; ++i)
         std::memcpy(to + i * stride, from.data() + i * head.wide, sizeof(float) * head.width);
 }
 
 INLINE void transpose(const std::vector<float> &from, std::vector<float> &to, const Head &head) {
-    for (int64_t i = 0; i < head.V; ++i)
+    for (int64_t i = 0; i < head.S; ++i)
         for (int64_t d = 0; d < head.width; ++d) to[d * head.rows + i] = from[i * head.wide + d];
 }
 
-INLINE void gather_state(const float *state, const float *offset, int64_t model, Head &head) {
-    gather(state, 3 * model, head.query, head);
-    gather(state + model, 3 * model, head.key, head);
-    gather(state + 2 * model, 3 * model, head.value, head);
+// Queries, keys and values of N items; rows of queries are `query_stride` apart, of keys and values `key_stride`.
+struct States {
+    const float *query, *key, *value;
+    int64_t query_stride, key_stride;
+};
+
+INLINE void gather_state(const States &states, int64_t n, int64_t at, const float *offset, Head &head) {
+    const int64_t of_keys = n * head.S * states.key_stride + at;
+    gather(states.query + n * head.T * states.query_stride + at, states.query_stride, head.T, head.query, head);
+    gather(states.key + of_keys, states.key_stride, head.S, head.key, head);
+    gather(states.value + of_keys, states.key_stride, head.S, head.value, head);
     transpose(head.key, head.key_T, head);
-    std::memcpy(head.offset.data(), offset, sizeof(float) * head.V);
+    std::memcpy(head.offset.data(), offset + n * head.S, sizeof(float) * head.S);
+}
+
+// ------------------------------------------------------------------------------------------------------ Adam
+
+// One step on `count` elements; `step_size` and `root` hold the corrections for the number of steps.
+CLONED void adam_part(float *parameter, const float *gradient, float *mean, float *square, float step_size,
+                      float root, float beta1, float beta2, float epsilon, int64_t count) {
+#pragma omp simd
+    for (int64_t e = 0; e < count; ++e) {
+        const float g = gradient[e];
+        const float m = mean[e] + (1.0f - beta1) * (g - mean[e]);
+        const float v = beta2 * square[e] + (1.0f - beta2) * g * g;
+        mean[e] = m;
+        square[e] = v;
+        parameter[e] -= step_size * m / (std::sqrt(v) / root + epsilon);
+    }
 }
 
 // -------------------------------------------------------------------------------- Conv-KNRM's kernel pooling
@@ -1043,47 +1068,65 @@ void gate(const float *result, const float *gradient, float *y, float scale, int
     }
 }
 
-// state: queries, keys and values [N, V, 3, H, width]; output [N, V, H, width]; log [N, H, V].
-void attention(const float *state, const float *offset_NV, float *output, float *log, float scale,
-               uint64_t seed, uint32_t threshold, float kept, int64_t N, int64_t V, int64_t H, int64_t width,
-               int32_t threads) {
-    const int64_t model = H * width;
+// Queries [N, T, H, width], keys and values [N, S, H, width], each row with a stride of its own; offset [N, S];
+// output [N, T, H, width]; log [N, H, T].
+void attention(const float *query, const float *key, const float *value, const float *offset_NS, float *output,
+               float *log, float scale, uint64_t seed, uint32_t threshold, float kept, int64_t query_stride,
+               int64_t key_stride, int64_t N, int64_t T, int64_t S, int64_t H, int64_t width, int32_t threads) {
+    const States states = {query, key, value, query_stride, key_stride};
 #pragma omp parallel num_threads(threads)
     {
-        Head head(V, width, false);
+        Head head(T, S, width, false);
 #pragma omp for schedule(static)
         for (int64_t x = 0; x < N * H; ++x) {
             const int64_t n = x / H, h = x % H;
-            gather_state(state + n * V * 3 * model + h * width, offset_NV + n * V, model, head);
-            attention_head(head, output + n * V * model + h * width, log + x * V, model, scale, seed, threshold,
-                           kept, x * V);
+            gather_state(states, n, h * width, offset_NS, head);
+            attention_head(head, output + n * T * H * width + h * width, log + x * T, H * width, scale, seed,
+                           threshold, kept, x * T);
         }
     }
 }
 
-void attention_backward(const float *state, const float *offset_NV, const float *output, const float *log,
-                        const float *gradient, float *state_gradient, float scale, uint64_t seed,
-                        uint32_t threshold, float kept, int64_t N, int64_t V, int64_t H, int64_t width,
-                        int32_t threads) {
+// Gradients have the strides of what they are gradients of.
+void attention_backward(const float *query, const float *key, const float *value, const float *offset_NS,
+                        const float *output, const float *log, const float *gradient, float *query_gradient,
+                        float *key_gradient, float *value_gradient, float scale, uint64_t seed, uint32_t threshold,
+                        float kept, int64_t query_stride, int64_t key_stride, int64_t N, int64_t T, int64_t S,
+                        int64_t H, int64_t width, int32_t threads) {
+    const States states = {query, key, value, query_stride, key_stride};
     const int64_t model = H * width;
 #pragma omp parallel num_threads(threads)
     {
-        Head head(V, width, true);
+        Head head(T, S, width, true);
 #pragma omp for schedule(static)
         for (int64_t x = 0; x < N * H; ++x) {
-            const int64_t n = x / H, h = x % H, at = n * V * model + h * width;
-            gather_state(state + n * V * 3 * model + h * width, offset_NV + n * V, model, head);
+            const int64_t n = x / H, h = x % H, at = n * T * model + h * width;
+            gather_state(states, n, h * width, offset_NS, head);
             transpose(head.value, head.value_T, head);
-            gather(output + at, model, head.output, head);
-            gather(gradient + at, model, head.query_gradient, head);
+            gather(output + at, model, T, head.output, head);
+            gather(gradient + at, model, T, head.query_gradient, head);
             for (auto *array : {&head.key_gradient, &head.value_gradient})
                 std::memset(array->data(), 0, sizeof(float) * array->size());
-            attention_backward_head(head, log + x * V, scale, seed, threshold, kept, x * V);
-            float *to = state_gradient + n * V * 3 * model + h * width;
-            scatter(head.query_gradient, to, 3 * model, head);
-            scatter(head.key_gradient, to + model, 3 * model, head);
-            scatter(head.value_gradient, to + 2 * model, 3 * model, head);
+            attention_backward_head(head, log + x * T, scale, seed, threshold, kept, x * T);
+            const int64_t of_keys = n * S * key_stride + h * width;
+            scatter(head.query_gradient, query_gradient + n * T * query_stride + h * width, query_stride, T, head);
+            scatter(head.key_gradient, key_gradient + of_keys, key_stride, S, head);
+            scatter(head.value_gradient, value_gradient + of_keys, key_stride, S, head);
         }
+    }
+}
+
+// `pointers` [count, 4]: parameter, gradient, mean and mean square of each array of `sizes` elements. `taken` counts the
+// steps of each, this one included.
+void adam(const int64_t *pointers, const int64_t *sizes, const float *taken, double learning_rate, double beta1,
+          double beta2, double epsilon, int64_t count, int32_t threads) {
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+    for (int64_t k = 0; k < count; ++k) {
+        const int64_t *at = pointers + 4 * k;
+        const double step_size = learning_rate / (1 - std::pow(beta1, double(taken[k])));
+        const double root = std::sqrt(1 - std::pow(beta2, double(taken[k])));
+        adam_part((float *)at[0], (const float *)at[1], (float *)at[2], (float *)at[3], float(step_size), float(root),
+                  float(beta1), float(beta2), float(epsilon), sizes[k]);
     }
 }
 

@@ -1,6 +1,6 @@
-"""Scaled dot-product self-attention with dropout on its weights.
+"""Scaled dot-product attention with dropout on its weights.
 
-N items, V positions, D width, H heads of width d; X = 3 D: queries, keys and values side by side.
+N items, T queries, S positions that they attend to, D width, H heads of width d, consecutive blocks of channels.
 """
 
 from __future__ import annotations
@@ -17,53 +17,81 @@ from benchmark.kernels.elementwise import dropout
 from benchmark.kernels.native import call, draw
 
 
+def self_attention(state_NTX: Tensor, offset_NT: Tensor, heads: int, rate: float = 0.0) -> Tensor:
+    """Of each position to all, `[N, T, D]`, from queries, keys and values side by side, `[N, T, 3 D]`; dropout at
+    `rate` on the weights. `offset_NT` is added to the logits of position T."""
+    if native.usable(state_NTX, offset_NT):
+        return _compiled(state_NTX, None, offset_NT, heads, rate)
+    query_NTD, key_NTD, value_NTD = state_NTX.chunk(3, dim=-1)
+    return _in_torch(query_NTD, key_NTD, value_NTD, offset_NT, heads, rate)
+
+
+def cross_attention(
+    query_NTD: Tensor, context_NSX: Tensor, offset_NS: Tensor, heads: int, rate: float = 0.0
+) -> Tensor:
+    """Of queries to a context whose keys and values stand side by side, `[N, S, 2 D]`."""
+    if native.usable(query_NTD, context_NSX, offset_NS):
+        return _compiled(query_NTD, context_NSX, offset_NS, heads, rate)
+    key_NSD, value_NSD = context_NSX.chunk(2, dim=-1)
+    return _in_torch(query_NTD, key_NSD, value_NSD, offset_NS, heads, rate)
+
+
+def _compiled(first: Tensor, second: Tensor | None, offset_NS: Tensor, heads: int, rate: float) -> Tensor:
+    arrays = first.contiguous(), None if second is None else second.contiguous(), offset_NS.contiguous()
+    result: Tensor = _Attention.apply(*arrays, heads, rate)  # type: ignore[no-untyped-call]
+    return result
+
+
 class _Attention(torch.autograd.Function):
-    """Head by head in the cache: logits and weights are computed again in the backward pass, never stored."""
+    """Head by head in the cache: logits and weights are computed again in the backward pass, never stored.
+
+    One array holds all states, `[N, T, 3 D]`, or a first the queries, `[N, T, D]`, and a second the keys and values.
+    """
 
     @staticmethod
-    def forward(ctx: Any, state_NVX: Tensor, offset_NV: Tensor, heads: int, rate: float) -> Tensor:
-        N, V, X = state_NVX.shape
-        width = X // (3 * heads)
-        ctx.settings = width**-0.5, *draw(rate), N, V, heads, width
-        attended_NVD, log_NHV = state_NVX.new_empty(N, V, X // 3), state_NVX.new_empty(N, heads, V)
-        call("attention", state_NVX, offset_NV, attended_NVD, log_NHV, *ctx.settings)
-        ctx.save_for_backward(state_NVX, offset_NV, attended_NVD, log_NHV)
-        return attended_NVD
+    def forward(
+        ctx: Any, first: Tensor, second: Tensor | None, offset_NS: Tensor, heads: int, rate: float
+    ) -> Tensor:
+        (N, T, X), S = first.shape, offset_NS.shape[1]
+        D = X if second is not None else X // 3
+        ctx.settings = (D // heads) ** -0.5, *draw(rate)
+        ctx.sizes = X, 3 * D if second is None else 2 * D, N, T, S, heads, D // heads
+        attended_NTD, log_NHT = first.new_empty(N, T, D), first.new_empty(N, heads, T)
+        arrays = *_places(first, second, D), offset_NS, attended_NTD, log_NHT
+        call("attention", *arrays, *ctx.settings, *ctx.sizes)
+        ctx.save_for_backward(first, second, offset_NS, attended_NTD, log_NHT)
+        return attended_NTD
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient_NVD: Tensor) -> tuple[Tensor | None, ...]:
-        result_NVX = torch.empty_like(ctx.saved_tensors[0])
-        call("attention_backward", *ctx.saved_tensors, gradient_NVD.contiguous(), result_NVX, *ctx.settings)
-        return result_NVX, None, None, None
+    def backward(ctx: Any, gradient_NTD: Tensor) -> tuple[Tensor | None, ...]:
+        first, second, *others = ctx.saved_tensors
+        D = gradient_NTD.shape[2]
+        results = torch.empty_like(first), None if second is None else torch.empty_like(second)
+        arrays = *_places(first, second, D), *others, gradient_NTD.contiguous(), *_places(*results, D)
+        call("attention_backward", *arrays, *ctx.settings, *ctx.sizes)
+        return *results, None, None, None
 
 
-def attention(state_NVX: Tensor, offset_NV: Tensor, heads: int, rate: float = 0.0) -> Tensor:
-    """Scaled dot-product self-attention, `[N, V, D]`, from queries, keys and values side by side, `[N, V, 3 D]`, heads
-    being consecutive blocks of channels; dropout at `rate` on the weights. `offset_NV` is added to the logits
-    of position V."""
-    if native.usable(state_NVX, offset_NV):
-        arrays = state_NVX.contiguous(), offset_NV.contiguous()
-        result: Tensor = _Attention.apply(*arrays, heads, rate)  # type: ignore[no-untyped-call]
-        return result
-    N, V, X = state_NVX.shape
-    state = state_NVX.view(N, V, 3, heads, -1).permute(2, 0, 3, 1, 4)
+def _places(first: Tensor, second: Tensor | None, D: int) -> tuple[int, int, int]:
+    """Addresses of queries, keys and values."""
+    start, step = first.data_ptr(), D * first.element_size()
+    if second is None:
+        return start, start + step, start + 2 * step
+    return start, second.data_ptr(), second.data_ptr() + step
+
+
+def _in_torch(
+    query_NTD: Tensor, key_NSD: Tensor, value_NSD: Tensor, offset_NS: Tensor, heads: int, rate: float
+) -> Tensor:
+    query, key, value = (torch.unflatten(x, 2, (heads, -1)).transpose(1, 2) for x in (query_NTD, key_NSD, value_NSD))
     if torch.is_grad_enabled():
-        attended = _attend_by_hand(state, offset_NV, rate)
+        # by hand: with dropout on the weights, which the fused kernel of a CPU does not have, and the same order
+        # of sums on every device
+        logit = query * query.shape[-1] ** -0.5 @ key.transpose(2, 3) + offset_NS[:, None, None, :]
+        weight = logit.softmax(-1)
+        attended = (dropout(weight, rate) if rate else weight) @ value
     else:
-        query, key, value = state.unbind()
-        attended = F.scaled_dot_product_attention(query, key, value, offset_NV[:, None, None, :])
-    return attended.transpose(1, 2).reshape(N, V, X // 3)
-
-
-def _attend_by_hand(state: Tensor, offset_NV: Tensor, rate: float) -> Tensor:
-    """`[N, H, V, d]` from queries, keys and values `[3, N, H, V, d]`: with dropout on the weights, which the fused
-    kernel of a CPU does not have, and the same order of sums on every device."""
-    heads = state.shape[2]
-    query_XVd, key_XVd, value_XVd = state.flatten(1, 2).unbind()  # X: items x heads
-    offset_X1V = offset_NV.repeat_interleave(heads, 0).unsqueeze(1)
-    scale = query_XVd.shape[-1] ** -0.5
-    weight_XVV = torch.baddbmm(offset_X1V, query_XVd, key_XVd.transpose(1, 2), alpha=scale).softmax(-1)
-    if rate:
-        weight_XVV = dropout(weight_XVV, rate)
-    return torch.unflatten(weight_XVV @ value_XVd, 0, state.shape[1:3])
+        attended = F.scaled_dot_product_attention(query, key, value, offset_NS[:, None, None, :])
+    attended_NTD: Tensor = attended.transpose(1, 2).flatten(2)
+    return attended_NTD

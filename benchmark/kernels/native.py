@@ -19,6 +19,7 @@ DROPOUT_STEPS = 1 << 16
 """Resolution of a dropout rate."""
 
 _POINTER, _SIZE, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
+_DRAWN = [ctypes.c_float, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_float]
 SIGNATURES: dict[str, list[Any]] = {
     "pair_scores": [_POINTER] * 5 + [_SIZE] * 3 + [_INT],
     "pair_scores_backward": [_POINTER] * 6 + [_SIZE] * 3 + [_INT],
@@ -36,14 +37,9 @@ SIGNATURES: dict[str, list[Any]] = {
     "sum_words": [_POINTER] * 5 + [_SIZE] * 5 + [_INT],
     "kernel_sums": [_POINTER] * 7 + [ctypes.c_float] + [_SIZE] * 4 + [_INT],
     "kernel_sums_backward": [_POINTER] * 8 + [ctypes.c_float] + [_SIZE] * 4 + [_INT],
-    "attention": [_POINTER] * 4
-    + [ctypes.c_float, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_float]
-    + [_SIZE] * 4
-    + [_INT],
-    "attention_backward": [_POINTER] * 6
-    + [ctypes.c_float, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_float]
-    + [_SIZE] * 4
-    + [_INT],
+    "attention": [_POINTER] * 6 + _DRAWN + [_SIZE] * 7 + [_INT],
+    "attention_backward": [_POINTER] * 10 + _DRAWN + [_SIZE] * 7 + [_INT],
+    "adam": [_POINTER] * 3 + [ctypes.c_double] * 4 + [_SIZE, _INT],
     "gate": [_POINTER] * 3 + [ctypes.c_float, _SIZE, _INT],
 }
 

@@ -27,7 +27,7 @@ from benchmark import models
 from benchmark.core.types import length_mask
 from benchmark.kernels import arrays, compiled, native
 from benchmark.kernels.arrays import MASKED
-from benchmark.kernels.attention import attention
+from benchmark.kernels.attention import cross_attention, self_attention
 from benchmark.kernels.elementwise import unit_vectors
 from benchmark.kernels.graphs import pair_attention
 from benchmark.kernels.linear import linear
@@ -163,7 +163,7 @@ def test_attention(n_items, n_positions, heads, width, seed):
     offset = torch.where(length_mask(counts, n_positions), 0.0, MASKED)
     weight = torch.linspace(-1, 1, state.numel() // 3).view(n_items, n_positions, -1)
     ours, exact = state.clone().requires_grad_(), state.double().requires_grad_()
-    value = attention(ours, offset, heads, 0.0)
+    value = self_attention(ours, offset, heads, 0.0)
     expected = plain_attention(exact, offset.double(), heads)
     torch.testing.assert_close(value.double(), expected, rtol=1e-4, atol=1e-5)
     (gradient,) = torch.autograd.grad((value * weight).sum(), ours)
@@ -172,11 +172,27 @@ def test_attention(n_items, n_positions, heads, width, seed):
     torch.testing.assert_close(gradient[real].double(), wanted[real], rtol=1e-3, atol=1e-4)
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 70), st.integers(1, 3), st.integers(1, 20), SEEDS)
+def test_cross_attention(n_queries, n_positions, heads, width, seed):
+    random = torch.Generator().manual_seed(seed)
+    query = torch.randn(2, n_queries, heads * width, generator=random)
+    context = torch.randn(2, n_positions, 2 * heads * width, generator=random)
+    counts = torch.randint(1, n_positions + 1, (2,), generator=random)
+    offset = torch.where(length_mask(counts, n_positions), 0.0, MASKED)
+
+    def attended(query, context):
+        return cross_attention(query, context, offset.to(query.dtype), heads)
+
+    for ours, exact in in_both_precisions(attended, query, context):
+        torch.testing.assert_close(ours.double(), exact, rtol=1e-3, atol=1e-4)
+
+
 def test_attention_with_dropout():
     """Mean and variance over draws; the gradient by finite differences of one draw."""
     torch.manual_seed(0)
     state, offset, heads, rate = torch.randn(2, 20, 3 * 8), torch.zeros(2, 20), 2, 0.3
-    draws = torch.stack([attention(state, offset, heads, rate) for _ in range(4000)])
+    draws = torch.stack([self_attention(state, offset, heads, rate) for _ in range(4000)])
     query, key, value = state.view(2, 20, 3, heads, -1).permute(2, 0, 3, 1, 4)
     squared = (query @ key.transpose(-1, -2) / 2).softmax(-1).square() @ value.square() * rate / (1 - rate)
     spread = squared.transpose(1, 2).reshape(2, 20, 8)
@@ -186,7 +202,7 @@ def test_attention_with_dropout():
 
     def drawn(x):
         torch.manual_seed(5)
-        return (attention(x, offset, heads, rate) * torch.linspace(-1, 1, 320).view(2, 20, 8)).sum()
+        return (self_attention(x, offset, heads, rate) * torch.linspace(-1, 1, 320).view(2, 20, 8)).sum()
 
     x = state.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(drawn(x), x)
@@ -288,7 +304,7 @@ def test_results_do_not_depend_on_the_number_of_threads(threads):
             dropout(arguments[0]),
             dropout.relu(arguments[1]),
             dropout.add(arguments[0], arguments[1]),
-            attention(arguments[0], torch.zeros(5, 40), 2, 0.3),
+            self_attention(arguments[0], torch.zeros(5, 40), 2, 0.3),
         ]
         total = sum((value * value).sum() for value in values)
         found.append([*values, *torch.autograd.grad(total, arguments)])
