@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.parts.layers import Dropout, check_field, masked_mean, masked_softmax, mlp
-from baselines.parts.matching import ROWS_AT_ONCE
+from baselines.parts.matching import row_steps
 from baselines.parts.recurrent import BiLSTM
 from baselines.parts.words import TextConfig, TextMethod, word_tables
 from benchmark.core.model import Departure, RankingLoss
@@ -212,8 +212,7 @@ class DRNet(TextMethod):
             (self.product_text(batch.products), self.image(batch.products)) if self.is_product_aware else None
         )
         scores, misalignments = [], [batch.label_B.new_zeros(())]
-        for start in range(0, len(batch), ROWS_AT_ONCE):
-            rows = slice(start, start + ROWS_AT_ONCE)
+        for rows in row_steps(batch):
             r_text, r_image = (states.at(batch.review_B[rows]) for states in review)
             pairs = [(r_text, r_image)]
             if product is not None:

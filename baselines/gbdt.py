@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.parts.layers import Dropout, check_field
-from baselines.parts.matching import ROWS_AT_ONCE, ContextFeatures
+from baselines.parts.matching import ContextFeatures, row_steps
 from baselines.parts.pooling import KernelMaxPooling
 from baselines.parts.transformer import PostNormAttention, PostNormFeedForward, PostNormLayer
 from baselines.parts.words import TextConfig, TextMethod, word_tables
@@ -261,9 +261,8 @@ class GBDT(TextMethod):
         """`[B, F]` without context: pooled text and image maps, f1..f5 of the jointly attended states."""
         product, review = self.encode(batch.products, True), self.encode(batch.reviews, False)
         features = []
-        for start in range(0, len(batch), ROWS_AT_ONCE):
-            p_B = batch.product_B[start : start + ROWS_AT_ONCE]
-            r_B = batch.review_B[start : start + ROWS_AT_ONCE]
+        for rows in row_steps(batch):
+            p_B, r_B = batch.product_B[rows], batch.review_B[rows]
             features.append(self.match([state[p_B] for state in product], [state[r_B] for state in review]))
         return torch.cat(features)
 

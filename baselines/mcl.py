@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from baselines.parts.encoders import RoiEncoder
 from baselines.parts.layers import Dropout, check_field, check_heads, masked_max, mlp
-from baselines.parts.matching import ROWS_AT_ONCE, ContextFeatures
+from baselines.parts.matching import ContextFeatures, row_steps
 from baselines.parts.pooling import KernelMaxPooling
 from baselines.parts.reference_names import (
     attention_names,
@@ -30,7 +30,7 @@ from baselines.parts.reference_names import (
 from baselines.parts.transformer import PostNormAttention, PostNormFeedForward, PostNormLayer
 from baselines.parts.words import TextConfig, TextMethod, word_tables
 from benchmark.core.model import Departure, RankingLoss
-from benchmark.core.types import Batch, CorpusShape, Items, Padding
+from benchmark.core.types import Batch, CorpusShape, Items, Padding, rows_of
 
 PRODUCT_TEXT, REVIEW_TEXT, PRODUCT_IMAGE, REVIEW_IMAGE = range(4)
 """The four sequences, in the order in which they are joined."""
@@ -357,10 +357,13 @@ class MCL(TextMethod):
         product = self.encode(batch.products, self.product_text, self.product_image)
         review = self.encode(batch.reviews, self.review_text, self.review_image)
         parts = []
-        for start in range(0, len(batch), ROWS_AT_ONCE):
-            p_B = batch.product_B[start : start + ROWS_AT_ONCE]
-            r_B = batch.review_B[start : start + ROWS_AT_ONCE]
-            parts.append(self.match([state[p_B] for state in product], [state[r_B] for state in review]))
+        for rows in row_steps(batch):
+            p_B, r_B = batch.product_B[rows], batch.review_B[rows]
+            parts.append(
+                self.match(
+                    [rows_of(state, p_B) for state in product], [rows_of(state, r_B) for state in review]
+                )
+            )
         return Rows(
             torch.cat([part.features_BF for part in parts]),
             torch.cat([part.pooled_4BH for part in parts], 1),
@@ -418,15 +421,13 @@ class MCL(TextMethod):
         product_P = batch.product_B[row_P]
         other_PP = product_P.unsqueeze(1) != product_P
         margin, scale = self.config.contrast_margin, self.config.contrast_scale
-        terms = []
-        for first, second in CONTRAST_PAIRS:
-            if self.is_released:  # P19: every row is a negative, the positive itself included
-                negative_PP = torch.ones_like(other_PP)
-            else:
-                both_P = present_4P[first] & present_4P[second]
-                negative_PP = other_PP & both_P & both_P.unsqueeze(1)
-            terms.append(adaptive_contrast(pooled_4PH[first], pooled_4PH[second], negative_PP, margin, scale))
-        return torch.stack(terms).mean()
+        first, second = (list(side) for side in zip(*CONTRAST_PAIRS, strict=True))
+        both_6P = present_4P[first] & present_4P[second]
+        negative_6PP = other_PP & both_6P.unsqueeze(1) & both_6P.unsqueeze(2)
+        if self.is_released:  # P19: every row is a negative, the positive itself included
+            negative_6PP = torch.ones_like(negative_6PP)
+        pair_6PH = pooled_4PH[first], pooled_4PH[second]
+        return adaptive_contrast(*pair_6PH, negative_6PP, margin, scale).mean()
 
 
 def adaptive_contrast(x_PH: Tensor, y_PH: Tensor, negative_PP: Tensor, margin: float, scale: float) -> Tensor:
@@ -435,15 +436,16 @@ def adaptive_contrast(x_PH: Tensor, y_PH: Tensor, negative_PP: Tensor, margin: f
     mean_i softplus( -γ a⁺ (π_i - (1 - m)) + log Σ_j exp(γ a⁻ (ν_ij - m)) ), π_i = cos(x_i, y_i),
     ν_ij = cos(x_i, y_j), a⁺ = max(0, 1 + m - π), a⁻ = max(0, ν + m), both constants for the gradient.
 
-    A row without negatives is left out; 0 if none is left.
+    A row without negatives is left out; 0 if none is left. Axes before these are terms of their own.
     """
-    used_P = negative_PP.any(1)
-    if not used_P.any():
-        return x_PH.new_zeros(())
-    cosine_PP = F.normalize(x_PH, dim=-1) @ F.normalize(y_PH, dim=-1).T
-    positive_P = cosine_PP.diagonal()
+    used_P = negative_PP.any(-1)
+    cosine_PP = F.normalize(x_PH, dim=-1) @ F.normalize(y_PH, dim=-1).mT
+    positive_P = cosine_PP.diagonal(dim1=-2, dim2=-1)
     pull_P = (1 + margin - positive_P).clamp(min=0).detach()
     push_PP = (cosine_PP + margin).clamp(min=0).detach()
     pulled_P = -scale * pull_P * (positive_P - (1 - margin))
-    pushed_PP = (scale * push_PP * (cosine_PP - margin)).masked_fill(~negative_PP, -torch.inf)
-    return F.softplus(pulled_P[used_P] + pushed_PP[used_P].logsumexp(1)).mean()
+    # of a row that is left out all stay, for a sum over nothing has no gradient
+    kept_PP = negative_PP | ~used_P.unsqueeze(-1)
+    pushed_PP = (scale * push_PP * (cosine_PP - margin)).masked_fill(~kept_PP, -torch.inf)
+    term_P = F.softplus(pulled_P + pushed_PP.logsumexp(-1)) * used_P
+    return term_P.sum(-1) / used_P.sum(-1).clamp(min=1)

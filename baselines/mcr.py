@@ -17,7 +17,7 @@ from torch import Tensor
 
 from baselines.parts.encoders import RoiEncoder, TextConvEncoder
 from baselines.parts.layers import check_field, check_heads, mlp
-from baselines.parts.matching import ROWS_AT_ONCE, ContextFeatures, Item
+from baselines.parts.matching import ContextFeatures, Item, row_steps
 from baselines.parts.pooling import KernelMaxPooling
 from baselines.parts.reference_names import context_names, pooling_names, roi_encoder_names
 from baselines.parts.words import TextConfig, TextMethod, word_tables
@@ -248,8 +248,7 @@ class MCR(TextMethod):
         product_maps, product = self.encode(batch.products, is_product=True)
         review_maps, review = self.encode(batch.reviews, is_product=False)
         features = []
-        for start in range(0, len(batch), ROWS_AT_ONCE):
-            part = slice(start, start + ROWS_AT_ONCE)
+        for part in row_steps(batch):
             rows = batch.product_B[part], batch.review_B[part]
             p, r = product.at(rows[0]), review.at(rows[1])
             # as released, padded cells compete (P17)

@@ -28,7 +28,7 @@ from baselines.parts.layers import (
     masked_softmax,
     mlp,
 )
-from baselines.parts.matching import ROWS_AT_ONCE
+from baselines.parts.matching import row_steps
 from baselines.parts.reference_names import roi_encoder_names
 from baselines.parts.words import TextConfig, TextMethod, static_vectors, word_tables
 from benchmark.core.model import Departure, RankingLoss, Tokenizer
@@ -390,8 +390,7 @@ class SANCL(TextMethod):
             self.encode_image(batch.reviews, False),
         )
         parts = []
-        for start in range(0, len(batch), ROWS_AT_ONCE):
-            rows = slice(start, start + ROWS_AT_ONCE)
+        for rows in row_steps(batch):
             p_B, r_B = batch.product_B[rows], batch.review_B[rows]
             selected = None if selected_BR is None else selected_BR[rows].to(review.state_NTH.dtype)
             p_text, r_text = (Texts(*(x[i] for x in text)) for text, i in ((product, p_B), (review, r_B)))

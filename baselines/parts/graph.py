@@ -31,7 +31,7 @@ class GraphReasoning(nn.Module):
         a_NTH = nn.functional.linear(node_NTC, own_HC, self.first.bias)
         b_NTH = nn.functional.linear(node_NTC, other_HC)
         weight_NTT = pair_attention(a_NTH, b_NTH, self.second.weight.squeeze(0), mask_NT)
-        return weight_NTT.to(node_NTC.dtype) @ node_NTC
+        return torch.bmm(weight_NTT.to(node_NTC.dtype), node_NTC)
 
 
 class Coherence(nn.Module):
@@ -70,5 +70,5 @@ class Coherence(nn.Module):
         claim_BH = nn.functional.linear(claim_BC, claim_HC, self.first.bias)
         hidden_BTH = torch.relu(claim_BH.unsqueeze(1) + nn.functional.linear(node_BTC, node_HC))
         logit_BT = self.second(hidden_BTH).squeeze(-1).masked_fill(~mask_BT, MASKED)
-        pooled_BC: Tensor = (logit_BT.softmax(-1).unsqueeze(1) @ node_BTC).squeeze(1)
+        pooled_BC: Tensor = torch.bmm(logit_BT.softmax(-1).unsqueeze(1), node_BTC).squeeze(1)
         return pooled_BC

@@ -162,15 +162,16 @@ class ProductAwareAttention(nn.Module):
         if query_BLF is None:
             query_BLF = self.query(product_BLF)
         weight_BRL = self._weights(query_BLF, product_mask_BL, review_BRF)
-        mask_B1R = review_mask_BR.to(review_BRF.dtype).unsqueeze(1)
-        return (mask_B1R @ review_BRF + (mask_B1R @ weight_BRL) @ product_BLF).squeeze(1)
+        mask_B1R = review_mask_BR.to(weight_BRL.dtype).unsqueeze(1)
+        own_B1F, share_B1L = torch.bmm(mask_B1R, review_BRF), torch.bmm(mask_B1R, weight_BRL)
+        return torch.baddbmm(own_B1F, share_B1L, product_BLF).squeeze(1)
 
     def query(self, product_NLF: Tensor) -> Tensor:
         """relu(P w + b), which the review's positions are compared with."""
-        return torch.relu(product_NLF @ self.w + self.b)
+        return torch.relu(F.linear(product_NLF, self.w.T, self.b.view(-1)))
 
     @staticmethod
     def _weights(query_BLF: Tensor, product_mask_BL: Tensor, review_BRF: Tensor) -> Tensor:
         """Sᵀ: what each review position takes of each product position, `[B, R, L]`."""
-        logit_BRL = review_BRF @ query_BLF.transpose(1, 2)
+        logit_BRL = torch.bmm(review_BRF, query_BLF.transpose(1, 2))
         return logit_BRL.masked_fill_(~product_mask_BL.unsqueeze(1), MASKED).softmax(-1)

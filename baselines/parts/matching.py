@@ -8,7 +8,7 @@ Numbers f1..f5 follow the order of the features in the released scorer input.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -16,10 +16,21 @@ from torch import Tensor, nn
 
 from baselines.parts.graph import Coherence
 from baselines.parts.layers import ProductAwareAttention, mlp
-from benchmark.core.types import rows_of
+from benchmark.core.types import Batch, rows_of
 
-ROWS_AT_ONCE = 64
-"""Rows that are matched together: a product with thousands of reviews is scored in bounded memory."""
+POSITIONS_AT_ONCE = 1 << 15
+"""Words and RoIs of the rows that are matched together: a product with thousands of reviews is scored in bounded
+memory, and short ones in large steps."""
+
+
+def row_steps(batch: Batch) -> Iterator[slice]:
+    """Rows of a batch that are matched together."""
+    positions = 0
+    for items in (batch.products, batch.reviews):
+        positions += items.token_NT.shape[1] + (0 if items.roi_NVF is None else items.roi_NVF.shape[1])
+    size = max(1, POSITIONS_AT_ONCE // positions)
+    for start in range(0, len(batch), size):
+        yield slice(start, start + size)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.parts.layers import Dropout, masked_softmax
-from benchmark.kernels.arrays import row_chunks
-from benchmark.kernels.linear import Linear
+from baselines.parts.layers import Dropout
+from benchmark.kernels.arrays import MASKED, row_chunks
+from benchmark.kernels.attention import cross_attention, self_attention
+from benchmark.kernels.linear import Linear, joint_linear
 
 
 class PostNormAttention(nn.Module):
@@ -29,17 +30,17 @@ class PostNormAttention(nn.Module):
 
     def forward(self, query_BTD: Tensor, context_BSD: Tensor, context_mask_BS: Tensor) -> Tensor:
         """`[B, T, D]`. Padded context positions are not attended to; an empty context adds nothing."""
-        query_BHTd = self._split(self.query(query_BTD))
-        key_BHSd = self._split(self.key(context_BSD))
-        value_BHSd = self._split(self.value(context_BSD))
-        logit_BHTS = (query_BHTd * query_BHTd.shape[-1] ** -0.5) @ key_BHSd.transpose(2, 3)
-        weight_BHTS = self.dropout(masked_softmax(logit_BHTS, context_mask_BS[:, None, None, :]))
-        attended_BTD = (weight_BHTS @ value_BHSd).transpose(1, 2).flatten(2)
-        result: Tensor = self.norm(query_BTD + self.dropout(self.output(attended_BTD)))
+        rate = self.dropout.rate if self.training else 0.0
+        offset_BS = torch.where(context_mask_BS, 0.0, MASKED)
+        if query_BTD is context_BSD:
+            state_BTX = joint_linear(query_BTD, self.query, self.key, self.value)
+            attended_BTD = self_attention(state_BTX, offset_BS.to(state_BTX.dtype), self.heads, rate)
+        else:
+            own_BTD, state_BSX = self.query(query_BTD), joint_linear(context_BSD, self.key, self.value)
+            attended_BTD = cross_attention(own_BTD, state_BSX, offset_BS.to(own_BTD.dtype), self.heads, rate)
+        attended_BTD = attended_BTD * context_mask_BS.any(1)[:, None, None]
+        result: Tensor = self.norm(self.dropout.add(query_BTD, self.output(attended_BTD)))
         return result
-
-    def _split(self, x_BTD: Tensor) -> Tensor:
-        return x_BTD.view(*x_BTD.shape[:2], self.heads, -1).transpose(1, 2)
 
 
 class PostNormFeedForward(nn.Module):
@@ -62,7 +63,7 @@ class PostNormFeedForward(nn.Module):
         return torch.cat([self._apply_to(flat_XD[block]) for block in blocks]).view_as(x_BTD)
 
     def _apply_to(self, x: Tensor) -> Tensor:
-        result: Tensor = self.norm(x + self.dropout(self.output(F.gelu(self.inner(x)))))
+        result: Tensor = self.norm(self.dropout.add(x, self.output(F.gelu(self.inner(x)))))
         return result
 
 

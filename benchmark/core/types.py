@@ -132,4 +132,4 @@ def rows_of(x: Tensor, index_B: Tensor) -> Tensor:
         first, end = int(index_B[0]), int(index_B[0]) + len(index_B)
         if int(index_B[-1]) == end - 1 and torch.equal(index_B, torch.arange(first, end)):
             return x if end - first == len(x) else x[first:end]
-    return x[index_B]
+    return x.index_select(0, index_B)

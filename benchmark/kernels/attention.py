@@ -84,7 +84,9 @@ def _places(first: Tensor, second: Tensor | None, D: int) -> tuple[int, int, int
 def _in_torch(
     query_NTD: Tensor, key_NSD: Tensor, value_NSD: Tensor, offset_NS: Tensor, heads: int, rate: float
 ) -> Tensor:
-    query, key, value = (torch.unflatten(x, 2, (heads, -1)).transpose(1, 2) for x in (query_NTD, key_NSD, value_NSD))
+    query, key, value = (
+        torch.unflatten(x, 2, (heads, -1)).transpose(1, 2) for x in (query_NTD, key_NSD, value_NSD)
+    )
     if torch.is_grad_enabled():
         # by hand: with dropout on the weights, which the fused kernel of a CPU does not have, and the same order
         # of sums on every device

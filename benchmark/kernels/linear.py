@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -17,6 +18,11 @@ def linear(x_NTF: Tensor, weight_HF: Tensor, bias_H: Tensor | None = None) -> Te
         return F.linear(x_NTF, weight_HF, bias_H)
     x_NF1T = x_NTF.transpose(1, 2).unsqueeze(2)
     return F.conv2d(x_NF1T, weight_HF[:, :, None, None], bias_H).squeeze(2).transpose(1, 2)
+
+
+def joint_linear(x_NTF: Tensor, *maps: nn.Linear) -> Tensor:
+    """Several linear maps of the same positions as one, their results side by side."""
+    return linear(x_NTF, torch.cat([m.weight for m in maps]), torch.cat([m.bias for m in maps]))
 
 
 class Linear(nn.Linear):

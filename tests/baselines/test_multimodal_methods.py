@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 
 import numpy as np
 import pytest
 import torch
 
+from baselines.parts import matching
 from benchmark import models
 from benchmark.core.types import Batch, CorpusShape, Items, length_mask
 from benchmark.engine.config import TrainingConfig
@@ -41,7 +41,7 @@ def test_rows_in_steps_equal_rows_at_once(name, monkeypatch):
     model, given = build(name).eval(), toy_batch()
     with torch.no_grad():
         expected = model.score(given)
-        monkeypatch.setattr(importlib.import_module(f"baselines.{name}"), "ROWS_AT_ONCE", 2)
+        monkeypatch.setattr(matching, "POSITIONS_AT_ONCE", 50)  # two rows
         torch.testing.assert_close(model.score(given), expected, rtol=0, atol=1e-6)
 
 

@@ -229,7 +229,7 @@ def positives_by_value(product, label, *, gap, weighted=True, original=pairs.pai
 
 
 def contrast_without_the_positive(x, y, negatives, margin, scale, original=mcl.adaptive_contrast):
-    eye = torch.eye(len(x), dtype=torch.bool)
+    eye = torch.eye(x.shape[-2], dtype=torch.bool)
     return original(x, y, negatives & ~eye, margin, scale)
 
 
