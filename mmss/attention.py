@@ -9,7 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.kernels.linear import Linear, linear
+from benchmark.kernels.arrays import MASKED
+from benchmark.kernels.attention import self_attention
+from benchmark.kernels.linear import Linear, joint_linear, linear
+from benchmark.kernels.packing import Packing
 
 
 class SelfAttention(nn.Module):
@@ -30,7 +33,10 @@ class SelfAttention(nn.Module):
 
     def forward(self, x_NLD: Tensor, mask_NL: Tensor) -> Tensor:
         """Attended states `[N, L, D]`, zero where masked. An entirely masked sequence gives zeros."""
-        attended_NLD = self._attend(x_NLD, self.value(x_NLD), mask_NL)
+        state_NLX = joint_linear(x_NLD, self.query_key, self.value)
+        # An empty sequence attends to its padding and is zeroed afterwards.
+        offset_NL = torch.where(mask_NL, 0.0, MASKED).to(state_NLX.dtype)
+        attended_NLD = self_attention(state_NLX, offset_NL, self.heads)
         if self.join is not None:
             attended_NLD = self.join(attended_NLD)
         if self.norm is not None:
@@ -41,32 +47,34 @@ class SelfAttention(nn.Module):
         """`project(self(x))` `[N, L, D']`, zero where masked.
 
         Bare one-head attention is linear in its values, so value map and projection are multiplied first:
-        the same function with values of width D' instead of D (128 for 2048 at full size).
+        the same function with values of width D' instead of D (128 for 2048 at full size). The maps see real
+        positions only, and the attention no empty sequence.
         """
         if self.join is not None or self.norm is not None:
             projected = project(self(x_NLD, mask_NL))
-        else:
-            weight = project.weight @ self.value.weight
-            bias = F.linear(self.value.bias, project.weight, project.bias)
-            projected = self._attend(x_NLD, linear(x_NLD, weight, bias), mask_NL)
-        masked: Tensor = projected * mask_NL[:, :, None]
-        return masked
+            return projected * mask_NL[:, :, None]  # type: ignore[no-any-return]
+        weight = project.weight @ self.value.weight
+        bias = F.linear(self.value.bias, project.weight, project.bias)
+        there_N = mask_NL.any(dim=1)
+        there_N[0] |= ~there_N.any()  # one sequence at least
+        whole, packing = Packing.of(mask_NL), Packing.of(mask_NL[there_N])
+        x_1XD = whole.pack(x_NLD)
+        query_key_NLY = packing.unpack(self.query_key(x_1XD))
+        value_NLE = packing.unpack(linear(x_1XD, weight, bias))
+        attended_NLE = self._attend(query_key_NLY, value_NLE, mask_NL[there_N])
+        return whole.unpack(packing.pack(attended_NLE))
 
-    def _attend(self, x_NLD: Tensor, value_NLE: Tensor, mask_NL: Tensor) -> Tensor:
-        query_NLD, key_NLD = self.query_key(x_NLD).chunk(2, dim=-1)
-        # A softmax over nothing is NaN: an empty sequence attends to its padding and is zeroed afterwards.
+    def _attend(self, query_key_NLX: Tensor, value_NLE: Tensor, mask_NL: Tensor) -> Tensor:
+        query_NLD, key_NLD = query_key_NLX.chunk(2, dim=-1)
+        # A softmax over nothing is NaN: an empty sequence attends to its padding.
         attendable_NL = mask_NL | ~mask_NL.any(dim=1, keepdim=True)
-        attended_NHLE = F.scaled_dot_product_attention(
-            self._split(query_NLD),
-            self._split(key_NLD),
-            self._split(value_NLE),
-            attn_mask=attendable_NL[:, None, None, :],
+        attended_N1LE = F.scaled_dot_product_attention(
+            query_NLD.unsqueeze(1),
+            key_NLD.unsqueeze(1),
+            value_NLE.unsqueeze(1),
+            attendable_NL[:, None, None, :],
         )
-        return attended_NHLE.transpose(1, 2).flatten(2)
-
-    def _split(self, x_NLD: Tensor) -> Tensor:
-        n, length, width = x_NLD.shape
-        return x_NLD.reshape(n, length, self.heads, width // self.heads).transpose(1, 2)
+        return attended_N1LE.squeeze(1)
 
 
 def soft_pool(x_NLD: Tensor, mask_NL: Tensor) -> Tensor:

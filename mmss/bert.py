@@ -10,10 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.core.types import CorpusShape, Items
+from benchmark.core.types import CorpusShape, Items, length_mask
 from benchmark.encoders.pretrained import check_length, content_hash, encoder_folder, load_encoder
+from benchmark.encoders.states import token_states
 from benchmark.kernels.linear import with_own_linear
 from mmss.config import SCRATCH, Config
 
@@ -56,13 +59,20 @@ class TextEncoder(nn.Module):
         hidden = int(self.bert.config.hidden_size)
         self.project = nn.Linear(hidden, config.width) if hidden != config.width else nn.Identity()
 
-    def forward(self, items: Items) -> Tensor:
-        """States `[N, T, D]`, undefined at padding. UsageError for a text longer than the encoder takes."""
-        check_length(self.bert, items.token_NT.shape[1])
-        mask_NT = items.token_mask_NT
-        hidden_NTH = self.bert(input_ids=items.token_NT, attention_mask=mask_NT.long()).last_hidden_state
-        states_NTD: Tensor = self.project(hidden_NTH)
-        return states_NTD
+    def forward(self, *sides: Items) -> list[Tensor]:
+        """States `[N, T, D]` of each side's texts, which are encoded together; undefined at padding.
+
+        UsageError for a text longer than the encoder takes.
+        """
+        lengths = [items.token_NT.shape[1] for items in sides]
+        check_length(self.bert, longest := max(lengths))
+        token_NT = torch.cat(
+            [F.pad(items.token_NT, (0, longest - items.token_NT.shape[1])) for items in sides]
+        )
+        mask_NT = length_mask(torch.cat([items.token_count_N for items in sides]), longest)
+        states_NTD: Tensor = self.project(token_states(self.bert, token_NT, mask_NT))
+        parts = states_NTD.split_with_sizes([len(items) for items in sides])
+        return [part[:, :length] for part, length in zip(parts, lengths, strict=True)]
 
 
 def scratch_encoder(config: Config, corpus: CorpusShape) -> PreTrainedModel:

@@ -201,10 +201,8 @@ class MMSS(RankingModel):
     def _text(self, batch: Batch) -> tuple[States, States]:
         """T^p and T^r of the distinct products and reviews."""
         products, reviews = batch.products, batch.reviews
-        return (
-            States(self.text_encoder(products), products.token_mask_NT),
-            States(self.text_encoder(reviews), reviews.token_mask_NT),
-        )
+        product_NTD, review_NTD = self.text_encoder(products, reviews)
+        return States(product_NTD, products.token_mask_NT), States(review_NTD, reviews.token_mask_NT)
 
 
 def first_rows(review_B: Tensor, n_reviews: int) -> Tensor:

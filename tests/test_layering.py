@@ -42,7 +42,7 @@ NEEDS_TORCH = {
     *(f"benchmark.checks.{name}" for name in ("determinism", "goldens", "reference", "selfmm")),
     *(f"benchmark.engine.{name}" for name in ("adam", "evaluate", "losses", "prefetch", "steps", "train")),
     *("benchmark.core.model", "benchmark.core.types", "benchmark.data.collate"),
-    "benchmark.encoders.pretrained",
+    *("benchmark.encoders.pretrained", "benchmark.encoders.states"),
     *(
         f"benchmark.kernels.{file.stem}"
         for file in (ROOT / "benchmark" / "kernels").glob("*.py")

