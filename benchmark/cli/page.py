@@ -120,7 +120,7 @@ def plot(
     sigmas; products: won and lost; cd: average ranks; decisions: what alternatives move; cost: time, memory.
     """
     from benchmark.core.words import check_choice
-    from benchmark.data.catalog import CATEGORIES
+    from benchmark.data.datasets import categories_of
     from benchmark.models import METHODS
     from benchmark.report.plots import canvas, kinds
 
@@ -134,7 +134,7 @@ def plot(
             tuple(effects) if kind == "decisions" else (),
             metric=check_choice("metric", metric, kinds.METRICS),
             worthwhile=worthwhile,
-            categories=common.pick("category", category or (), CATEGORIES),
+            categories=common.pick("category", category or (), categories_of(one.data_set for one in part)),
             methods=common.pick("method", method or (), tuple(METHODS)),
             seed=seed,
         )
@@ -147,9 +147,7 @@ def plot(
 
 
 def _chosen(found: Sequence[StoredRun], dataset: Sequence[str] | None, place: Path) -> list[StoredRun]:
-    from benchmark.data.catalog import DATASETS
-
-    chosen = common.pick("dataset", dataset or (), DATASETS)
+    chosen = common.pick_stored(dataset, (run.spec.dataset for run in found))
     runs = [run for run in found if run.spec.dataset in chosen]
     if not runs:
         raise UsageError(

@@ -131,15 +131,13 @@ def _ablations(
     categories: Sequence[str] = (),
 ) -> list[Table]:
     """Table 4 of every setting with ablations: for the given categories, else for those that were ablated."""
-    from benchmark.data.catalog import CATEGORIES
     from benchmark.report.grid import group_settings, matching_settings
     from benchmark.report.tables import ablation_table
 
     settings = [setting for setting in group_settings(runs) if setting.drops]
     if not settings:
         raise UsageError("no finished ablation. Start with: bench ablate --drop all")
-    ablated = {run.spec.category for run in runs if run.spec.drop}
-    shown = categories or [category for category in CATEGORIES if category in ablated]
+    shown = categories or list({run.spec.category for run in runs if run.spec.drop})
     return [
         ablation_table(group, with_paper=with_paper, seeds=seeds, categories=shown)
         for group in matching_settings(settings)

@@ -34,9 +34,3 @@ def plain_text(value: Any) -> str:
 def joined_text(values: Sequence[Any]) -> str:
     """The texts of a product's fields (`Category.product_text`) with a space between them."""
     return " ".join(plain_text(value) for value in values).strip() if len(values) > 1 else plain_text(*values)
-
-
-DATASETS = ("lazada", "amazon")
-CATEGORIES = ("clothing", "electronics", "home")
-DATASET_LABELS = {"lazada": "Lazada-MRHP", "amazon": "Amazon-MRHP"}
-CATEGORY_LABELS = {"clothing": "CS&J", "electronics": "Elec", "home": "H&K"}

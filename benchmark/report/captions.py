@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmark import models
 from benchmark.core.metrics import PAPER_METRICS
-from benchmark.data.catalog import CATEGORIES, CATEGORY_LABELS, DATASET_LABELS
+from benchmark.data.dataset_file import from_record
 from benchmark.data.published import (
     METRIC_LABELS,
     published_values,
@@ -22,6 +22,7 @@ from benchmark.report.grid import (
     manifests,
 )
 from benchmark.report.table import Column
+from benchmark.runs.described import data_set_of
 from benchmark.runs.store import StoredRun
 
 
@@ -45,19 +46,22 @@ def synthetic_title(setting: Setting) -> str:
     return " (synthetic corpus)" if setting.conditions.synthetic else ""
 
 
-def setting_sentences(setting: Setting, categories: Sequence[str] = CATEGORIES) -> list[str]:
+def setting_sentences(setting: Setting, categories: Sequence[str] | None = None) -> list[str]:
+    """`categories`: those that the table is about; default: all of the data set."""
+    data_set = setting.data_set
+    categories = data_set.category_names if categories is None else categories
     conditions = setting.conditions
     synthetic = (
         " (synthetic: generated data, which says nothing about real reviews)" if conditions.synthetic else ""
     )
     prints = ", ".join(
-        f"{CATEGORY_LABELS[category]} {fingerprint[:12]}"
+        f"{data_set.category_title(category)} {fingerprint[:12]}"
         for category, fingerprint in setting.fingerprints
         if category in categories
     )
     seen = [run for run in setting.runs if run.spec.category in categories]
     sentences = [
-        f"Corpus: {conditions.corpus}{synthetic}; {DATASET_LABELS[conditions.dataset]} fingerprints: {prints}.",
+        f"Corpus: {conditions.corpus}{synthetic}; {data_set.title} fingerprints: {prints}.",
         f"Protocol {conditions.protocol}, preset {conditions.preset}, device {conditions.device}, "
         + (f"overrides {' '.join(conditions.overrides)}." if conditions.overrides else "no overrides."),
         *image_sentences(seen),
@@ -92,6 +96,7 @@ def metric_sentence(setting: Setting) -> str:
 
 
 def test_sentences(
+    setting: Setting,
     families: Mapping[str, Sequence[Comparison]],
     proposed: str,
     seeds: Sequence[int],
@@ -105,7 +110,9 @@ def test_sentences(
         return [f"No test: {family[0].result.reason}."]
     baselines = len({one.b.method for one in family})
     products = ", ".join(
-        f"{len(cell.products):,} ({CATEGORY_LABELS[category]})" for category, cell in any_cell.items() if cell
+        f"{len(cell.products):,} ({setting.data_set.category_title(category)})"
+        for category, cell in any_cell.items()
+        if cell
     )
     sentence = (
         f"Marks: {title} better than the best baseline run in that cell, * p < 0.05, ** p < 0.01; crossed test over "
@@ -114,7 +121,7 @@ def test_sentences(
         "x categories) of each metric; MAP is primary, N@3 and N@5 are secondary."
     )
     worse = [
-        f"{CATEGORY_LABELS[category]} {METRIC_LABELS[metric]}"
+        f"{setting.data_set.category_title(category)} {METRIC_LABELS[metric]}"
         for metric, members in families.items()
         for category in any_cell
         if (best := best_baseline(members, category)) is not None
@@ -127,8 +134,8 @@ def test_sentences(
     ]
 
 
-def paper_sentence(with_paper: bool, number: int) -> list[str]:
-    if not with_paper:
+def paper_sentence(with_paper: bool, number: int | None) -> list[str]:
+    if not with_paper or number is None:
         return []
     return [
         f"In square brackets: what the MM-SS paper prints in its Table {number}; no published number enters a test "
@@ -197,7 +204,7 @@ def image_sentences(runs: Sequence[StoredRun]) -> list[str]:
         if any(seen)
     )
     if covered:
-        sentences.append(f"{DATASET_LABELS[runs[0].spec.dataset]} test items with image features: {covered}.")
+        sentences.append(f"{data_set_of(runs).title} test items with image features: {covered}.")
     return sentences
 
 
@@ -258,7 +265,8 @@ def coverage_sentences(runs: Sequence[StoredRun]) -> list[str]:
 
 
 def place(manifest: Mapping[str, Any]) -> str:
-    return CATEGORY_LABELS[manifest["category"]]
+    """The category's title."""
+    return from_record(manifest["data_set"], "manifest").category_title(manifest["category"])
 
 
 def vector_source(manifest: Mapping[str, Any]) -> str:

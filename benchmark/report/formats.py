@@ -45,7 +45,8 @@ def to_markdown(table: Table) -> str:
         body, [_MARKDOWN.escape(text) for text in headers], "pipe", disable_numparse=True, colalign=numbers
     )
     caption = "\n".join(f"- {_MARKDOWN.escape(sentence)}" for sentence in table.caption)
-    return f"### Table {table.number}. {_MARKDOWN.escape(table.title)}\n\n{grid}\n\n{caption}\n"
+    number = "" if table.number is None else f"Table {table.number}. "
+    return f"### {number}{_MARKDOWN.escape(table.title)}\n\n{grid}\n\n{caption}\n"
 
 
 def to_latex(table: Table) -> str:

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from benchmark import models
 from benchmark.core.errors import DataError
-from benchmark.data.catalog import CATEGORIES, DATASETS
+from benchmark.data.dataset_file import to_record
+from benchmark.data.datasets import DataSet, rank
+from benchmark.runs.described import data_sets_of
 from benchmark.runs.spec import Conditions
 from benchmark.runs.store import StoredRun
 from benchmark.stats.correction import holm
@@ -113,9 +115,15 @@ class Setting:
     """Runs of one data set that may be compared."""
 
     conditions: Conditions
+    data_set: DataSet
+    """As it was stored with the runs."""
     fingerprints: tuple[tuple[str, str], ...]
-    """(category, fingerprint), in the paper's order of categories."""
+    """(category, fingerprint), in the descriptor's order of categories."""
     runs: tuple[StoredRun, ...] = field(repr=False)
+
+    def place(self, category: str) -> str:
+        """The data set and the category as tables print them."""
+        return f"{self.data_set.title} {self.data_set.category_title(category)}"
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -164,7 +172,7 @@ class Setting:
         """One family of tests: the proposed method against every baseline in every category, one metric, Holm
         over all of them. Only complete cells take part."""
         pairs = []
-        for category in CATEGORIES:
+        for category in self.data_set.category_names:
             own = self.cell(category, proposed, seeds=seeds)
             others = [self.cell(category, name, seeds=seeds) for name in self.methods if name != proposed]
             pairs += [(own, other) for other in others if own.complete and other.complete]
@@ -214,16 +222,20 @@ def group_settings(
 
     settings = []
     for conditions, members in groupby(sorted(chosen, key=common), key=common):
-        settings += _split_by_overrides(conditions, list(members), overrides)
+        same = list(members)
+        data_set = data_sets_of(same)[conditions.dataset]
+        settings += _split_by_overrides(conditions, data_set, same, overrides)
     return sorted(settings, key=_order)
 
 
 def _split_by_overrides(
-    common: Conditions, runs: list[StoredRun], overrides: Sequence[str] | None
+    common: Conditions, data_set: DataSet, runs: list[StoredRun], overrides: Sequence[str] | None
 ) -> list[Setting]:
     sets = {run.spec.overrides for run in runs} if overrides is None else {tuple(sorted(overrides))}
     found = [
-        setting for one in sorted(sets) for setting in _split_by_data(replace(common, overrides=one), runs)
+        setting
+        for one in sorted(sets)
+        for setting in _split_by_data(replace(common, overrides=one), data_set, runs)
     ]
     if overrides is not None:
         return found
@@ -235,19 +247,19 @@ def _split_by_overrides(
     ]
 
 
-def _split_by_data(conditions: Conditions, runs: list[StoredRun]) -> list[Setting]:
+def _split_by_data(conditions: Conditions, data_set: DataSet, runs: list[StoredRun]) -> list[Setting]:
     """A setting for each combination of the categories' fingerprints."""
     belonging = [run for run in runs if run.conditions == conditions.for_method(run.spec.method)]
     versions = {
         category: sorted({run.spec.fingerprint for run in belonging if run.spec.category == category})
-        for category in CATEGORIES
+        for category in data_set.category_names
     }
-    present = [category for category in CATEGORIES if versions[category]]
+    present = [category for category, found in versions.items() if found]
     settings = []
     for chosen in product(*(versions[category] for category in present)) if present else ():
         fingerprints = dict(zip(present, chosen, strict=True))
         seen = [run for run in belonging if run.spec.fingerprint == fingerprints[run.spec.category]]
-        settings.append(Setting(conditions, tuple(fingerprints.items()), tuple(seen)))
+        settings.append(Setting(conditions, data_set, tuple(fingerprints.items()), tuple(seen)))
     return settings
 
 
@@ -264,7 +276,7 @@ def _version(run: StoredRun) -> str:
 def _order(setting: Setting) -> tuple[object, ...]:
     conditions = setting.conditions
     return (
-        DATASETS.index(conditions.dataset),
+        rank(conditions.dataset),
         conditions.without_overrides,
         len(conditions.overrides),
         conditions.overrides,
@@ -273,9 +285,12 @@ def _order(setting: Setting) -> tuple[object, ...]:
 
 
 def manifests(runs: Iterable[StoredRun]) -> list[Mapping[str, Any]]:
-    """The manifest of every distinct corpus category that the runs saw, in the paper's order."""
+    """The manifest of every distinct corpus category that the runs saw, in the descriptors' order."""
     found = {(run.spec.dataset, run.spec.category, run.spec.fingerprint): run for run in runs}
-    order = sorted(found, key=lambda key: (DATASETS.index(key[0]), CATEGORIES.index(key[1]), key[2]))
+    data_sets = data_sets_of(found.values())
+    order = sorted(
+        found, key=lambda key: (rank(key[0]), data_sets[key[0]].category_names.index(key[1]), key[2])
+    )
     return [
         {
             "dataset": key[0],
@@ -285,6 +300,7 @@ def manifests(runs: Iterable[StoredRun]) -> list[Mapping[str, Any]]:
             "synthetic": found[key].spec.synthetic,
         }
         | found[key].manifest
+        | {"data_set": to_record(data_sets[key[0]])}
         for key in order
     ]
 

@@ -16,7 +16,7 @@ from scipy.special import stdtrit
 
 from benchmark import models
 from benchmark.core.metrics import PAPER_METRICS
-from benchmark.data.catalog import CATEGORIES, CATEGORY_LABELS, DATASET_LABELS, DATASETS
+from benchmark.data.datasets import BUILT_IN
 from benchmark.data.published import METRIC_LABELS, PART_LABELS
 from benchmark.report.grid import Cell, Comparison, Setting, best_baseline, compare_pairs
 from benchmark.runs.store import StoredRun
@@ -65,7 +65,8 @@ class _Finding:
 
 
 Settings = Mapping[str, Setting]
-"""Data set -> the setting that speaks for it."""
+"""Data set of the paper -> the setting that speaks for it."""
+_N_CATEGORIES = sum(len(data_set.categories) for data_set in BUILT_IN.values())
 
 STATEMENTS = {
     "C1": "MM-SS is best in every cell of Tables 1 and 2, p < 0.01 against the best baseline.",
@@ -90,7 +91,9 @@ _COMMANDS = {
 
 
 def check_claims(settings: Sequence[Setting], *, seeds: Sequence[int] | None = None) -> list[Claim]:
-    """All claims from the settings, at most one per data set and alike in all but the data."""
+    """All claims from the settings, at most one per data set and alike in all but the data. Those of data sets that
+    are not in the paper are left out: it claims nothing about them."""
+    settings = [setting for setting in settings if setting.data_set.in_paper]
     by_dataset = {setting.conditions.dataset: setting for setting in settings}
     if len(by_dataset) != len(settings):
         raise ValueError("at most one setting per data set")
@@ -138,7 +141,7 @@ def _best_everywhere(settings: Settings, seeds: Sequence[int] | None) -> _Findin
     for setting in _ordered(settings):
         for metric in PAPER_METRICS:
             family = setting.family(metric, seeds=seeds)
-            for category in CATEGORIES:
+            for category in setting.data_set.category_names:
                 best = best_baseline(family, category)
                 if best is None:
                     continue
@@ -178,7 +181,7 @@ def _all_above(
         for metric in PAPER_METRICS:
             cells = [
                 (setting.cell(category, a, seeds=seeds), setting.cell(category, b, seeds=seeds))
-                for category in CATEGORIES
+                for category in setting.data_set.category_names
                 for a, b in pairs
             ]
             complete = [(a, b) for a, b in cells if a.complete and b.complete]
@@ -202,11 +205,12 @@ def _larger_gain_on_amazon(settings: Settings, seeds: Sequence[int] | None) -> _
     gains: dict[str, tuple[float, float, float]] = {}
     for setting in _ordered(settings):
         family = setting.family("map", seeds=seeds)
-        best = [one for category in CATEGORIES if (one := best_baseline(family, category)) is not None]
+        chosen = (best_baseline(family, category) for category in setting.data_set.category_names)
+        best = [one for one in chosen if one is not None]
         if best and all(one.result.df is not None for one in best):
             gains[setting.conditions.dataset] = _mean_gain(best)
     numbers = tuple(
-        f"gain on {DATASET_LABELS[name]}: {100 * gain[0]:+.2f} points" for name, gain in gains.items()
+        f"gain on {BUILT_IN[name].title}: {100 * gain[0]:+.2f} points" for name, gain in gains.items()
     )
     if missing or len(gains) < 2:
         return _Finding("undecided", missing or "no test is possible", numbers)
@@ -363,15 +367,15 @@ def _missing(settings: Settings, seeds: Sequence[int] | None, methods: Sequence[
     cells = [
         setting.cell(category, method, seeds=seeds)
         for setting in settings.values()
-        for category in CATEGORIES
+        for category in setting.data_set.category_names
         for method in methods
     ]
-    return _missing_words(settings, cells, len(DATASETS) * len(CATEGORIES) * len(methods))
+    return _missing_words(settings, cells, _N_CATEGORIES * len(methods))
 
 
 def _missing_drops(settings: Settings, seeds: Sequence[int] | None, drops: Sequence[tuple[str, ...]]) -> str:
     cells = [_ablated(setting, drop, seeds) for setting in settings.values() for drop in drops]
-    return _missing_words(settings, cells, len(DATASETS) * len(drops))
+    return _missing_words(settings, cells, len(BUILT_IN) * len(drops))
 
 
 def _missing_words(settings: Settings, cells: Sequence[Cell], needed: int) -> str:
@@ -410,7 +414,7 @@ def _full_runs(settings: Settings, seeds: Sequence[int] | None) -> list[StoredRu
 
 
 def _ordered(settings: Settings) -> list[Setting]:
-    return [settings[dataset] for dataset in DATASETS if dataset in settings]
+    return [settings[dataset] for dataset in BUILT_IN if dataset in settings]
 
 
 def _decide(supported: bool, refuted: bool) -> ClaimVerdict:
@@ -426,8 +430,8 @@ def _weakest(one: Comparison) -> float:
 
 
 def _where(one: Comparison) -> str:
-    dataset = DATASET_LABELS[one.a.runs[0].spec.dataset]
-    return f"{dataset} {CATEGORY_LABELS[one.category]} {METRIC_LABELS[one.metric]}"
+    data_set = BUILT_IN[one.a.runs[0].spec.dataset]
+    return f"{data_set.title} {data_set.category_title(one.category)} {METRIC_LABELS[one.metric]}"
 
 
 def _versus(one: Comparison) -> str:

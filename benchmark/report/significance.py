@@ -12,7 +12,6 @@ from benchmark import models
 from benchmark.core.errors import UsageError
 from benchmark.core.metrics import PAPER_METRICS
 from benchmark.core.seeding import generator
-from benchmark.data.catalog import CATEGORIES, CATEGORY_LABELS, DATASET_LABELS
 from benchmark.data.published import METRIC_LABELS
 from benchmark.report.grid import Cell, Comparison, Setting, best_baseline
 from benchmark.report.sentinels import Sentinel, TieReport, sentinels, tie_report
@@ -152,7 +151,7 @@ def _chosen(family: Sequence[Comparison], against: str) -> list[Comparison]:
     if against == "all":
         return list(family)
     if against == "best":
-        best = (best_baseline(family, category) for category in CATEGORIES)
+        best = (best_baseline(family, category) for category in dict.fromkeys(one.category for one in family))
         return [one for one in best if one is not None]
     return [one for one in family if one.b.method == against]
 
@@ -192,8 +191,8 @@ def _notes(
             f"The corpus {setting.conditions.corpus} is synthetic: these results say nothing about real reviews."
         )
     incomplete = [
-        f"{CATEGORY_LABELS[category]} {models.METHODS[name].title} ({cell.missing})"
-        for category in CATEGORIES
+        f"{setting.data_set.category_title(category)} {models.METHODS[name].title} ({cell.missing})"
+        for category in setting.data_set.category_names
         for name in setting.methods
         if not (cell := setting.cell(category, name, seeds=seeds)).complete
     ]
@@ -218,7 +217,7 @@ def _blocks(report: Report) -> list[str]:
     from benchmark.report.captions import metric_sentence
 
     setting = report.setting
-    dataset = DATASET_LABELS[setting.conditions.dataset]
+    dataset = setting.data_set.title
     return [
         f"## {dataset}: {models.get(report.proposed).title} against {_against(report.against)}\n\n"
         f"Corpus {setting.conditions}. {metric_sentence(setting)}.",
@@ -241,7 +240,7 @@ def _comparison_block(report: Report) -> str:
         return ""
     rows = [
         [
-            *_place(finding),
+            *_place(report, finding),
             _points(finding.comparison.result.difference, signed=True),
             _interval(finding.comparison.result.interval),
             _p(finding.comparison.result.p_value),
@@ -273,7 +272,7 @@ def _robust_block(report: Report) -> str:
         return ""
     rows = [
         [
-            *_place(finding),
+            *_place(report, finding),
             _p(finding.comparison.result.p_value),
             _p(block.welch),
             "-" if block.permutation is None else _p(block.permutation.p_value),
@@ -301,7 +300,7 @@ def _power_block(report: Report) -> str:
         return ""
     rows = [
         [
-            *_place(finding),
+            *_place(report, finding),
             f"{block.power_now:.0%}",
             f"more than any: at best {_points(block.smallest_with_any_seeds)} points"
             if block.seeds is None
@@ -337,7 +336,9 @@ def _sentinel_block(report: Report) -> str:
     return "\n\n".join(
         [
             "### Sentinels",
-            _grid([[one.label, *cells(one.name)] for one in first], ["", *_category_heads(categories)]),
+            _grid(
+                [[one.label, *cells(one.name)] for one in first], ["", *_category_heads(report, categories)]
+            ),
             *([" ".join(notes)] if notes else []),
         ]
     )
@@ -372,7 +373,8 @@ def _tie_block(report: Report) -> str:
         ]
         for name in names
     ]
-    heads = [f"{CATEGORY_LABELS[c]} {what}" for c in categories for what in ("tied pairs", "file order")]
+    title = report.setting.data_set.category_title
+    heads = [f"{title(c)} {what}" for c in categories for what in ("tied pairs", "file order")]
     return (
         f"### Ties\n\n{_grid(rows, ['', *heads])}\n\n"
         "Tied pairs: share of a product's pairs of reviews with equal scores. File order: what resolving ties by "
@@ -380,13 +382,15 @@ def _tie_block(report: Report) -> str:
     )
 
 
-def _place(finding: Finding) -> list[str]:
+def _place(report: Report, finding: Finding) -> list[str]:
     one = finding.comparison
-    return [CATEGORY_LABELS[one.category], METRIC_LABELS[one.metric], models.METHODS[one.b.method].title]
+    title = report.setting.data_set.category_title(one.category)
+    return [title, METRIC_LABELS[one.metric], models.METHODS[one.b.method].title]
 
 
-def _category_heads(categories: Sequence[str]) -> list[str]:
-    return [f"{CATEGORY_LABELS[c]} {METRIC_LABELS[metric]}" for c in categories for metric in PAPER_METRICS]
+def _category_heads(report: Report, categories: Sequence[str]) -> list[str]:
+    title = report.setting.data_set.category_title
+    return [f"{title(c)} {METRIC_LABELS[metric]}" for c in categories for metric in PAPER_METRICS]
 
 
 def _grid(rows: Sequence[Sequence[str]], headers: Sequence[str]) -> str:

@@ -51,8 +51,8 @@ class Row:
 class Table:
     kind: str
     """`results`, `statistics` or `ablation`."""
-    number: int
-    """Of the paper's table that it remakes."""
+    number: int | None
+    """Of the paper's table that it remakes; None if the paper has none about these data."""
     title: str
     headers: tuple[str, str]
     """Of the section and the label column; an empty first one drops the section column."""

@@ -7,15 +7,22 @@ give the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from benchmark import models
 from benchmark.core.errors import UsageError
 from benchmark.core.metrics import PAPER_METRICS
-from benchmark.data.catalog import CATEGORIES, CATEGORY_LABELS, DATASET_LABELS, DATASETS, SPLITS
-from benchmark.data.published import METRIC_LABELS, PART_LABELS, published_count, published_value
+from benchmark.data.catalog import SPLITS
+from benchmark.data.dataset_file import from_record
+from benchmark.data.datasets import BUILT_IN, rank
+from benchmark.data.published import (
+    METRIC_LABELS,
+    PART_LABELS,
+    published_count,
+    published_value,
+)
 from benchmark.report.captions import (
     RANKING_SENTENCE,
     coverage_sentences,
@@ -23,6 +30,7 @@ from benchmark.report.captions import (
     listed,
     metric_sentence,
     paper_sentence,
+    place,
     provenance_sentence,
     reference_sentence,
     setting_sentences,
@@ -36,7 +44,6 @@ from benchmark.report.sentinels import Sentinel, sentinels
 from benchmark.report.table import Column, Entry, Row, Table
 from benchmark.runs.store import StoredRun
 
-RESULT_TABLE_NUMBER = {"lazada": 1, "amazon": 2}
 STATISTICS_TABLE_NUMBER = 3
 ABLATION_TABLE_NUMBER = 4
 MODALITY_LABELS = {"text": "Text-only", "multimodal": "Multimodal"}
@@ -49,23 +56,27 @@ def results_table(
     with_paper: bool = False,
     with_sentinels: bool = False,
     seeds: Sequence[int] | None = None,
-    categories: Sequence[str] = CATEGORIES,
+    categories: Sequence[str] | None = None,
     proposed: str = models.PROPOSED,
 ) -> Table:
-    """Table 1 (Lazada) or 2 (Amazon) from one setting.
+    """Table 1 (Lazada) or 2 (Amazon) from one setting, or the same table for a data set of one's own.
 
     Rows: the paper's methods in its order, run or not, and any other method that was run. Marks on the
     proposed method's row: crossed test against the best baseline run in the cell, Holm over the family.
 
     Args:
-        with_paper: put the published value beside each cell.
+        with_paper: put the published value beside each cell, if the data set is in the paper.
         with_sentinels: add the trivial scorers to the reference rows.
         seeds: what makes a cell complete; default: every seed that the setting has.
+        categories: default: all of the data set.
     """
+    data_set = setting.data_set
+    categories = data_set.category_names if categories is None else categories
+    with_paper = with_paper and data_set.in_paper
     seeds = setting.seeds if seeds is None else tuple(seeds)
     columns = [
         Column(
-            CATEGORY_LABELS[category],
+            data_set.category_title(category),
             METRIC_LABELS[metric],
             {"dataset": setting.conditions.dataset, "category": category, "metric": metric},
         )
@@ -78,7 +89,7 @@ def results_table(
         for name in names
     }
     families = {metric: setting.family(metric, proposed=proposed, seeds=seeds) for metric in PAPER_METRICS}
-    number = RESULT_TABLE_NUMBER[setting.conditions.dataset]
+    number = data_set.paper_table
 
     def entry(name: str, column: Column) -> Entry:
         category, metric = column.keys["category"], column.keys["metric"]
@@ -86,7 +97,7 @@ def results_table(
         if name == proposed:
             against = best_baseline(families[metric], category)
             made = replace(made, mark=against.mark if against else "")
-        if with_paper:
+        if with_paper and number is not None:
             value = published_value(setting.conditions.dataset, category, name, metric, table=number)
             made = replace(made, published=value.printed if value else "")
         return made
@@ -101,18 +112,18 @@ def results_table(
         for category in categories
     }
     caption = [
-        f"{DATASET_LABELS[setting.conditions.dataset]}, test split, in percent: mean over seeds "
+        f"{data_set.title}, test split, in percent: mean over seeds "
         f"{listed(seeds)} ± standard deviation over seeds (n-1). {RANKING_SENTENCE}",
         *setting_sentences(setting),
         f"{metric_sentence(setting)}, hence the row '{CEILING_ROW}'.",
-        *test_sentences(families, proposed, seeds, any_cell),
+        *test_sentences(setting, families, proposed, seeds, any_cell),
         *paper_sentence(with_paper, number),
         provenance_sentence(run for name in names for cell in cells[name].values() for run in cell.runs),
     ]
     return Table(
         kind="results",
         number=number,
-        title=f"Results on {DATASET_LABELS[setting.conditions.dataset]}{synthetic_title(setting)}",
+        title=f"Results on {data_set.title}{synthetic_title(setting)}",
         headers=("Type", "Method"),
         columns=tuple(columns),
         rows=(
@@ -224,10 +235,11 @@ def statistics_table(corpora: Sequence[Mapping[str, Any]], *, with_paper: bool =
             published=f"{count:,}" if with_paper and count is not None else "",
         )
 
+    with_paper = with_paper and any(manifest["dataset"] in BUILT_IN for manifest in corpora)
     rows = [
         Row(
-            DATASET_LABELS[manifest["dataset"]],
-            CATEGORY_LABELS[manifest["category"]],
+            from_record(manifest["data_set"], "manifest").title,
+            place(manifest),
             f"{manifest['dataset']}/{manifest['category']}",
             tuple(entry(manifest, column) for column in columns),
         )
@@ -241,7 +253,7 @@ def statistics_table(corpora: Sequence[Mapping[str, Any]], *, with_paper: bool =
     )
     return Table(
         kind="statistics",
-        number=STATISTICS_TABLE_NUMBER,
+        number=_number(STATISTICS_TABLE_NUMBER, (manifest["dataset"] for manifest in corpora)),
         title=f"Sizes of the data sets{' (synthetic corpus)' if synthetic else ''}",
         headers=("Data set", "Category"),
         columns=tuple(columns),
@@ -263,13 +275,14 @@ def ablation_table(
     *,
     with_paper: bool = False,
     seeds: Sequence[int] | None = None,
-    categories: Sequence[str] = ("clothing",),
+    categories: Sequence[str] | None = None,
     method: str = models.PROPOSED,
 ) -> Table:
     """Table 4: the full model, then the model without each part, with the differences.
 
     Args:
         settings: one per data set, alike in all but data set and data (`matching_settings`).
+        categories: of each data set those among them; default: its first, which the paper ablates.
 
     A difference's mark is the crossed test's of full against reduced, two-sided, Holm over the parts and
     categories of one data set and metric.
@@ -277,22 +290,24 @@ def ablation_table(
     by_dataset = {setting.conditions.dataset: setting for setting in settings}
     if len(by_dataset) != len(settings) or not settings:
         raise UsageError("an ablation table takes one setting for each of one or two data sets.")
-    ordered = [by_dataset[dataset] for dataset in DATASETS if dataset in by_dataset]
+    ordered = [by_dataset[dataset] for dataset in sorted(by_dataset, key=rank)]
+    shown = {setting.conditions.dataset: _ablation_categories(setting, categories) for setting in ordered}
+    with_paper = with_paper and any(setting.data_set.in_paper for setting in ordered)
     columns = [
         Column(
-            f"{DATASET_LABELS[setting.conditions.dataset]} {CATEGORY_LABELS[category]}",
+            setting.place(category),
             METRIC_LABELS[metric],
             {"dataset": setting.conditions.dataset, "category": category, "metric": metric},
         )
         for setting in ordered
-        for category in categories
+        for category in shown[setting.conditions.dataset]
         for metric in PAPER_METRICS
     ]
     single = [(part,) for part in PART_LABELS]
     combined = dict.fromkeys(drop for setting in ordered for drop in setting.drops if drop not in single)
     variants: list[tuple[str, ...]] = [(), *single, *combined]
     wanted = {
-        setting.conditions.dataset: _ablation_seeds(setting, categories, method)
+        setting.conditions.dataset: _ablation_seeds(setting, shown[setting.conditions.dataset], method)
         if seeds is None
         else tuple(seeds)
         for setting in ordered
@@ -329,22 +344,21 @@ def ablation_table(
     ]
     return Table(
         kind="ablation",
-        number=ABLATION_TABLE_NUMBER,
+        number=_number(ABLATION_TABLE_NUMBER, by_dataset),
         title=f"Ablation of {models.get(method).title}{synthetic_title(ordered[0])}",
         headers=("", "Model"),
         columns=tuple(columns),
         rows=tuple(rows),
         caption=(
             "Test split, in percent: mean over seeds "
-            + ", ".join(
-                f"{listed(wanted[s.conditions.dataset])} ({DATASET_LABELS[s.conditions.dataset]})"
-                for s in ordered
-            )
+            + ", ".join(f"{listed(wanted[s.conditions.dataset])} ({s.data_set.title})" for s in ordered)
             + " ± standard deviation over seeds (n-1); in parentheses the difference to the full model in points.",
             "Without ptrt to rtrv: that subtask is removed, its interaction stays; module(d): all subtasks removed; "
             "module(b): no interactions and no subtasks.",
             *dict.fromkeys(
-                sentence for setting in ordered for sentence in setting_sentences(setting, categories)
+                sentence
+                for setting in ordered
+                for sentence in setting_sentences(setting, shown[setting.conditions.dataset])
             ),
             f"{metric_sentence(ordered[0])}.",
             *coverage_sentences([run for column in columns for run in cell(column, ()).runs]),
@@ -362,6 +376,17 @@ def ablation_table(
             "tests": [comparison_facts(test) for test in tests.values()],
         },
     )
+
+
+def _ablation_categories(setting: Setting, categories: Sequence[str] | None) -> tuple[str, ...]:
+    """Those of the data set's categories that are shown, in its order."""
+    names = setting.data_set.category_names
+    return names[:1] if categories is None else tuple(name for name in names if name in categories)
+
+
+def _number(number: int, datasets: Iterable[str]) -> int | None:
+    """The paper's number of a table, if one of the data sets in it is the paper's."""
+    return number if any(dataset in BUILT_IN for dataset in datasets) else None
 
 
 def _ablation_seeds(setting: Setting, categories: Sequence[str], method: str) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmark import models
-from benchmark.data.catalog import CATEGORIES, DATASETS
+from benchmark.data.datasets import BUILT_IN, LAZADA
 from benchmark.data.published import (
     METHOD_LABELS,
     METRIC_LABELS,
@@ -20,7 +20,7 @@ from benchmark.data.published import (
 def test_every_cell_of_tables_1_and_2_is_there():
     assert list(METHOD_LABELS) == list(models.DEFAULT_METHODS)
     for table, dataset in ((1, "lazada"), (2, "amazon")):
-        for category in CATEGORIES:
+        for category in LAZADA.category_names:
             for method in models.DEFAULT_METHODS:
                 for metric in METRIC_LABELS:
                     value = published_value(dataset, category, method, metric, table=table)
@@ -28,7 +28,7 @@ def test_every_cell_of_tables_1_and_2_is_there():
 
 
 def test_every_row_of_table_4_is_there():
-    for dataset in DATASETS:
+    for dataset in BUILT_IN:
         for part in PART_LABELS:
             value = published_value(dataset, "clothing", "mmss", "map", table=4, drop=[part])
             assert value.value < published_value(dataset, "clothing", "mmss", "map", table=4).value
@@ -45,7 +45,7 @@ def test_known_values_and_who_produced_them():
 def test_table_3():
     assert published_count("lazada", "clothing", "test", "products") == 2063
     assert published_count("amazon", "home", "train", "reviews") == 369518
-    assert all(published_count(d, c, "dev", "reviews") for d in DATASETS for c in CATEGORIES)
+    assert all(published_count(d, c, "dev", "reviews") for d in BUILT_IN for c in LAZADA.category_names)
 
 
 def test_two_values_for_one_cell_are_found_and_a_rounding_is_not_one():

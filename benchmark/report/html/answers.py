@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark import models
-from benchmark.data.catalog import CATEGORIES, CATEGORY_LABELS, DATASET_LABELS
 from benchmark.report.captions import image_sentences, listed
 from benchmark.report.facts import significance
 from benchmark.report.grid import Comparison, Setting, best_baseline, commits_of
@@ -29,8 +28,9 @@ class Answer:
 def answer(setting: Setting, worthwhile: float) -> Answer:
     """By MAP, against the best baseline of each category, corrected over all baselines and categories."""
     family = setting.family("map")
-    found = [one for category in CATEGORIES if (one := best_baseline(family, category)) is not None]
-    title, label = models.get(models.PROPOSED).title, DATASET_LABELS[setting.conditions.dataset]
+    chosen = (best_baseline(family, category) for category in setting.data_set.category_names)
+    found = [one for one in chosen if one is not None]
+    title, label = models.get(models.PROPOSED).title, setting.data_set.title
     if not found:
         sentence = (
             f"{label}: no comparison is possible; it needs complete cells of {title} and of a baseline."
@@ -43,7 +43,7 @@ def answer(setting: Setting, worthwhile: float) -> Answer:
     against = f"{baselines} {'baselines' if baselines != 1 else 'baseline'}"
     count = _count(len(ahead), len(found))
     details = "; ".join(
-        f"{CATEGORY_LABELS[one.category]} {_points(one.result.difference)} points against "
+        f"{setting.data_set.category_title(one.category)} {_points(one.result.difference)} points against "
         f"{models.METHODS[one.b.method].title}{_interval(one)}, {verdict(one, worthwhile)}"
         for one in found
     )
@@ -93,8 +93,8 @@ def facts(settings: Sequence[Setting]) -> list[tuple[str, str]]:
     corpora = dict.fromkeys((run.spec.corpus, run.spec.synthetic) for run in runs)
     corpus = ", ".join(name + (" (synthetic)" if synthetic else "") for name, synthetic in corpora)
     categories = "; ".join(
-        f"{DATASET_LABELS[setting.conditions.dataset]}: "
-        + ", ".join(CATEGORY_LABELS[category] for category, _ in setting.fingerprints)
+        f"{setting.data_set.title}: "
+        + ", ".join(setting.data_set.category_title(category) for category, _ in setting.fingerprints)
         for setting in settings
     )
     methods = dict.fromkeys(name for setting in settings for name in setting.methods)

@@ -11,7 +11,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchmark import models
-from benchmark.data.catalog import CATEGORIES, CATEGORY_LABELS, DATASET_LABELS
 from benchmark.report.grid import Setting
 from benchmark.report.html.texts import Texts, TextSource
 from benchmark.runs.store import StoredRun
@@ -68,14 +67,14 @@ def case_groups(settings: Sequence[Setting], texts_of: TextSource) -> list[CaseG
     seed; the proposed method first."""
     groups = []
     for setting in settings:
-        for category in [name for name in CATEGORIES if name in dict(setting.fingerprints)]:
+        for category, _ in setting.fingerprints:
             names = sorted(setting.methods, key=lambda name: name != models.PROPOSED)
             runs = [cell.runs[0] for cell in (setting.cell(category, name) for name in names) if cell.runs]
             if not runs:
                 continue
             texts = texts_of(runs[0])
             cases = tuple(case for run in runs for case in _extremes(run, texts))
-            place = f"{DATASET_LABELS[setting.conditions.dataset]} {CATEGORY_LABELS[category]}"
+            place = setting.place(category)
             if cases:
                 groups.append(CaseGroup(place, runs[0].spec.seed, texts is not None, cases))
     return groups

@@ -10,7 +10,6 @@ from typing import Any
 
 from benchmark import models
 from benchmark.core.metrics import PAPER_METRICS
-from benchmark.data.catalog import CATEGORIES, CATEGORY_LABELS, DATASET_LABELS
 from benchmark.report.captions import listed
 from benchmark.report.facts import ablation_label
 from benchmark.report.grid import Setting
@@ -103,7 +102,8 @@ def cell_runs(settings: Sequence[Setting]) -> list[dict[str, Any]]:
     configurations: dict[str, int] = {}
     found: list[dict[str, Any]] = []
     for setting in settings:
-        runs = sorted(setting.runs, key=_place)
+        order = setting.data_set.category_names
+        runs = sorted(setting.runs, key=lambda run: _place(run, order))
         for (category, variant), members in groupby(
             runs, key=lambda run: (run.spec.category, run.spec.model)
         ):
@@ -113,7 +113,7 @@ def cell_runs(settings: Sequence[Setting]) -> list[dict[str, Any]]:
             found.append(
                 {
                     "anchor": runs_anchor(spec.dataset, category, variant),
-                    "title": f"{DATASET_LABELS[spec.dataset]}, {CATEGORY_LABELS[category]}: "
+                    "title": f"{setting.data_set.title}, {setting.data_set.category_title(category)}: "
                     + models.METHODS[spec.method].title
                     + (f" {ablation_label(spec.drop, spec.method)}" if spec.drop else ""),
                     "runs": [run_row(run) for run in cell],
@@ -127,11 +127,11 @@ def cell_runs(settings: Sequence[Setting]) -> list[dict[str, Any]]:
     return found
 
 
-def _place(run: StoredRun) -> tuple[object, ...]:
+def _place(run: StoredRun, categories: Sequence[str]) -> tuple[object, ...]:
     """Where a run stands in a list: as in the tables."""
     spec = run.spec
     return (
-        CATEGORIES.index(spec.category),
+        categories.index(spec.category),
         len(spec.drop),
         list(models.METHODS).index(spec.method),
         spec.drop,

@@ -14,7 +14,6 @@ from markupsafe import Markup
 
 from benchmark import __version__, models
 from benchmark.core.errors import UsageError
-from benchmark.data.catalog import DATASET_LABELS
 from benchmark.report.grid import Setting, commits_of, group_settings, manifests, matching_settings
 from benchmark.report.html import answers, cells, sections
 from benchmark.report.html.cases import case_groups
@@ -133,7 +132,7 @@ def _part(
         "cases": [asdict(group) for group in case_groups(part, extras.texts)] if full else [],
         "claims": [claim.to_json() for claim in check_claims(part)] if full else [],
         "paper": [sections.paper_view(setting) for setting in part] if full else [],
-        "effects": _effects(effects),
+        "effects": _effects(effects, settings),
         "runs": runs_of_cells,
     }
 
@@ -186,11 +185,12 @@ def _pictures(
     return views
 
 
-def _effects(effects: Sequence[Effect]) -> list[dict[str, Any]]:
+def _effects(effects: Sequence[Effect], settings: Sequence[Setting]) -> list[dict[str, Any]]:
+    titles = {setting.conditions.dataset: setting.data_set.title for setting in settings}
     return [
         {
             "variant": one.variant,
-            "place": f"{DATASET_LABELS[one.dataset]} {one.category}",
+            "place": f"{titles[one.dataset]} {one.category}",
             "difference": None if one.result is None else 100 * one.result.difference,
             "interval": ""
             if one.result is None or one.result.interval is None
@@ -208,7 +208,7 @@ def _name(part: Sequence[Setting]) -> str:
 
 def _other(setting: Setting) -> dict[str, Any]:
     return {
-        "dataset": DATASET_LABELS[setting.conditions.dataset],
+        "dataset": setting.data_set.title,
         "name": _name([setting]),
         "runs": len(setting.runs),
         "commits": ", ".join(commits_of(setting.runs)),

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmark import models
 from benchmark.core import decisions
-from benchmark.data.catalog import CATEGORY_LABELS, DATASET_LABELS
+from benchmark.data.dataset_file import from_record
 from benchmark.data.published import METRIC_LABELS
 from benchmark.report.compare import compare
 from benchmark.report.facts import ablation_label
@@ -24,14 +24,14 @@ def tests_view(setting: Setting, worthwhile: float) -> dict[str, Any]:
     """Every comparison of the proposed method, with what must stand beside a p value."""
     report = stats_report(setting, "all", worthwhile=worthwhile)
     ties = [
-        (CATEGORY_LABELS[category], models.METHODS[one.method].title, f"{one.tied_pairs:.2%}",
+        (setting.data_set.category_title(category), models.METHODS[one.method].title, f"{one.tied_pairs:.2%}",
          f"{100 * one.file_order_gain['map']:+.2f}")
         for category, found in report.ties.items()
         for one in found
     ]  # fmt: skip
     return {
-        "dataset": DATASET_LABELS[setting.conditions.dataset],
-        "rows": [_finding(one) for one in report.findings],
+        "dataset": setting.data_set.title,
+        "rows": [_finding(setting, one) for one in report.findings],
         "sizes": ", ".join(f"{METRIC_LABELS[name]} {size}" for name, size in report.family_sizes.items()),
         "notes": report.notes,
         "ties": ties,
@@ -39,11 +39,11 @@ def tests_view(setting: Setting, worthwhile: float) -> dict[str, Any]:
     }
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def _finding(setting: Setting, finding: Finding) -> dict[str, Any]:
     one = finding.comparison
     interval = one.result.interval
     return {
-        "category": CATEGORY_LABELS[one.category],
+        "category": setting.data_set.category_title(one.category),
         "metric": METRIC_LABELS[one.metric],
         "against": models.METHODS[one.b.method].title,
         "difference": 100 * one.result.difference,
@@ -61,13 +61,13 @@ def paper_view(setting: Setting) -> dict[str, Any]:
     """The published values beside ours, or why no comparison is made."""
     report = compare(setting)
     return {
-        "dataset": DATASET_LABELS[setting.conditions.dataset],
+        "dataset": setting.data_set.title,
         "meaningless": report.meaningless,
         "counts": report.counts(),
         "notes": report.notes,
         "rows": [
             {
-                "category": CATEGORY_LABELS[one.category],
+                "category": setting.data_set.category_title(one.category),
                 "method": ablation_label(one.drop) if one.drop else models.METHODS[one.method].title,
                 "metric": METRIC_LABELS[one.metric],
                 "published": one.published.printed,
@@ -144,9 +144,10 @@ def provenance_view(runs: Sequence[StoredRun]) -> dict[str, Any]:
     data = []
     for manifest in manifests(runs):
         test, train = manifest["splits"]["test"], manifest["splits"]["train"]
+        data_set = from_record(manifest["data_set"], "manifest")
         data.append(
             {
-                "place": f"{DATASET_LABELS[manifest['dataset']]} {CATEGORY_LABELS[manifest['category']]}",
+                "place": f"{data_set.title} {data_set.category_title(manifest['category'])}",
                 "corpus": manifest["label"] + (" (synthetic)" if manifest["synthetic"] else ""),
                 "fingerprint": manifest["fingerprint"],
                 "train": f"{train['products']:,} / {train['reviews']:,}",

@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmark import models
 from benchmark.core.metrics import PAPER_METRICS
-from benchmark.data.catalog import CATEGORIES, CATEGORY_LABELS, DATASET_LABELS
+from benchmark.data.datasets import generic
 from benchmark.data.published import METRIC_LABELS
 from benchmark.report.grid import Cell, Comparison, Setting, best_baseline
 from benchmark.report.multiverse import Effect
@@ -32,7 +32,8 @@ class Subject:
     """Of open decisions, where alternatives were run."""
     metric: str = "map"
     worthwhile: float = WORTHWHILE
-    categories: tuple[str, ...] = CATEGORIES
+    categories: tuple[str, ...] | None = None
+    """Shown; None: all."""
     methods: tuple[str, ...] = tuple(models.METHODS)
     """Shown; tests are corrected over all of them whatever is shown."""
     seed: int | None = None
@@ -48,7 +49,7 @@ class Subject:
             (setting, category)
             for setting in self.settings
             for category, _ in setting.fingerprints
-            if category in self.categories
+            if self.categories is None or category in self.categories
         ]
 
     def comparisons(self, setting: Setting, category: str) -> list[Comparison]:
@@ -66,7 +67,7 @@ class Subject:
 
 
 def where(setting: Setting, category: str) -> str:
-    return f"{DATASET_LABELS[setting.conditions.dataset]} {CATEGORY_LABELS[category]}"
+    return setting.place(category)
 
 
 def forest(subject: Subject) -> Picture | None:
@@ -157,11 +158,12 @@ def critical_difference(subject: Subject) -> Picture | None:
 
 
 def decisions(subject: Subject) -> Picture | None:
+    titles = {setting.conditions.dataset: setting.data_set for setting in subject.settings}
     panels = []
     for dataset, category in dict.fromkeys((one.dataset, one.category) for one in subject.effects):
         here = [one for one in subject.effects if (one.dataset, one.category) == (dataset, category)]
         if any(one.result is not None for one in here):
-            title = f"{DATASET_LABELS[dataset]} {CATEGORY_LABELS[category]}"
+            title = titles.get(dataset, generic(dataset)).category_title(category)
             panels.append(costs.effects(title, here, subject.worthwhile))
     caption = (
         "Each alternative against the default, largest effect first; 95% intervals, uncorrected: a screening."
