@@ -1,4 +1,4 @@
-"""`bench data check | stats | pack | make`."""
+"""`bench data check | stats | pack | make`, and `import` of `data_import`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 from benchmark.cli import common
 from benchmark.cli.common import handled, say
+from benchmark.cli.data_import import import_
 from benchmark.core.errors import EXIT_DATA
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def register(app: typer.Typer) -> None:
     group.command()(stats)
     group.command()(pack)
     group.command()(make)
+    group.command(name="import")(import_)
     app.add_typer(group, name="data")
 
 
