@@ -160,3 +160,19 @@ def test_a_page_is_made_of_it(results: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     bench("report", "--out", str(page), "--results", str(results), "--no-pictures")
     assert "Mein Laden" in page.read_text(encoding="utf-8")
+
+
+def test_an_import_can_be_run_at_once(tmp_path: Path) -> None:
+    pytest.importorskip("duckdb")
+    rows = [f"p{p},r{p}{r},some words about {p} {r},{2**r + p}" for p in range(12) for r in range(4)]
+    source = tmp_path / "reviews.csv"
+    source.write_text("\n".join(["asin,review_id,review_body,helpful_votes", *rows]))
+    made = bench("data", "import", str(source), "--out", str(tmp_path / "r"), "--name", "phones", "--json")
+    assert json.loads(made.stdout)["columns"]["reviews.csv"]["votes"] == "helpful_votes"
+    place = ["--data", str(tmp_path / "r"), "--results", str(tmp_path / "results"), "--jobs", "1"]
+    bench("run", "--all-categories", "--method", "prhnet", "--seeds", "0", "--set", "epochs=1", *place)
+    assert "Results on phones" in bench("table", "--results", str(tmp_path / "results")).stdout
+    again = bench(
+        "data", "import", str(source), "--out", str(tmp_path / "r"), "--name", "phones", code=EXIT_USAGE
+    )
+    assert "new or an empty folder" in again.stderr

@@ -274,5 +274,6 @@ def connect(memory: str, folder: Path, threads: int | None) -> Any:
         con = duckdb.connect(str(folder / "import.duckdb"), config=config)
     except duckdb.Error as error:
         raise UsageError(f"--memory {memory}: {str(error).splitlines()[0]}") from error
+    con.execute("SET enable_progress_bar = false")  # it would print where the results go
     con.create_function("as_json", as_json, ["VARCHAR"], "VARCHAR")
     return con
