@@ -84,7 +84,8 @@ def set_up(extra: str, *, torch_index: str = "") -> Iterator[Command]:
     if not PYTHON.exists():
         yield (sys.executable, "-m", "venv", str(VENV))
     if stale(VENV / ".ready"):
-        yield (*PIP, *(("--index-url", torch_index) if torch_index else ()), "torch")
+        # beside the usual index, which has what torch needs at its pinned version; 2.13.0+cpu counts as newer
+        yield (*PIP, *(("--extra-index-url", torch_index) if torch_index else ()), "torch")
         yield (*PIP, "-e", ".")
         yield touch(VENV / ".ready")
     if extra and stale(VENV / f".ready-{extra}", VENV / ".ready"):

@@ -51,7 +51,9 @@ def test_classifiers_are_the_pythons_that_the_workflow_tests() -> None:
     workflow = yaml.safe_load(text(".github/workflows/check.yml"))
     assert workflow["jobs"]["suite"]["strategy"]["matrix"]["python"] == versions
     assert PROJECT["requires-python"] == f">={versions[0]}"
-    assert {"run": ".ci/run", "env": {"CPU": "1"}} in workflow["jobs"]["suite"]["steps"]
+    assert {"run": ".ci/run", "env": {"TORCH_INDEX": "${{ vars.TORCH_INDEX }}"}} in workflow["jobs"]["suite"][
+        "steps"
+    ]
 
 
 def test_ci_runs_the_readmes_test_command_with_style_and_types() -> None:
@@ -94,7 +96,7 @@ def test_a_fresh_tree_sets_up_what_the_task_needs_and_no_more(
 
     first, torch, project, *_ = commands("demo")
     assert first.endswith(f"-m venv {tmp_path / '.venv'}")
-    assert "--index-url https://example.org/cpu" in torch
+    assert "--extra-index-url https://example.org/cpu" in torch
     assert torch.endswith(" torch")
     assert project.endswith("-c constraints.txt -e .")
     assert any(line.endswith("-e .[dev]") for line in commands("test"))
@@ -112,7 +114,7 @@ def test_a_failing_command_ends_its_task_with_its_status(monkeypatch: pytest.Mon
     failing, never = ((sys.executable, "-c", f"raise SystemExit({status})") for status in (3, 4))
     names = tasks["main"].__globals__
     monkeypatch.setitem(names["TASKS"], "check", ("", (failing, never)))
-    monkeypatch.setitem(names, "set_up", lambda extra, cpu: iter(()))
+    monkeypatch.setitem(names, "set_up", lambda extra, torch_index: iter(()))
     assert tasks["main"](["check"]) == 3
 
 
