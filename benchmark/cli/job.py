@@ -68,16 +68,20 @@ class Job:
         self.specs_of = [expand(chosen, corpora) for chosen in choices]
         self.specs = [spec for specs in self.specs_of for spec in specs]
         self.plan: Plan = make_plan(self.specs, self.results, options.force)
-        self.jobs = options.jobs or self._default_jobs()
+        self.jobs = self._jobs()
         for corpus in corpora:
             writer.write_data(self.results, corpus)
 
-    def _default_jobs(self) -> int:
-        from benchmark.engine.machine import default_jobs
+    def _jobs(self) -> int:
+        from benchmark.engine.machine import fitting_jobs
 
         if self.specs and self.specs[0].device == "cuda":
-            return 1
-        return default_jobs(max((spec.config["training"]["threads"] for spec in self.specs), default=1))
+            return self.options.jobs or 1
+        threads = max((spec.config["training"]["threads"] for spec in self.specs), default=1)
+        jobs, note = fitting_jobs(self.options.jobs, threads)
+        if note:
+            say(note)
+        return jobs
 
     def headline(self) -> str:
         plan = self.plan

@@ -35,13 +35,36 @@ def resolve_device(device: str) -> str:
     return "cuda" if available else "cpu"
 
 
+def processors() -> int:
+    """Processors that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this operating system
+        return os.cpu_count() or 1
+
+
 def default_jobs(threads: int) -> int:
     """As many runs side by side as the processors that this process may use can feed."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on this operating system
-        cores = os.cpu_count() or 1
-    return max(1, cores // max(1, threads))
+    return max(1, processors() // max(1, threads))
+
+
+def fitting_jobs(asked: int | None, threads: int) -> tuple[int, str]:
+    """(runs side by side, what to say if that is fewer than were asked for): more threads than processors wait for one
+    another, and two jobs of two threads on two processors took 3.5 times as long as two of one.
+
+    UsageError for a run that wants more threads than there are: their number is part of what it is.
+    """
+    if threads > processors():
+        raise UsageError(
+            f"train.threads={threads}, but this process may use {processors()} processors: take at most that."
+        )
+    most = default_jobs(threads)
+    if asked is None or asked <= most:
+        return asked or most, ""
+    return (
+        most,
+        f"--jobs {asked} with {threads} threads each exceeds {processors()} processors: {most} at a time.",
+    )
 
 
 def prepare_process(config: TrainingConfig) -> None:
