@@ -195,12 +195,6 @@ Cache = Annotated[
         help="Where packed data is kept. Default: $MRHP_BENCH_CACHE or the user's cache folder.",
     ),
 ]
-FromVotes = Annotated[
-    bool,
-    typer.Option(
-        "--labels-from-votes", help="`upvotes` holds raw votes: map them to 0..4, drop unvoted reviews."
-    ),
-]
 Threshold = Annotated[
     int | None,
     typer.Option(

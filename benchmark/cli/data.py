@@ -1,4 +1,4 @@
-"""`bench data check | stats | pack | make`, and `import` of `data_import`."""
+"""`bench data check | stats | pack | verify | make`, and `import` of `data_import`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli import common
+from benchmark.cli import common, opening
 from benchmark.cli.common import handled, say
 from benchmark.cli.data_import import import_
-from benchmark.core.errors import EXIT_DATA
+from benchmark.core.errors import EXIT_CHECK, EXIT_DATA
 
 if TYPE_CHECKING:
     from benchmark.data.corpus import Corpus
+    from benchmark.data.fields import Votes
 
 
 def register(app: typer.Typer) -> None:
@@ -21,6 +22,7 @@ def register(app: typer.Typer) -> None:
     group.command()(check)
     group.command()(stats)
     group.command()(pack)
+    group.command()(verify)
     group.command()(make)
     group.command(name="import")(import_)
     app.add_typer(group, name="data")
@@ -29,15 +31,17 @@ def register(app: typer.Typer) -> None:
 @handled
 def check(
     data: Annotated[Path, typer.Option("--data", metavar="ROOT", help="Root of a release.")],
-    labels_from_votes: common.FromVotes = False,
+    labels_from_votes: opening.FromVotes = False,
+    votes_column: opening.VotesColumn = None,
     json_: common.Json = False,
 ) -> None:
     """Validate a release: every problem at once, and its counts beside the paper's Table 3."""
     from benchmark.cli.progress import counted
     from benchmark.data import check as checker
 
+    votes = opening.votes_of(labels_from_votes, votes_column)
     with counted(quiet=json_) as progress:
-        report = checker.check(data, labels_from_votes=labels_from_votes, progress=progress)
+        report = checker.check(data, labels_from_votes=votes, progress=progress)
     if json_:
         common.print_json(checker.to_json(report))
     else:
@@ -52,14 +56,16 @@ def stats(
     dataset: common.Datasets = None,
     category: common.Categories = None,
     vectors: common.Vectors = None,
-    labels_from_votes: common.FromVotes = False,
+    labels_from_votes: opening.FromVotes = False,
+    votes_column: opening.VotesColumn = None,
     cache: common.Cache = None,
     json_: common.Json = False,
 ) -> None:
     """Counts, labels, text lengths, image coverage and vocabulary of each category."""
     from benchmark.data.statistics import render, summarise
 
-    corpora = _packed(dataset, category, data, cache, vectors, labels_from_votes, json_)
+    votes = opening.votes_of(labels_from_votes, votes_column)
+    corpora = _packed(dataset, category, data, cache, vectors, votes, json_)
     summaries = [summarise(corpus) for corpus in corpora]
     if json_:
         common.print_json(summaries)
@@ -73,12 +79,14 @@ def pack(
     dataset: common.Datasets = None,
     category: common.Categories = None,
     vectors: common.Vectors = None,
-    labels_from_votes: common.FromVotes = False,
+    labels_from_votes: opening.FromVotes = False,
+    votes_column: opening.VotesColumn = None,
     cache: common.Cache = None,
     json_: common.Json = False,
 ) -> None:
     """Read, validate and pack categories into the cache, so that runs start at once."""
-    corpora = _packed(dataset, category, data, cache, vectors, labels_from_votes, json_)
+    votes = opening.votes_of(labels_from_votes, votes_column)
+    corpora = _packed(dataset, category, data, cache, vectors, votes, json_)
     if json_:
         common.print_json([corpus.manifest for corpus in corpora])
         return
@@ -87,20 +95,53 @@ def pack(
         print(f"{name}: {corpus.fingerprint[:16]} ({corpus.train.n_reviews:,} training reviews)")
 
 
+@handled
+def verify(
+    data: common.DataRoot = None,
+    dataset: common.Datasets = None,
+    category: common.Categories = None,
+    labels_from_votes: opening.FromVotes = False,
+    votes_column: opening.VotesColumn = None,
+    cache: common.Cache = None,
+    json_: common.Json = False,
+) -> None:
+    """Read packs from end to end: whether each file, the large ones too, is what was written. A damaged pack is
+    named and packed anew; exit code 4 if there was one."""
+    from benchmark.cli.opening import find_data
+    from benchmark.cli.progress import counted
+
+    votes = opening.votes_of(labels_from_votes, votes_column)
+    datasets, categories = common.pick_data(data, dataset, category)
+    with counted(quiet=json_) as progress:
+        source, pairs = find_data(datasets, categories, data, cache, None, votes, json_, progress)
+        checked = [source.verify(*pair, progress) for pair in pairs]
+    records = [
+        {"dataset": one, "category": other, "pack": str(pack), "state": state}
+        for (one, other), (pack, state) in zip(pairs, checked, strict=True)
+    ]
+    if json_:
+        common.print_json(records)
+    else:
+        for record in records:
+            print("{dataset}/{category}: {state} ({pack})".format(**record))
+    if any(state.startswith("damaged") for _, state in checked):
+        raise typer.Exit(EXIT_CHECK)
+
+
 def _packed(
     dataset: list[str] | None,
     category: list[str] | None,
     data: Path | None,
     cache: Path | None,
     vectors: Path | None,
-    labels_from_votes: bool,
+    votes: Votes,
     quiet: bool,
 ) -> list[Corpus]:
     """The chosen categories, opened (packed first, where that was not done yet)."""
-    from benchmark.cli.job import open_data
+    from benchmark.cli.opening import open_data
 
     datasets, categories = common.pick_data(data, dataset, category)
-    return open_data(datasets, categories, data, cache, vectors, labels_from_votes, quiet)[1]
+    return open_data(datasets, categories, data, cache, vectors, votes, quiet)[1]
 
 
 @handled

@@ -14,11 +14,10 @@ import typer
 from benchmark.cli import common
 from benchmark.cli.common import say
 from benchmark.cli.stopping import stoppable
-from benchmark.core.errors import EXIT_INTERRUPTED, EXIT_RUN_FAILED, EXIT_STOPPED, DataError
+from benchmark.core.errors import EXIT_INTERRUPTED, EXIT_RUN_FAILED, EXIT_STOPPED
 
 if TYPE_CHECKING:
     from benchmark.data.fields import Votes
-    from benchmark.data.source import Source
     from benchmark.engine.execute import Outcome, RunOptions
     from benchmark.engine.plan import Choices, Plan
     from benchmark.runs.spec import RunSpec
@@ -33,7 +32,7 @@ class JobOptions:
     jobs: int | None
     cache: Path | None
     vectors: Path | None = None
-    labels_from_votes: Votes = False
+    votes: Votes = False
     keep_weights: bool = False
     force: bool = False
     fail_fast: bool = False
@@ -50,6 +49,7 @@ class Job:
     """
 
     def __init__(self, choices: Sequence[Choices], options: JobOptions) -> None:
+        from benchmark.cli.opening import open_data
         from benchmark.engine.plan import expand, make_plan
         from benchmark.runs import writer
 
@@ -62,7 +62,7 @@ class Job:
             options.data,
             options.cache,
             options.vectors,
-            options.labels_from_votes,
+            options.votes,
             quiet=options.json,
         )
         self.specs_of = [expand(chosen, corpora) for chosen in choices]
@@ -215,48 +215,6 @@ class Job:
             shown = " ".join(dict.fromkeys(spec.dataset for spec in plan.specs))
             for dataset in shown.split():
                 print(f"see: bench table --dataset {dataset} --results {self.results}")
-
-
-def open_data(
-    datasets: Sequence[str],
-    categories: Sequence[str],
-    data: Path | None,
-    cache: Path | None,
-    vectors: Path | None = None,
-    labels_from_votes: Votes = False,
-    quiet: bool = False,
-) -> tuple[Source, list[Any]]:
-    """The data source and its chosen categories, packed if that was not done yet.
-
-    A category that the root does not have is an error only if nothing is left.
-    """
-    from benchmark.cli.progress import counted
-    from benchmark.data.datasets import find
-    from benchmark.data.pack import cache_root
-    from benchmark.data.source import Source, available_categories
-
-    with counted(quiet) as progress:
-        if data is None:
-            from benchmark.data.mini.corpus import mini_root
-
-            data = mini_root(cache_root(cache), progress)
-        if not data.is_dir():
-            raise DataError(
-                f"{data}: no such folder. --data takes the folder that holds lazada/ or amazon/, or dataset.toml."
-            )
-        pairs = available_categories(data, datasets, categories)
-        wanted = [(d, c) for d in datasets for c in find(data, d).category_names if c in categories]
-        if not pairs:
-            raise DataError(
-                f"{data}: none of the chosen categories is there (looked for "
-                f"{', '.join(f'{d}/{c}' for d, c in wanted)}). "
-                "Expected <ROOT>/<dataset>/<category>/<category>.prd.train and so on; see `bench data check`."
-            )
-        missing = [f"{d}/{c}" for d, c in wanted if (d, c) not in pairs]
-        if missing and not quiet:
-            say(f"not in {data}, left out: {', '.join(missing)}")
-        source = Source(data, cache, vectors, labels_from_votes)
-        return source, [source.open(dataset, category, progress) for dataset, category in pairs]
 
 
 def describe(spec: RunSpec, results: Path) -> dict[str, Any]:

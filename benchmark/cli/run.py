@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmark.cli import common
+from benchmark.cli import common, opening
 from benchmark.cli.common import handled
 from benchmark.cli.job import Job, JobOptions, describe
 from benchmark.core.errors import EXIT_RUN_FAILED, UsageError
@@ -67,7 +67,8 @@ def run(
         str | None, typer.Option("--precision", help="float32, tf32 or bf16. Default: float32.")
     ] = None,
     vectors: common.Vectors = None,
-    labels_from_votes: common.FromVotes = False,
+    labels_from_votes: opening.FromVotes = False,
+    votes_column: opening.VotesColumn = None,
     cache: common.Cache = None,
     keep_weights: KeepWeights = False,
     shuffle_labels: Annotated[
@@ -111,8 +112,9 @@ def run(
         device=device,
         shuffle_labels=shuffle_labels,
     )
+    votes = opening.votes_of(labels_from_votes, votes_column)
     options = JobOptions(
-        *(data, results, jobs, cache, vectors, labels_from_votes, keep_weights, force, fail_fast, json_),
+        *(data, results, jobs, cache, vectors, votes, keep_weights, force, fail_fast, json_),
         checkpoint_every=checkpoint_every,
         timeout=timeout,
     )
@@ -140,7 +142,8 @@ def ablate(
     jobs: common.Jobs = None,
     device: common.Device = "auto",
     vectors: common.Vectors = None,
-    labels_from_votes: common.FromVotes = False,
+    labels_from_votes: opening.FromVotes = False,
+    votes_column: opening.VotesColumn = None,
     cache: common.Cache = None,
     keep_weights: KeepWeights = False,
     dry_run: DryRun = False,
@@ -172,8 +175,9 @@ def ablate(
         drops=((), *parse_drops(drop)),
         device=device,
     )
+    votes = opening.votes_of(labels_from_votes, votes_column)
     options = JobOptions(
-        *(data, results, jobs, cache, vectors, labels_from_votes, keep_weights, force, fail_fast, json_),
+        *(data, results, jobs, cache, vectors, votes, keep_weights, force, fail_fast, json_),
         checkpoint_every=checkpoint_every,
         timeout=timeout,
     )

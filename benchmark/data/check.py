@@ -14,7 +14,9 @@ from benchmark.data.catalog import SPLITS
 from benchmark.data.corpus import identity
 from benchmark.data.fields import Votes
 from benchmark.data.findings import Findings
+from benchmark.data.images import image_warnings
 from benchmark.data.leaks import Overlaps
+from benchmark.data.pack import label_rule
 from benchmark.data.published import expected_count
 from benchmark.data.release import CategoryFolder, RawSplit, find_categories, read_split, sides
 from benchmark.data.roi_files import FeatureReader, coverage
@@ -55,6 +57,8 @@ class CategoryReport:
     title: str
     splits: list[SplitReport] = field(default_factory=list)
     """Those whose tables could be read."""
+    labels: str = ""
+    """In words, where the labels come from."""
     roi_width: int | None = None
     unreadable: list[str] = field(default_factory=list)
     """Feature files that count as "no image", with the reason."""
@@ -102,15 +106,17 @@ def _check_category(
 ) -> CategoryReport:
     report = CategoryReport(folder.dataset, folder.category, folder.data_set.category_title(folder.category))
     labels_from_votes = labels_from_votes or folder.data_set.labels == "votes"
-    overlaps = Overlaps()
+    overlaps, columns = Overlaps(), []
     for number, name in enumerate(SPLITS):
         if progress is not None:
             progress(number, len(SPLITS), f"checking {folder.dataset}/{folder.category}: {name}")
         split = read_split(folder, name, reader.findings, labels_from_votes)
         if split is not None:
             overlaps.add(split)
+            columns.append(split.label_column)
             report.splits.append(_check_split(folder, split, reader, progress))
     overlaps.note(folder, reader.findings)
+    report.labels = label_rule(labels_from_votes, columns)
     report.roi_width, report.unreadable = reader.width, reader.unreadable
     return report
 
@@ -155,8 +161,10 @@ def render(report: Report) -> str:
     parts.append(_counts_table(report))
     parts.append(_images_table(report))
     for category in report.categories:
+        where = f"{category.dataset}/{category.category}"
+        if category.labels.startswith("from votes"):
+            parts.append(f"{where}: labels {category.labels}")
         if category.unreadable:
-            where = f"{category.dataset}/{category.category}"
             more = len(category.unreadable) - _UNREADABLE_SHOWN
             lines = [f"{len(category.unreadable)} unreadable feature files in {where} count as no image:"]
             lines += category.unreadable[:_UNREADABLE_SHOWN] + [f"... {more} more"] * (more > 0)
@@ -165,8 +173,15 @@ def render(report: Report) -> str:
         parts.append("\n".join(["Notes:", *report.notes]))
     if report.problems:
         parts.append("\n".join([f"Problems ({len(report.problems)}):", *report.problems]))
-    else:
-        parts.append("No problem found.")
+    warnings = [
+        f"{category.dataset}/{category.category}: {warning}"
+        for category in report.categories
+        for warning in image_warnings({split.split: split.images for split in category.splits})
+    ]
+    if not report.problems:
+        parts.append("\n".join(["No problem found, but:", *warnings]) if warnings else "No problem found.")
+    elif warnings:
+        parts.append("\n".join(warnings))
     return "\n\n".join(parts)
 
 

@@ -42,6 +42,7 @@ from benchmark.data.leaks import Overlaps
 from benchmark.data.release import CategoryFolder, RawSplit, read_split, sides
 from benchmark.data.roi_files import FeatureReader, coverage
 from benchmark.data.roi_worker import RoiWorker
+from benchmark.data.seal import damage_of
 from benchmark.data.store import Ragged, RowWriter, Strings, build_folder, offsets_of
 from benchmark.data.store import cache_root as cache_root
 from benchmark.data.text import CLS, PAD, UNKNOWN, vocabulary, word_hashes, word_tokenizer
@@ -88,7 +89,7 @@ def ensure_pack(
     Raises DataError that lists every problem of the category's files.
     """
     labels_from_votes = labels_from_votes or folder.data_set.labels == "votes"
-    key, stats = pack_key(folder, labels_from_votes), sources.scan(folder)
+    key, stats = _key_and_sources(folder, labels_from_votes)
     target = _made_of_the_same(cache / "packs", key, folder, stats)
 
     def build(out: Path) -> None:
@@ -96,6 +97,18 @@ def ensure_pack(
         _Packer(folder, out, labels_from_votes, progress, stats).pack()
 
     return build_folder(target, build, thorough=thorough)
+
+
+def pack_damage(folder: CategoryFolder, cache: Path, labels_from_votes: Votes = False) -> str | None:
+    """What a read of the whole pack of these sources finds damaged, empty if nothing; None without such a pack."""
+    key, stats = _key_and_sources(folder, labels_from_votes)
+    target = _made_of_the_same(cache / "packs", key, folder, stats)
+    return damage_of(target, thorough=True) if target.is_dir() else None
+
+
+def _key_and_sources(folder: CategoryFolder, labels_from_votes: Votes) -> tuple[str, dict[str, sources.Stat]]:
+    votes = labels_from_votes or folder.data_set.labels == "votes"
+    return pack_key(folder, votes), sources.scan(folder)
 
 
 def _made_of_the_same(
@@ -225,7 +238,7 @@ class _Packer:
             "roi_width": reader.width or 1,
             "unreadable_files": len(reader.unreadable),
             "unreadable_examples": reader.unreadable[:20],
-            "labels": _label_rule(self.labels_from_votes, self.label_columns),
+            "labels": label_rule(self.labels_from_votes, self.label_columns),
             "language": self.folder.data_set.language,
             "tokenizer": self.folder.data_set.word_tokenizer,
             "vocabulary": sizes,
@@ -234,9 +247,9 @@ class _Packer:
         (self.out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
-def _label_rule(votes: Votes, columns: Sequence[str]) -> str:
+def label_rule(votes: Votes, columns: Sequence[str]) -> str:
     """In words, where the labels come from."""
-    taken = " and ".join(dict.fromkeys(columns))
+    taken = " and ".join(dict.fromkeys(columns)) or "none read"
     if not votes:
         return f"as released, column {taken}"
     return f"from votes, column {taken}: min(4, floor(log2 v)), relations with v = 0 dropped"

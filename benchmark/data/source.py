@@ -37,6 +37,21 @@ class Source:
             progress=progress,
         )
 
+    def verify(self, dataset: str, category: str, progress: Any = None) -> tuple[Path, str]:
+        """The category's pack, each byte of it checked, and in words whether it was whole, not there yet, or what
+        was damaged (then it is made anew)."""
+        from benchmark.data.pack import cache_root, ensure_pack, pack_damage
+        from benchmark.data.release import find_category
+
+        folder, cache = find_category(self.root, dataset, category), cache_root(self.cache)
+        damage = pack_damage(folder, cache, self.labels_from_votes)
+        pack = ensure_pack(
+            folder, cache, labels_from_votes=self.labels_from_votes, progress=progress, thorough=True
+        )
+        if damage is None:
+            return pack, "packed now"
+        return pack, f"damaged: {damage}; packed anew" if damage else "whole"
+
 
 def available_categories(
     root: Path, datasets: Sequence[str], categories: Sequence[str]

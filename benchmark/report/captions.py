@@ -64,6 +64,7 @@ def setting_sentences(setting: Setting, categories: Sequence[str] | None = None)
         f"Corpus: {conditions.corpus}{synthetic}; {data_set.title} fingerprints: {prints}.",
         f"Protocol {conditions.protocol}, preset {conditions.preset}, device {conditions.device}, "
         + (f"overrides {' '.join(conditions.overrides)}." if conditions.overrides else "no overrides."),
+        *label_sentences(seen),
         *image_sentences(seen),
         *vector_sentences(seen),
         *encoder_sentences(seen),
@@ -267,6 +268,19 @@ def coverage_sentences(runs: Sequence[StoredRun]) -> list[str]:
 def place(manifest: Mapping[str, Any]) -> str:
     """The category's title."""
     return from_record(manifest["data_set"], "manifest").category_title(manifest["category"])
+
+
+def label_sentences(runs: Sequence[StoredRun]) -> list[str]:
+    """That labels were made of votes, and how; nothing where they are as released."""
+    rules: dict[str, list[str]] = {}
+    for manifest in manifests(runs):
+        rules.setdefault(str(manifest.get("labels", "as released")), []).append(place(manifest))
+    made = {rule: places for rule, places in rules.items() if rule.startswith("from votes")}
+    return [
+        f"LABELS FROM VOTES{'' if len(rules) == 1 else ' in ' + ', '.join(places)}: "
+        f"{rule.removeprefix('from votes, ')}."
+        for rule, places in made.items()
+    ]
 
 
 def vector_source(manifest: Mapping[str, Any]) -> str:
