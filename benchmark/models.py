@@ -1,20 +1,33 @@
 """The registry: an ordered map name -> "module:Class".
 
 Its order is the paper's row order; the command line's choices, the tests' matrix and the tables' rows come
-from it. A new method is one file and one line here.
+from it. Methods of others join it: those of installed packages by the entry-point group `mrhp_bench.methods`, a
+class in a file when it is named (`register`), and those that only stored runs know (`remember`).
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import re
+import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
+from benchmark.core.code import Place, class_constants, locate, module_file
+from benchmark.core.code import code_of as code_of_target
 from benchmark.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from benchmark.core.model import RankingModel
 from benchmark.core.words import near_miss
+
+GROUP = "mrhp_bench.methods"
+"""The entry-point group: `mynet = "mypackage.mynet:MyNet"`."""
 
 Modality = Literal["text", "multimodal"]
 
@@ -29,6 +42,12 @@ class Method:
     modality: Modality
     in_paper: bool = True
     """False: known to the harness, but no row of the paper's tables and outside the default list."""
+    built_in: bool = True
+
+    @property
+    def installed(self) -> bool:
+        """False for one that only stored runs name: its rows stand, but it cannot be run here."""
+        return bool(self.target)
 
 
 _ALL = (
@@ -59,7 +78,126 @@ def get(name: str) -> Method:
 
 
 def load(name: str) -> type[RankingModel]:
-    """Import a method's class (this is where torch gets loaded)."""
-    module, _, attribute = get(name).target.partition(":")
-    loaded: type[RankingModel] = getattr(importlib.import_module(module), attribute)
+    """Import a method's class (this is where torch gets loaded). UsageError, with file and line, if it cannot be
+    imported or is no RankingModel."""
+    method = get(name)
+    if not method.installed:
+        raise UsageError(
+            f"{name}: known from stored runs only. Name its class: --method path/to/file.py:Class."
+        )
+    if method.built_in:
+        module, _, attribute = method.target.partition(":")
+        loaded: type[RankingModel] = getattr(importlib.import_module(module), attribute)
+        return loaded
+    return _load_foreign(method)
+
+
+def code_of(name: str) -> str:
+    """Hash of what the method's source means, see `benchmark.core.code`."""
+    return code_of_target(get(name).target)
+
+
+def register(target: str, name: str = "") -> Method:
+    """A method of one's own, by where its class lies; without importing it.
+
+    Its name is the class's `name`, else the class's name in small letters; `title` and `reads_images` are read
+    from its body where they stand as plain constants. UsageError if there is no such class, or if another method
+    has the name.
+    """
+    place = locate(target)
+    constants = class_constants(target)
+    name = name or str(constants.get("name") or place.attribute.lower())
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise UsageError(f"{target}: a method's name is of a-z, 0-9 and _, not {name!r}.")
+    if target.rpartition(":")[0].endswith(".py"):
+        target = f"{place.file}:{place.attribute}"
+    before = METHODS.get(name)
+    if before is not None and before.installed and before.target != target:
+        raise UsageError(
+            f"{target}: another method is called {name!r} ({before.target}). "
+            f'Give yours a name of its own: name = "..." in class {place.attribute}.'
+        )
+    title = str(constants.get("title") or place.attribute)
+    modality: Modality = "multimodal" if constants.get("reads_images") else "text"
+    METHODS[name] = Method(name, target, title, modality, in_paper=False, built_in=False)
+    return METHODS[name]
+
+
+def remember(name: str, title: str, modality: str) -> Method:
+    """A method that stored runs are of: itself if it is known, else what the runs say of it, for tables."""
+    if name not in METHODS:
+        kind: Modality = "text" if modality == "text" else "multimodal"
+        METHODS[name] = Method(name, "", title or name, kind, in_paper=False, built_in=False)
+    return METHODS[name]
+
+
+def _load_foreign(method: Method) -> type[RankingModel]:
+    from benchmark.core.model import RankingModel
+
+    place = locate(method.target)
+    try:
+        loaded = getattr(_import(place), place.attribute)
+    except UsageError:
+        raise
+    except Exception as error:  # whatever a file of somebody's does when it is imported
+        raise UsageError(
+            f"{place.file}{_line_of(error, place)}: cannot be imported ({type(error).__name__}: {error})"
+        ) from error
+    if not (isinstance(loaded, type) and issubclass(loaded, RankingModel)):
+        raise UsageError(
+            f"{place.file}: {place.attribute} is no subclass of benchmark.core.model.RankingModel."
+        )
     return loaded
+
+
+def _import(place: Place) -> ModuleType:
+    """The module; its root joins the end of the import path, where it shadows nothing."""
+    if str(place.root) not in sys.path:
+        sys.path.append(str(place.root))
+    known = sys.modules.get(place.module)
+    if known is not None and _same_file(known, place.file):
+        return known
+    if "." in place.module:
+        return importlib.import_module(place.module)
+    # a file by itself is loaded from where it lies, whatever else has its name
+    spec = importlib.util.spec_from_file_location(place.module, place.file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[place.module] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[place.module]
+        raise
+    return module
+
+
+def _same_file(module: ModuleType, file: Path) -> bool:
+    at: Any = getattr(module, "__file__", None)
+    return bool(at) and Path(at).resolve() == file.resolve()
+
+
+def _line_of(error: BaseException, place: Place) -> str:
+    """`:12`, the last line of the method's own file that led to the error."""
+    line, step = None, error.__traceback__
+    while step is not None:
+        if step.tb_frame.f_code.co_filename == str(place.file):
+            line = step.tb_lineno
+        step = step.tb_next
+    return f":{line}" if line else ""
+
+
+def _installed(point: EntryPoint) -> Method | None:
+    """The method of an entry point; None if its source is not there (the package is half removed)."""
+    try:
+        place = locate(point.value.replace(" ", ""))
+        if module_file(place.root, place.module) is None or point.name in METHODS:
+            return None
+        return register(f"{place.module}:{place.attribute}", point.name)
+    except UsageError:
+        return None
+
+
+for _point in sorted(entry_points(group=GROUP)):
+    _installed(_point)

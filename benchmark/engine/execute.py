@@ -204,6 +204,7 @@ def _train_into(
             "epochs": fitted.epochs,
             "steps": fitted.steps,
             "training_rows": fitted.rows,
+            "finished": time.time(),
             "parameters": sum(p.numel() for p in model.parameters()),
             "threads": config.threads,
             "data": {"label": corpus.label, "fingerprint": corpus.fingerprint, "synthetic": corpus.synthetic},

@@ -73,6 +73,7 @@ def _spec(
     overrides: dict[str, str],
     device: str,
 ) -> RunSpec:
+    known = models.get(method)
     setting = resolve.resolve(
         method,
         corpus.data_set,
@@ -102,6 +103,10 @@ def _spec(
         overrides=setting.overrides,
         corpus=corpus.label,
         synthetic=corpus.synthetic,
+        code=models.code_of(method),
+        target=known.target,
+        title=known.title,
+        modality=known.modality,
     )
 
 

@@ -60,6 +60,7 @@ def train_and_score(
     """
     if corpus.fingerprint != spec.fingerprint:
         raise BenchError("the data changed between planning and this run; start the command again")
+    ensure_method(spec)
     stop = stop or Stop()
     if checkpoint is not None and not models.load(spec.method).resumable():
         checkpoint = None
@@ -135,6 +136,18 @@ def new_trainer(spec: RunSpec, corpus: Corpus) -> Trainer:
     }
     device = torch.device(spec.device)
     return Trainer(model, feed["train"], feed["dev"], config, seed=spec.seed, device=device)
+
+
+def ensure_method(spec: RunSpec) -> None:
+    """Register the run's method in this process if it is somebody's own; BenchError if its code is not that of
+    which the run was planned."""
+    known = models.METHODS.get(spec.method)
+    if spec.target and (known is None or not known.installed):
+        models.register(spec.target, spec.method)
+    if spec.code and models.code_of(spec.method) != spec.code:
+        raise BenchError(
+            f"the code of {spec.method} changed between planning and this run; start the command again"
+        )
 
 
 def training_config(spec: RunSpec) -> TrainingConfig:

@@ -81,6 +81,13 @@ class RunSpec:
     corpus: str = ""
     """Name of the corpus, for captions; not part of the identity (the fingerprint is)."""
     synthetic: bool = False
+    code: str = ""
+    """Hash of what the method's source means; empty in runs of before it was kept, whose identity lacks it."""
+    target: str = ""
+    """Where the method's class lies (`module:Class`, `/path/to/file.py:Class`), for other processes; not part of
+    the identity, and neither are the next two, for tables where the method is not installed."""
+    title: str = ""
+    modality: str = ""
 
     @cached_property
     def identity(self) -> str:
@@ -102,7 +109,7 @@ class RunSpec:
             "drop": self.drop,
             "device": self.device,
             "shuffle_labels": self.shuffle_labels,
-        }
+        } | ({"code": self.code} if self.code else {})
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.core.errors import DataError
+from benchmark.core.files import read_regular
 from benchmark.core.metrics import (
     Ties,
     per_product_table,
@@ -57,6 +58,8 @@ class StoredRun:
     """In place of the run's own relevance threshold; see `rescored`."""
     ties: Ties = "expected"
     """How tied scores are resolved in `per_product`."""
+    numerics: int = NUMERICS_VERSION
+    """The numerics version that it was made under."""
 
     @property
     def id(self) -> str:
@@ -75,6 +78,19 @@ class StoredRun:
     def conditions(self) -> Conditions:
         """The spec's, with the threshold that `per_product` is made with."""
         return replace(self.spec.conditions, relevance_threshold=self.relevance_threshold)
+
+    @property
+    def version(self) -> tuple[object, ...]:
+        """What the runs of a cell must share beside what was asked for: configuration, code, numerics."""
+        return (json.dumps(self.spec.config, sort_keys=True), self.spec.code, self.numerics)
+
+    @cached_property
+    def age_rank(self) -> tuple[int, float]:
+        """Later runs rank higher: by numerics version, then by when they ended."""
+        finished = self.provenance.get("finished")
+        if isinstance(finished, int | float):
+            return self.numerics, float(finished)
+        return self.numerics, (self.folder / DONE).stat().st_mtime
 
     @cached_property
     def per_product(self) -> pd.DataFrame:
@@ -131,9 +147,10 @@ class StoredRun:
         return found | {DONE: (self.folder / DONE).read_bytes()}
 
     def data_contents(self) -> dict[str, bytes]:
-        """The files of the data that the run saw, each as it was written, and their mark."""
+        """The files of the data that the run saw, each as it was written, and their mark if they have one."""
         found = {name: self._data_content(name) for name in DATA_FILES}
-        return found | {DONE: (self._data / DONE).read_bytes()}
+        mark = self._data / DONE
+        return found | ({DONE: mark.read_bytes()} if mark.exists() else {})
 
     def _content(self, name: str) -> bytes:
         """A file of the run; DataError if it is not what was written."""
@@ -143,7 +160,15 @@ class StoredRun:
         return _read_csv(self._content(name))
 
     def _data_content(self, name: str) -> bytes:
-        return checked(self._data / name, _data_sums(self._data, self.spec.fingerprint))
+        sums = _data_sums(self._data, self.spec.fingerprint)
+        if sums is not None:
+            return checked(self._data / name, sums)
+        try:
+            return read_regular(self._data / name)
+        except OSError as error:
+            raise DataError(
+                f"{self._data / name}: {error.strerror}. Remove the folder and run again."
+            ) from error
 
     @property
     def _data(self) -> Path:
@@ -158,9 +183,12 @@ def rescored(
     return [replace(run, threshold=threshold, ties=ties) for run in runs]
 
 
-def _data_sums(folder: Path, fingerprint: str) -> dict[str, str]:
+def _data_sums(folder: Path, fingerprint: str) -> dict[str, str] | None:
+    """What a data folder's mark says; None for a folder of before there were marks, read without comparing."""
     try:
         return read_mark(folder, fingerprint)
+    except FileNotFoundError:
+        return None
     except OSError as error:
         raise DataError(
             f"{folder}: what its files must be is not known ({DONE}: {error.strerror}). `bench run` with the same "
@@ -188,8 +216,7 @@ def load_run(folder: Path) -> StoredRun:
         record = json.loads(checked(folder / "config.json", sums))
         provenance = json.loads(checked(folder / "meta.json", sums))
         spec = spec_from_json(record)
-        made_under = record.get("numerics", NUMERICS_VERSION)
-        known = spec.identity if made_under == NUMERICS_VERSION else spec.identity_under(int(made_under))
+        numerics, known = _made_under(spec, record)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{folder}: not a run folder that can be read ({error}). Remove it and run again."
@@ -202,7 +229,19 @@ def load_run(folder: Path) -> StoredRun:
     read_mark(folder, known)
     if missing := [name for name in TABLE_FILES if name not in sums]:
         raise DataError(f"{folder / DONE}: names no {missing[0]}. Remove the folder and run again.")
-    return StoredRun(folder, spec, provenance, sums)
+    return StoredRun(folder, spec, provenance, sums, numerics=numerics)
+
+
+def _made_under(spec: RunSpec, record: Mapping[str, Any]) -> tuple[int, str]:
+    """The numerics version that a stored run was made under, and its identity under it. A record of before the
+    version was kept says it by its identity."""
+    if "numerics" in record:
+        numerics = int(record["numerics"])
+        return numerics, spec.identity_under(numerics)
+    for numerics in range(NUMERICS_VERSION, 0, -1):
+        if (known := spec.identity_under(numerics)) == record.get("identity"):
+            return numerics, known
+    return NUMERICS_VERSION, spec.identity
 
 
 def load_runs(results: Path, dataset: str | None = None) -> list[StoredRun]:
