@@ -364,7 +364,7 @@ def work(folder: Path) -> None:
     job = json.loads((folder / "job.json").read_text())
     for method, target in job["targets"].items():
         if method not in models.METHODS:  # one that the calling process registered
-            models.METHODS[method] = models.Method(method, target, method, "multimodal", in_paper=False)
+            models.register(target, method)
     given = job["source"]
     paths = {key: None if given[key] is None else Path(given[key]) for key in ("root", "cache", "vectors")}
     source = Source(**{**given, **paths})

@@ -6,7 +6,7 @@ Results go to standard output, progress and messages to standard error. Exit cod
 
 from __future__ import annotations
 
-from benchmark.cli import check, data, inspect, judge, multiverse, page, run, speed, table
+from benchmark.cli import check, clean, data, inspect, judge, multiverse, page, run, speed, table
 from benchmark.cli.common import app, prepare_output
 
 __all__ = ["app", "main"]
@@ -19,6 +19,7 @@ judge.register(app)
 multiverse.register(app)
 check.register(app)
 speed.register(app)
+clean.register(app)
 data.register(app)
 
 

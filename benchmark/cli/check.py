@@ -86,13 +86,12 @@ def selfcheck(
 def _check_determinism(
     method: Sequence[str] | None, device: str | None, cache: Path | None, json_: bool
 ) -> None:
-    from benchmark import models
     from benchmark.checks import determinism
-    from benchmark.cli.common import pick
+    from benchmark.cli.methods import pick_methods
     from benchmark.data.store import cache_root
     from benchmark.engine.machine import resolve_device
 
-    methods = pick("method", method, tuple(models.METHODS)) if method else models.DEFAULT_METHODS
+    methods = pick_methods(method)
     devices = [resolve_device(device)] if device else dict.fromkeys(["cpu", resolve_device("auto")])
     verdicts = determinism.check(
         methods, list(devices), cache_root(cache), on_progress=(lambda text: None) if json_ else say
@@ -135,15 +134,15 @@ def controls(
     """
     from benchmark import models
     from benchmark.checks import controls as judge
-    from benchmark.cli.common import parse_seeds, pick
+    from benchmark.cli.common import parse_seeds
     from benchmark.cli.job import Job, JobOptions
+    from benchmark.cli.methods import pick_methods
     from benchmark.engine.plan import Choices
     from benchmark.runs import store
 
     if len(parse_seeds(seeds)) < 3:
         raise UsageError(f"--seeds {seeds}: a control is a test, and a test needs at least 3 seeds.")
-    names = tuple(method or (QUICK_METHODS if quick else models.DEFAULT_METHODS))
-    chosen = pick("method", names, tuple(models.METHODS))
+    chosen = pick_methods(method or (QUICK_METHODS if quick else None))
     multimodal = tuple(name for name in chosen if models.METHODS[name].modality == "multimodal")
     text_only = tuple(name for name in chosen if name not in multimodal)
     datasets, categories = common.pick_data(

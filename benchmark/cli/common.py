@@ -159,7 +159,11 @@ Categories = Annotated[
 ]
 Methods = Annotated[
     list[str] | None,
-    typer.Option("--method", metavar="M", help="See `bench models`; repeatable. Default: the paper's nine."),
+    typer.Option(
+        "--method",
+        metavar="M",
+        help="See `bench models`, or FILE.py:Class; repeatable. Default: the paper's nine.",
+    ),
 ]
 Seeds = Annotated[str, typer.Option("--seeds", metavar="LIST", help="Seeds, such as 0,1,2 or 0-4.")]
 Preset = Annotated[

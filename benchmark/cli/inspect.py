@@ -34,6 +34,7 @@ def models_command(
 ) -> None:
     """The methods; with --method, one in full: fields, sizes, and how the fair form departs from the release."""
     from benchmark import models
+    from benchmark.cli.methods import one_method
 
     if not method:
         rows = [dataclasses.asdict(info) for info in models.METHODS.values()]
@@ -49,7 +50,9 @@ def models_command(
         print(tabulate(table, ["name", "title", "modality", "in the paper's tables"], tablefmt="github"))
         print("\nbench models --method NAME shows one in full.")
         return
-    described = [_describe(name, dataset, category, preset or "quick", protocol) for name in method]
+    described = [
+        _describe(name, dataset, category, preset or "quick", protocol) for name in map(one_method, method)
+    ]
     if json_:
         common.print_json(described)
     else:

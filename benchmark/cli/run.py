@@ -95,16 +95,15 @@ def run(
         )
     if all_categories and category:
         raise UsageError("--all-categories and --category exclude each other.")
-    from benchmark import models
-    from benchmark.cli.common import parse_seeds, pick
+    from benchmark.cli.common import parse_seeds
+    from benchmark.cli.methods import pick_methods
     from benchmark.engine.plan import Choices
 
     datasets, categories = common.pick_data(data, dataset, category)
-    chosen = pick("method", method, tuple(models.METHODS)) if method else models.DEFAULT_METHODS
     choices = Choices(
         datasets=datasets,
         categories=categories,
-        methods=chosen,
+        methods=pick_methods(method),
         seeds=parse_seeds(seeds),
         preset=preset or "quick",
         protocol=protocol,

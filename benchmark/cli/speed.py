@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from benchmark import models
 from benchmark.cli import common
 from benchmark.cli.common import handled, say
 from benchmark.core.errors import EXIT_RUN_FAILED
@@ -47,14 +46,14 @@ def speed(
     Each method runs alone, in a process of its own and, unlike a run, on all cores. From its rates follows
     what the paper's whole grid would take on this machine.
     """
-    from benchmark.cli.common import pick
+    from benchmark.cli.methods import pick_methods
     from benchmark.core.words import check_choice
     from benchmark.engine.machine import default_jobs
     from benchmark.speed.report import Measured, Request, describe, measure_all, render, speed_corpus
 
     check_choice("precision", precision, ("float32", "tf32", "bf16"))
     request = Request(
-        methods=pick("method", method, tuple(models.METHODS)) if method else models.DEFAULT_METHODS,
+        methods=pick_methods(method),
         preset=preset,
         protocol=protocol,
         device=device,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmark import models
 from benchmark.engine import resolve
@@ -14,6 +14,7 @@ from benchmark.runs.spec import RunSpec
 
 if TYPE_CHECKING:
     from benchmark.data.corpus import Corpus
+    from benchmark.data.datasets import DataSet
 from benchmark.engine.machine import resolve_device
 
 PARTS = ("ptrt", "pvrv", "ptrv", "pvrt", "rtrv", "d", "b")
@@ -73,21 +74,16 @@ def _spec(
     overrides: dict[str, str],
     device: str,
 ) -> RunSpec:
-    known = models.get(method)
-    setting = resolve.resolve(
+    config, applied = _configuration(
         method,
         corpus.data_set,
         corpus.category,
         preset=choices.preset,
         protocol=choices.protocol,
         overrides=overrides,
+        drop=drop,
     )
-    config = setting.to_json()
-    if method == models.PROPOSED:
-        config["model"]["drop"] = list(drop)
-    files = models.load(method).files_read(setting.model)
-    if files:
-        config["files"] = dict(files)  # their content, not only their name, enters the identity
+    known = models.get(method)
     return RunSpec(
         dataset=corpus.dataset,
         category=corpus.category,
@@ -100,7 +96,7 @@ def _spec(
         drop=drop,
         device=device,
         shuffle_labels=choices.shuffle_labels,
-        overrides=setting.overrides,
+        overrides=applied,
         corpus=corpus.label,
         synthetic=corpus.synthetic,
         code=models.code_of(method),
@@ -108,6 +104,44 @@ def _spec(
         title=known.title,
         modality=known.modality,
     )
+
+
+def _configuration(
+    method: str,
+    data_set: DataSet,
+    category: str,
+    *,
+    preset: str,
+    protocol: str,
+    overrides: dict[str, str],
+    drop: tuple[str, ...],
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """`config` of a RunSpec, and the overrides that it holds."""
+    setting = resolve.resolve(
+        method, data_set, category, preset=preset, protocol=protocol, overrides=overrides
+    )
+    config = setting.to_json()
+    if "drop" in config["model"]:
+        config["model"]["drop"] = list(drop)
+    files = models.load(method).files_read(setting.model)
+    if files:
+        config["files"] = dict(files)  # their content, not only their name, enters the identity
+    return config, setting.overrides
+
+
+def asked_again(spec: RunSpec, data_set: DataSet) -> RunSpec:
+    """What the request that made a stored run asks for today, of the same data: its configuration and code as they
+    are now. UsageError if that cannot be asked for (an override's field is gone, say)."""
+    config, _ = _configuration(
+        spec.method,
+        data_set,
+        spec.category,
+        preset=spec.preset,
+        protocol=spec.protocol,
+        overrides=resolve.qualify_overrides(spec.overrides, (spec.method,)),
+        drop=spec.drop,
+    )
+    return replace(spec, config=config, code=models.code_of(spec.method))
 
 
 def make_plan(specs: Sequence[RunSpec], results: Path, force: bool = False) -> Plan:

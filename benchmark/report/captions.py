@@ -22,6 +22,7 @@ from benchmark.report.grid import (
     manifests,
 )
 from benchmark.report.table import Column
+from benchmark.report.versions import version_sentences
 from benchmark.runs.described import data_set_of
 from benchmark.runs.store import StoredRun
 
@@ -68,6 +69,11 @@ def setting_sentences(setting: Setting, categories: Sequence[str] | None = None)
         *image_sentences(seen),
         *vector_sentences(seen),
         *encoder_sentences(seen),
+        *version_sentences(
+            seen,
+            [run for run in setting.older if run.spec.category in categories],
+            data_set.category_title,
+        ),
     ]
     if conditions.shuffle_labels:
         sentences.append("NEGATIVE CONTROL: labels of train and dev were shuffled within each product.")

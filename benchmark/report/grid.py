@@ -20,6 +20,7 @@ from benchmark import models
 from benchmark.core.errors import DataError
 from benchmark.data.dataset_file import to_record
 from benchmark.data.datasets import DataSet, rank
+from benchmark.report.versions import newest
 from benchmark.runs.described import data_sets_of
 from benchmark.runs.spec import Conditions
 from benchmark.runs.store import StoredRun
@@ -120,6 +121,8 @@ class Setting:
     fingerprints: tuple[tuple[str, str], ...]
     """(category, fingerprint), in the descriptor's order of categories."""
     runs: tuple[StoredRun, ...] = field(repr=False)
+    older: tuple[StoredRun, ...] = field(repr=False, default=())
+    """Runs asked for alike, of an older configuration or version: in no cell."""
 
     def place(self, category: str) -> str:
         """The data set and the category as tables print them."""
@@ -133,7 +136,7 @@ class Setting:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """Methods with an undiminished run, in the paper's row order."""
+        """Methods with an undiminished run, in the paper's row order, then those of others."""
         present = {run.spec.method for run in self.runs if not run.spec.drop}
         return tuple(name for name in models.METHODS if name in present)
 
@@ -147,8 +150,7 @@ class Setting:
     ) -> Cell:
         """The cell's runs among the wanted seeds (default: all of the setting).
 
-        DataError if two runs claim one seed, or seeds were run with different configurations: they come
-        from different versions of the package, and their mean would belong to none.
+        DataError if two runs claim one seed (`group_settings` leaves those of one version).
         """
         wanted = tuple(sorted(set(self.seeds if seeds is None else seeds)))
         runs = [
@@ -159,11 +161,8 @@ class Setting:
         ]
         runs.sort(key=lambda run: run.spec.seed)
         for before, run in pairwise(runs):
-            if run.spec.seed == before.spec.seed or run.spec.config != before.spec.config:
-                raise DataError(
-                    f"{before.folder} and {run.folder} differ in configuration although they were asked for alike "
-                    "(made by two versions?). Move one of them away, or run again into an empty results folder."
-                )
+            if run.spec.seed == before.spec.seed:
+                raise DataError(f"{before.folder} and {run.folder}: one seed twice. Move one of them away.")
         return Cell(category, method, tuple(drop), tuple(runs), wanted)
 
     def family(
@@ -213,8 +212,12 @@ def group_settings(
     `mmss.d_g=64` the baselines' plain runs belong to it. `overrides=None` finds the sets from the runs; a
     set whose runs all belong to a larger setting as well is left out.
 
-    A category with two fingerprints (its data changed) gives a setting for each.
+    A category with two fingerprints (its data changed) gives a setting for each. Of runs that were asked for
+    alike the newest version is taken, see `newest`. Methods that only the runs know join the registry.
     """
+    runs = list(runs)
+    for run in runs:
+        models.remember(run.spec.method, run.spec.title, run.spec.modality)
     chosen = [run for run in runs if dataset in (None, run.spec.dataset)]
 
     def common(run: StoredRun) -> Conditions:
@@ -259,7 +262,8 @@ def _split_by_data(conditions: Conditions, data_set: DataSet, runs: list[StoredR
     for chosen in product(*(versions[category] for category in present)) if present else ():
         fingerprints = dict(zip(present, chosen, strict=True))
         seen = [run for run in belonging if run.spec.fingerprint == fingerprints[run.spec.category]]
-        settings.append(Setting(conditions, data_set, tuple(fingerprints.items()), tuple(seen)))
+        shown, older = newest(seen)
+        settings.append(Setting(conditions, data_set, tuple(fingerprints.items()), shown, older))
     return settings
 
 

@@ -107,14 +107,6 @@ def test_changed_data_of_one_category_keeps_the_other_categories(tmp_path):
     assert all(setting.cell("home", "mcr").complete for setting in settings)
 
 
-def test_one_seed_with_two_configurations_is_refused(tmp_path):
-    write_run(tmp_path, "mcr", 0)
-    write_run(tmp_path, "mcr", 1, training={"relevance_threshold": 0, "epochs": 9})
-    (setting,) = group_settings(load_runs(tmp_path))
-    with pytest.raises(DataError, match="differ in configuration"):
-        setting.cell("clothing", "mcr")
-
-
 def test_other_test_products_are_refused(tmp_path):
     write_run(tmp_path, "mcr", 0)
     write_run(tmp_path, "mcr", 1, products=["x", "y"], values=[0.1, 0.2])
