@@ -244,7 +244,10 @@ class PseudoLabels:
         Raises TrainingError naming epoch and task where a value is not finite.
         """
         rows_N = self.visited_R.nonzero().squeeze(1)
-        report: dict[str, Any] = {"reviews_visited": len(rows_N)}
+        report: dict[str, Any] = {
+            "reviews_visited": len(rows_N),
+            "share_visited": len(rows_N) / len(self.label_R),
+        }
         if len(rows_N):
             for index, task in enumerate(self.tasks):
                 self.distributions[task] = self._fit(task, self._chunks(index, rows_N))
@@ -358,7 +361,10 @@ class PseudoLabels:
         }
         if index:
             moved_N = self.pseudo_SR[index - 1, rows_N] - self._before_SR[index - 1, rows_N]
-            report |= summary(self.pseudo_SR[index - 1]) | {"mean_change": float(moved_N.abs().mean())}
+            # Of the visited reviews only: the others stand where they were, some of them at their true label.
+            report |= summary(self.pseudo_SR[index - 1, rows_N]) | {
+                "mean_change": float(moved_N.abs().mean())
+            }
         return report
 
     def _sample_report(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 
+from benchmark.data.published import published_count
 from benchmark.runs.files import data_folder, write_mark
 from benchmark.runs.spec import RunSpec
 from benchmark.runs.store import load_runs
@@ -34,6 +35,7 @@ def write_run(
     training=TRAINING,
     values=None,
     log=({"epoch": 1, "loss": 1.0},),
+    papers_data=False,
     **spec_fields,
 ):
     """One run whose metrics are `value` plus product and seed effects (or `values` as they are); its folder."""
@@ -62,7 +64,7 @@ def write_run(
     writer.write_json("meta.json", {"commit": commit, "package": "0.1.0", "seconds": {"total": rng.random()}})
     for entry in log:
         writer.log(entry)
-    write_data(results, dataset, category, fingerprint, products)
+    write_data(results, dataset, category, fingerprint, products, papers=papers_data)
     return writer.finish()
 
 
@@ -110,7 +112,10 @@ def review_scores(products, rng):
     }
 
 
-def write_data(results, dataset, category, fingerprint, products, *, images=True, times=True):
+def write_data(
+    results, dataset, category, fingerprint, products, *, images=True, times=True, papers=False, labels=None
+):
+    """`papers`: the manifest counts what the paper's Table 3 does. `labels`: of a product's four reviews."""
     folder = data_folder(results, dataset, category, fingerprint)
     if folder.exists():
         return
@@ -121,13 +126,20 @@ def write_data(results, dataset, category, fingerprint, products, *, images=True
     table["word_count"] = np.tile([40, 30, 20, 10], n)
     table["time"] = np.tile([400, 300, 200, 100], n) if times else ""
     table["has_image"] = np.tile([1, 1, 0, 0], n) if images else 0
+    if labels is not None:
+        table["label"] = np.tile(labels, n)
     seen = {"product": n, "review": 2 * n} if images else {"product": 0, "review": 0}
     split = {
         "products": n,
         "reviews": 4 * n,
         "images": {side: {"with_features": count} for side, count in seen.items()},
     }
-    manifest = {"splits": dict.fromkeys(("train", "dev", "test"), split)}
+    splits = {name: dict(split) for name in ("train", "dev", "test")}
+    if papers:
+        for name, counted in splits.items():
+            for what in ("products", "reviews"):
+                counted[what] = published_count(dataset, category, name, what)
+    manifest = {"splits": splits}
     test = table.to_csv(index=False, lineterminator="\n")
     write_data_files(folder, fingerprint, json.dumps(manifest), test)
 

@@ -138,7 +138,7 @@ def without_torch(root: Path, names: list[str]) -> str:
 
 
 def test_the_scan_sees_the_imports() -> None:
-    assert "benchmark.report.grid" in imports("benchmark.report.tables", False)
+    assert "benchmark.report.grid" in imports("benchmark.report.results", False)
     late = imports("benchmark.engine.runner", True) - imports("benchmark.engine.runner", False)
     assert "benchmark.engine.train" in late
     assert len(MODULES) > 100

@@ -108,7 +108,7 @@ def claims(
     """The paper's claims C1 to C7: supported, refuted or undecided, with the numbers and what would decide."""
     from benchmark.cli.common import parse_seeds
     from benchmark.report.grid import matching_settings
-    from benchmark.report.paper_claims import check_claims, render
+    from benchmark.report.paper_claims import check_claims, render, summary
 
     wanted = parse_seeds(seeds) if seeds else None
     groups = matching_settings(_found(None, results, source, threshold, ties))
@@ -118,7 +118,11 @@ def claims(
     if json_:
         common.print_json(
             [
-                {"setting": _name(group), "claims": [claim.to_json() for claim in found]}
+                {
+                    "setting": _name(group),
+                    "summary": summary(found),
+                    "claims": [claim.to_json() for claim in found],
+                }
                 for group, found in checked
             ]
         )

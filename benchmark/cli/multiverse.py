@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +15,7 @@ from benchmark.core.errors import EXIT_RUN_FAILED, BenchError, UsageError
 
 if TYPE_CHECKING:
     from benchmark.cli.job import Job
+    from benchmark.data.datasets import DataSet
     from benchmark.report.multiverse import Effect, Variant
     from benchmark.runs.spec import RunSpec
     from benchmark.runs.store import StoredRun
@@ -60,6 +62,7 @@ def multiverse(
     """
     from benchmark.cli.common import parse_seeds
     from benchmark.cli.job import Job, JobOptions
+    from benchmark.data.datasets import known
     from benchmark.engine.plan import Choices
     from benchmark.report.multiverse import plot as draw
     from benchmark.report.multiverse import render, to_json, variants
@@ -69,11 +72,16 @@ def multiverse(
         raise UsageError("say what to vary: --vary D-OFFSET,D-NEG, or --all-single for every decision.")
     models.get(method)
     varied = variants(wanted, method, all_single)
+    datasets, categories = common.pick_data(data, dataset, category, first=True)
+    described = [known(data)[name] for name in datasets]
+    places = [(one, name) for one in described for name in categories if name in one.category_names]
+    varied, inert = _that_change_something(method, varied, places, preset or "quick", protocol, set_ or ())
+    for name in inert:
+        say(f"left out: {name}: the preset's default already")
     absent = {} if wanted else _absent_files(method, varied)
     for name, why in absent.items():
         say(f"left out: {name}: {why}")
     varied = [variant for variant in varied if variant.name not in absent]
-    datasets, categories = common.pick_data(data, dataset, category, first=True)
     choices = [
         Choices(
             datasets=datasets,
@@ -105,6 +113,36 @@ def multiverse(
         raise typer.Exit(EXIT_RUN_FAILED)
 
 
+def _that_change_something(
+    method: str,
+    varied: list[Variant],
+    places: Sequence[tuple[DataSet, str]],
+    preset: str,
+    protocol: str,
+    set_: Sequence[str],
+) -> tuple[list[Variant], list[str]]:
+    """The variants whose configuration is not that of the default's runs, and the names of the others. Where
+    the preset has another value than the registry, the registry's default is a variant too."""
+    from benchmark.engine import resolve
+    from benchmark.report.multiverse import registry_default
+
+    def configs(overrides: Sequence[str]) -> list[dict[str, Any]]:
+        qualified = resolve.qualify_overrides(set_, (method,)) | resolve.qualify_overrides(
+            overrides, (method,)
+        )
+        return [
+            resolve.resolve(method, *place, preset=preset, protocol=protocol, overrides=qualified).to_json()
+            for place in places
+        ]
+
+    decided = dict.fromkeys(variant.decision for variant in varied if variant.decision)
+    restored = [one for name in decided if (one := registry_default(name, method)) is not None]
+    default = configs(())
+    kept = [variant for variant in varied if configs(variant.overrides) != default]
+    inert = [variant.name for variant in varied if variant not in kept]
+    return [*kept, *(variant for variant in restored if configs(variant.overrides) != default)], inert
+
+
 def _absent_files(method: str, varied: list[Variant]) -> dict[str, str]:
     """Variants that read a file which is not here (a pre-trained encoder), and why: of all decisions, those
     are left out; one that was asked for by name is an error."""
@@ -130,15 +168,30 @@ def _absent_files(method: str, varied: list[Variant]) -> dict[str, str]:
 
 
 def _effects(job: Job, varied: list[Variant]) -> list[Effect]:
-    from benchmark.report.multiverse import effect
+    from benchmark.report.multiverse import REGISTRYS_DEFAULT, effect
 
     default, *changed = job.specs_of
     places = list(dict.fromkeys((spec.dataset, spec.category) for spec in default))
-    return [
+    specs_of = list(zip(varied, changed, strict=True))
+    effects = [
         effect(variant.name, *place, _done(job, default, place), _done(job, specs, place))
-        for variant, specs in zip(varied, changed, strict=True)
+        for variant, specs in specs_of
         for place in places
     ]
+    registrys = {variant.decision: specs for variant, specs in specs_of if variant.registry_default}
+    effects += [
+        effect(
+            variant.name,
+            *place,
+            _done(job, registrys[variant.decision], place),
+            _done(job, specs, place),
+            REGISTRYS_DEFAULT,
+        )
+        for variant, specs in specs_of
+        if variant.decision in registrys and not variant.registry_default
+        for place in places
+    ]
+    return effects
 
 
 def _done(job: Job, specs: list[RunSpec], place: tuple[str, str]) -> list[StoredRun]:
@@ -156,6 +209,6 @@ def _caption(job: Job, effects: list[Effect]) -> str:
     seeds = len({spec.seed for spec in job.specs})
     return (
         f"Corpus {job.specs[0].conditions.without_overrides}. Points of MAP; crossed seeds x products test, "
-        f"{seeds} seeds, {'/'.join(map(str, sorted(n_products)))} test products, "
+        f"paired by seed, {seeds} seeds, {'/'.join(map(str, sorted(n_products)))} test products, "
         f"{len(effects)} comparisons, no correction: read the p-values as a screening, not as claims."
     )

@@ -42,8 +42,10 @@ def table(
     ] = False,
     sentinels: Annotated[
         bool,
-        typer.Option("--sentinels", help="Add rows for the trivial scorers (longest review first, ...)."),
-    ] = False,
+        typer.Option(
+            "--sentinels/--no-sentinels", help="Rows for the trivial scorers (longest review first, ...)."
+        ),
+    ] = True,
     seeds: Annotated[
         str | None,
         typer.Option("--seeds", metavar="LIST", help="What makes a cell complete. Default: the seeds found."),
@@ -176,7 +178,7 @@ def export(
     runs = [run for run in runs if run.spec.dataset in chosen]
     tables: dict[str, str] = {}
     for name in dict.fromkeys(run.spec.dataset for run in runs):
-        made = _results([run for run in runs if run.spec.dataset == name], False, False, None)
+        made = _results([run for run in runs if run.spec.dataset == name], False, True, None)
         tables[f"{name}.md"] = render_all(made, "md")
     if runs:
         tables["statistics.md"] = render_all([_statistics(runs, True)], "md")

@@ -4,7 +4,7 @@ R reviews of one split, in file order, `product_R` says whose they are; P produc
 Rows of a product need not be contiguous. A data set's value is the unweighted mean over products.
 
 Relevant means `label > threshold`. A product with nothing relevant scores 0 and stays in the mean
-(defect P23), so the best attainable mean is `ceiling(...).mean()`, not 1.
+(defect P23), so the mean of the label oracle is `ceiling(...).mean()`, not 1.
 
 Ties (defect P25) are a visible choice:
 
@@ -134,7 +134,7 @@ def random_order_expectation(
 
 
 def ceiling(label_R: ArrayLike, product_R: ArrayLike, n_products: int, threshold: float = 0) -> Floats:
-    """Best attainable value of every product, of all metrics alike: 1 with a relevant review, else 0."""
+    """The label oracle's value of every product, of all metrics alike: 1 with a relevant review, else 0."""
     relevant = np.asarray(label_R) > threshold
     product = _product_numbers(product_R, len(relevant), n_products)
     return (np.bincount(product[relevant], minlength=n_products) > 0).astype(np.float64)

@@ -146,7 +146,9 @@ def asked_again(spec: RunSpec, data_set: DataSet) -> RunSpec:
 
 def make_plan(specs: Sequence[RunSpec], results: Path, force: bool = False) -> Plan:
     """Sort runs into done, failed before and to do. `force` does the done ones again."""
-    unique = {spec.identity: spec for spec in specs}
+    unique: dict[str, RunSpec] = {}
+    for spec in specs:  # the first to ask for a run names it: a default is not refiled under an override
+        unique.setdefault(spec.identity, spec)
     done = [] if force else [spec for spec in unique.values() if is_done(spec, results)]
     finished = {spec.identity for spec in done}
     to_do = [spec for spec in unique.values() if spec.identity not in finished]

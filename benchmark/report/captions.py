@@ -12,7 +12,7 @@ from benchmark.data.published import (
     METRIC_LABELS,
     published_values,
 )
-from benchmark.report.facts import significance
+from benchmark.report.facts import method_title, significance
 from benchmark.report.grid import (
     Cell,
     Comparison,
@@ -21,6 +21,7 @@ from benchmark.report.grid import (
     commits_of,
     manifests,
 )
+from benchmark.report.paper_data import other_data_sentences, paper_categories
 from benchmark.report.table import Column
 from benchmark.report.versions import version_sentences
 from benchmark.runs.described import data_set_of
@@ -28,19 +29,19 @@ from benchmark.runs.store import StoredRun
 
 
 def reference_sentence(columns: Sequence[Column], cell: Callable[[Column], Cell]) -> list[str]:
-    """Random order and ceiling of each group of columns, in words."""
+    """Random order and label oracle of each group of columns, in words."""
     parts = []
     for column in columns:
         full = cell(column)
         if full.runs:
-            random, best = (100 * value for value in (full.random_order(column.keys["metric"]), full.ceiling))
+            random, best = (100 * value for value in (full.random_order(column.keys["metric"]), full.oracle))
             parts.append(f"{column.group} {column.label} {random:.1f} and {best:.1f}")
-    return [f"Expected value of a random order, and best attainable: {'; '.join(parts)}."] if parts else []
+    return (
+        [f"Expected value of a random order, and of the label oracle: {'; '.join(parts)}."] if parts else []
+    )
 
 
-RANKING_SENTENCE = (
-    "Best in bold, second best underlined, decided on unrounded values among the complete cells."
-)
+RANKING_SENTENCE = "Best in bold, second best underlined, decided on unrounded values."
 
 
 def synthetic_title(setting: Setting) -> str:
@@ -147,6 +148,32 @@ def paper_sentence(with_paper: bool, number: int | None) -> list[str]:
     return [
         f"In square brackets: what the MM-SS paper prints in its Table {number}; no published number enters a test "
         "or a ranking."
+    ]
+
+
+def paper_sentences(setting: Setting, categories: Sequence[str], with_paper: bool, number: int) -> list[str]:
+    """What the square brackets are, and where there are none because the data are not the paper's."""
+    if not with_paper:
+        return []
+    beside = [category for category in paper_categories(setting) if category in categories]
+    return [*paper_sentence(bool(beside), number), *other_data_sentences(setting, categories)]
+
+
+def incomplete_sentences(
+    incomplete: Mapping[str, Sequence[str]], cells: Mapping[tuple[str, str], Cell]
+) -> list[str]:
+    """Who lacks seeds where, and so may be the best; `incomplete` is category -> methods."""
+    places = [
+        f"{CATEGORY_LABELS[category]} "
+        + ", ".join(f"{method_title(name)} ({cells[name, category].missing})" for name in names)
+        for category, names in incomplete.items()
+        if names
+    ]
+    if not places:
+        return []
+    return [
+        f"Not all seeds were run: {'; '.join(places)}. Any of them may be the best there, so nothing is bold, "
+        "underlined or marked in these columns."
     ]
 
 

@@ -8,33 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from tabulate import tabulate
 
 from benchmark import models
 from benchmark.core.metrics import PAPER_METRICS
-from benchmark.data.datasets import DataSet
+from benchmark.data.catalog import CATEGORIES, CATEGORY_LABELS, DATASET_LABELS
 from benchmark.data.published import (
     METRIC_LABELS,
     PART_LABELS,
     PublishedValue,
     inconsistencies,
-    published_count,
     published_value,
     published_values,
 )
-from benchmark.report.captions import metric_sentence, split_count
+from benchmark.report.captions import metric_sentence
 from benchmark.report.facts import ablation_label, setting_facts, variant_name
 from benchmark.report.grid import Cell, Setting
-from benchmark.report.tables import ABLATION_TABLE_NUMBER
+from benchmark.report.paper_data import other_data, other_data_sentences, paper_categories
+from benchmark.report.table import ABLATION_TABLE_NUMBER, RESULT_TABLE_NUMBER
 from benchmark.stats.crossed import seed_interval
 
 OK_POINTS, OKISH_POINTS = 0.5, 1.5
 """A cell within these many points of the published value is `OK`, `OKish`."""
+NARROW_POINTS = 1.5
+"""Half-width of our interval up to which it can say `OK` or `OKish`; wider, or without one: `undecided`."""
 ABLATION_CATEGORY = "clothing"
 
-Reproduction = Literal["OK", "OKish", "FAIL", "not run"]
+Reproduction = Literal["OK", "OKish", "undecided", "FAIL", "incomplete", "not run"]
 
 
 @dataclass(frozen=True)
@@ -74,20 +76,22 @@ class ComparisonReport:
         return any(one.verdict == "FAIL" for one in self.verdicts)
 
     def counts(self) -> dict[str, int]:
-        names: tuple[Reproduction, ...] = ("OK", "OKish", "FAIL", "not run")
+        names: tuple[Reproduction, ...] = get_args(Reproduction)
         return {name: sum(one.verdict == name for one in self.verdicts) for name in names}
 
     def render(self) -> str:
         """Markdown."""
-        head = f"## {self.setting.data_set.title}: ours beside the published values"
+        head = f"## {DATASET_LABELS[self.setting.conditions.dataset]}: ours beside the published values"
         if self.meaningless:
             return f"{head}\n\n{self.meaningless}\n"
         counts = ", ".join(f"{count} {name}" for name, count in self.counts().items())
-        rows = [_row(self.setting.data_set, one) for one in self.verdicts]
+        rows = [_row(one) for one in self.verdicts if one.verdict != "not run"]
         headers = ["", "method", "metric", "published", "ours", "95% interval", "difference", "verdict"]
         rule = (
             f"OK: the published value lies in our 95% interval (t over seeds, on these test products) or within "
-            f"{OK_POINTS:g} points; OKish: within {OKISH_POINTS:g}; FAIL: further away."
+            f"{OK_POINTS:g} points; OKish: within {OKISH_POINTS:g}; both need a half-width of at most "
+            f"{NARROW_POINTS:g} points, else undecided; FAIL: outside the interval and further away. Cells without "
+            "a run are counted, not listed."
         )
         notes = "".join(f"\n- {note}" for note in self.notes)
         made = f"Corpus {self.setting.conditions}. {metric_sentence(self.setting)}."
@@ -124,26 +128,17 @@ class ComparisonReport:
 def compare(setting: Setting, *, seeds: Sequence[int] | None = None) -> ComparisonReport:
     """Every cell of Table 1 or 2 and of the data set's columns of Table 4.
 
-    On a synthetic corpus, or with shuffled labels, nothing is compared: the report says why.
+    Where the data are not the paper's (`paper_data`), nothing is compared: the report says why.
     """
-    if setting.conditions.synthetic or setting.conditions.shuffle_labels:
-        what = (
-            f"The corpus {setting.conditions.corpus} is synthetic"
-            if setting.conditions.synthetic
-            else "The training labels were shuffled"
-        )
-        why = f"{what}: a comparison with numbers from real reviews is meaningless, so none is made."
-        return ComparisonReport(setting, (), meaningless=why)
-    table = setting.data_set.paper_table
-    if table is None:
-        why = "This data set is not in the paper: there is nothing published to compare with."
-        return ComparisonReport(setting, (), meaningless=why)
+    others, beside = other_data_sentences(setting), paper_categories(setting)
+    if not beside:
+        return ComparisonReport(setting, (), meaningless=" ".join(others))
+    table = RESULT_TABLE_NUMBER[setting.conditions.dataset]
     places: list[tuple[str, str, tuple[str, ...], int]] = [
-        (category, method, (), table)
-        for category in setting.data_set.category_names
-        for method in models.DEFAULT_METHODS
+        (category, method, (), table) for category in CATEGORIES for method in models.DEFAULT_METHODS
     ]
     places += [(ABLATION_CATEGORY, models.PROPOSED, (part,), ABLATION_TABLE_NUMBER) for part in PART_LABELS]
+    places = [place for place in places if place[0] not in other_data(setting)]
     verdicts = []
     for category, method, drop, number in places:
         cell = setting.cell(category, method, drop, seeds)
@@ -161,7 +156,7 @@ def judge(dataset: str, cell: Cell, metric: str, value: PublishedValue) -> CellV
     printed = published_values(dataset, cell.category, cell.method, metric, cell.drop)
     others = tuple(other for other in printed if _contradicts(other, value))
     ours, sd, interval = None, None, None
-    verdict: Reproduction = "not run"
+    verdict: Reproduction = "incomplete" if cell.runs else "not run"
     why = cell.missing
     if cell.complete:
         means = 100 * cell.seed_means(metric)
@@ -187,13 +182,17 @@ def judge(dataset: str, cell: Cell, metric: str, value: PublishedValue) -> CellV
 def _verdict(ours: float, interval: tuple[float, float] | None, published: float) -> tuple[Reproduction, str]:
     # Rounded far below any printed decimal, so that a difference of exactly 0.5 is one.
     distance = round(abs(ours - published), 9)
+    inside = interval is not None and interval[0] <= published <= interval[1]
+    if distance > OKISH_POINTS and not inside:
+        return "FAIL", f"{distance:.1f} points away"
+    if interval is None:
+        return "undecided", "fewer than three seeds give no interval"
+    half_width = round((interval[1] - interval[0]) / 2, 9)
+    if half_width > NARROW_POINTS:
+        return "undecided", f"our interval reaches {half_width:.1f} points to either side"
     if distance <= OK_POINTS:
         return "OK", f"within {OK_POINTS:g} points"
-    if interval is not None and interval[0] <= published <= interval[1]:
-        return "OK", "inside our 95% interval"
-    if distance <= OKISH_POINTS:
-        return "OKish", f"within {OKISH_POINTS:g} points"
-    return "FAIL", f"{distance:.1f} points away"
+    return ("OK", "inside our 95% interval") if inside else ("OKish", f"within {OKISH_POINTS:g} points")
 
 
 def _contradicts(one: PublishedValue, other: PublishedValue) -> bool:
@@ -204,7 +203,7 @@ def _notes(setting: Setting, verdicts: Sequence[CellVerdict]) -> list[str]:
     notes = [
         f"{one}; both are shown, the verdict is on the first."
         for one in inconsistencies()
-        if one.dataset == setting.data_set.title
+        if one.dataset == DATASET_LABELS[setting.conditions.dataset]
     ]
     copied = sorted(
         {
@@ -215,41 +214,22 @@ def _notes(setting: Setting, verdicts: Sequence[CellVerdict]) -> list[str]:
     )
     if copied:
         notes.append(f"Copied by the paper from earlier papers, under other conditions: {', '.join(copied)}.")
-    return notes + _size_notes(setting)
+    return [*notes, *other_data_sentences(setting)]
 
 
-def _size_notes(setting: Setting) -> list[str]:
-    """Where the test split is not the paper's by its counts (Table 3)."""
-    notes = []
-    for category, _ in setting.fingerprints:
-        manifest = next(run for run in setting.runs if run.spec.category == category).manifest
-        ours = [split_count(manifest, "test", what) for what in ("products", "reviews")]
-        theirs = [
-            published_count(setting.conditions.dataset, category, "test", what)
-            for what in ("products", "reviews")
-        ]
-        if ours != theirs:
-            notes.append(
-                f"{setting.data_set.category_title(category)}: our test split has {ours[0]:,} products and "
-                f"{ours[1]:,} reviews, the paper's {theirs[0]:,} and {theirs[1]:,}: not the same data, "
-                "so a verdict says little."
-            )
-    return notes
-
-
-def _row(data_set: DataSet, one: CellVerdict) -> list[str]:
+def _row(one: CellVerdict) -> list[str]:
     published = ", ".join(
         [one.published.printed, *(f"{other.printed} ({other.origin})" for other in one.others)]
     )
     label = ablation_label(one.drop) if one.drop else models.METHODS[one.method].title
     ours = "-" if one.ours is None else f"{one.ours:.1f}" + ("" if one.sd is None else f" ± {one.sd:.1f}")
     return [
-        data_set.category_title(one.category),
+        CATEGORY_LABELS[one.category],
         label,
         METRIC_LABELS[one.metric],
         published,
         ours,
         "-" if one.interval is None else f"[{one.interval[0]:.1f}, {one.interval[1]:.1f}]",
         "-" if one.difference is None else f"{one.difference:+.1f}",
-        one.why if one.verdict == "not run" else one.verdict,
+        one.why if one.verdict == "incomplete" else one.verdict,
     ]

@@ -22,6 +22,12 @@ def significance(p: float | None) -> str:
     return "" if p is None else "**" if p < 0.01 else "*" if p < 0.05 else ""
 
 
+def method_title(name: str) -> str:
+    """As the tables print it; the name itself for a method that this installation does not know."""
+    known = models.METHODS.get(name)
+    return name if known is None else known.title
+
+
 def setting_facts(setting: Setting) -> dict[str, Any]:
     """The setting as JSON values."""
     return {
@@ -50,6 +56,7 @@ def comparison_facts(one: Comparison, **more: Any) -> dict[str, Any]:
         "df": result.df,
         "n_seeds": list(result.n_seeds),
         "n_products": result.n_products,
+        "paired": result.paired,
         "reason": result.reason,
         **more,
     }

@@ -25,7 +25,7 @@ from benchmark.runs.described import data_sets_of
 from benchmark.runs.spec import Conditions
 from benchmark.runs.store import StoredRun
 from benchmark.stats.correction import holm
-from benchmark.stats.crossed import CrossedResult, crossed_test
+from benchmark.stats.crossed import CrossedResult, crossed_test, paired_test
 
 Floats = NDArray[np.float64]
 
@@ -86,8 +86,9 @@ class Cell:
         return float(self.runs[0].per_product[f"random_{metric}"].mean())
 
     @property
-    def ceiling(self) -> float:
-        """Best attainable value of every metric: the share of products with a relevant review."""
+    def oracle(self) -> float:
+        """Every metric's value of the reviews ranked by their labels: the share of products with a relevant
+        one. What is attainable from the inputs is another bound, known where it was planted."""
         return float((self.runs[0].per_product["n_relevant"] > 0).mean())
 
 
@@ -166,31 +167,54 @@ class Setting:
         return Cell(category, method, tuple(drop), tuple(runs), wanted)
 
     def family(
-        self, metric: str, *, proposed: str = models.PROPOSED, seeds: Sequence[int] | None = None
+        self,
+        metric: str,
+        *,
+        proposed: str = models.PROPOSED,
+        seeds: Sequence[int] | None = None,
+        baselines: Sequence[str] | None = None,
     ) -> list[Comparison]:
-        """One family of tests: the proposed method against every baseline in every category, one metric, Holm
-        over all of them. Only complete cells take part."""
+        """One family of tests: the proposed method against every baseline (all that were run, or those named)
+        in every category, one metric, Holm over all of them. Only complete cells take part."""
+        names = [name for name in self.methods if baselines is None or name in baselines]
         pairs = []
         for category in self.data_set.category_names:
             own = self.cell(category, proposed, seeds=seeds)
-            others = [self.cell(category, name, seeds=seeds) for name in self.methods if name != proposed]
+            others = [self.cell(category, name, seeds=seeds) for name in names if name != proposed]
             pairs += [(own, other) for other in others if own.complete and other.complete]
         return compare_pairs(pairs, metric)
 
 
-def compare_pairs(pairs: Sequence[tuple[Cell, Cell]], metric: str) -> list[Comparison]:
-    """The crossed test of every pair, corrected over all of them. The two cells of a pair must be of one
-    category; DataError if their test products differ."""
-    results = []
-    for a, b in pairs:
-        if a.products != b.products:
-            raise DataError(f"{a.runs[0].folder} and {b.runs[0].folder}: other test products. Run one again.")
-        results.append(crossed_test(a.values(metric), b.values(metric)))
-    adjusted = holm([np.nan if result.p_value is None else result.p_value for result in results])
+def compare_pairs(
+    pairs: Sequence[tuple[Cell, Cell]], metric: str, *, paired: bool = False
+) -> list[Comparison]:
+    """The crossed test of every pair, corrected over all of them; `paired` as in `cell_test`. The two cells of
+    a pair must be of one category; DataError if their test products differ."""
+    results = [cell_test(a, b, metric, paired=paired) for a, b in pairs]
+    adjusted = corrected(results)
     return [
-        Comparison(a.category, metric, a, b, result, None if np.isnan(p) else float(p))
+        Comparison(a.category, metric, a, b, result, p)
         for (a, b), result, p in zip(pairs, results, adjusted, strict=True)
     ]
+
+
+def corrected(results: Sequence[CrossedResult]) -> list[float | None]:
+    """Holm's p of each test of one family; None where no verdict is possible, which does not count."""
+    adjusted = holm([np.nan if one.reason or one.p_value is None else one.p_value for one in results])
+    return [None if np.isnan(p) else float(p) for p in adjusted]
+
+
+def cell_test(a: Cell, b: Cell, metric: str, *, paired: bool = False, level: float = 0.95) -> CrossedResult:
+    """The crossed test of two cells; DataError if their test products differ.
+
+    `paired`: A and B are variants of one method, so runs of equal seed are pairs (they share batches and
+    initial weights). Where the seeds differ, the unpaired test; `result.paired` says which it was.
+    """
+    if a.products != b.products:
+        raise DataError(f"{a.runs[0].folder} and {b.runs[0].folder}: other test products. Run one again.")
+    seeds_A, seeds_B = ([run.spec.seed for run in cell.runs] for cell in (a, b))
+    test = paired_test if paired and seeds_A == seeds_B else crossed_test
+    return test(a.values(metric), b.values(metric), level=level)
 
 
 def best_baseline(comparisons: Iterable[Comparison], category: str) -> Comparison | None:

@@ -6,7 +6,8 @@ read nothing but the presence of an image (defect P16). Values are 0..1 means ov
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,15 +23,34 @@ from benchmark.core.metrics import (
     tied_pair_share,
 )
 from benchmark.report.grid import Cell
+from benchmark.stats.crossed import SAME
+
+Floats = NDArray[np.float64]
+ORACLE_LABEL = "Label oracle"
+"""Reviews ranked by their labels. What is planted in a synthetic corpus, and attainable there from the inputs,
+is another bound, and another word: the planted ceiling."""
+OPPONENTS = ("random", "longest", "oldest", "has-image")
+"""Sentinels that anybody could rank by, and that a method must beat: neither the oracle nor the files' order."""
 
 
 @dataclass(frozen=True)
 class Sentinel:
     name: str
     label: str
-    values: dict[str, float] | None
-    """Metric -> mean over products; None where the corpus lacks what it sorts by."""
+    per_product: Mapping[str, Floats] | None = field(repr=False)
+    """Metric -> value of every product, in the order of the reviews; None where the corpus lacks what it
+    sorts by."""
     note: str = ""
+
+    @property
+    def values(self) -> dict[str, float] | None:
+        """Metric -> mean over products."""
+        if self.per_product is None:
+            return None
+        return {metric: float(values.mean()) for metric, values in self.per_product.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "label": self.label, "values": self.values, "note": self.note}
 
 
 @dataclass(frozen=True)
@@ -55,34 +75,46 @@ def sentinels(reviews: pd.DataFrame, threshold: float = 0, ties: Ties = "expecte
     label_R = reviews["label"].to_numpy()
     product_R, n = _product_numbers(reviews["product_id"])
 
-    def means(score_R: NDArray[Any], ties: Ties = ties) -> dict[str, float]:
+    def judged(score_R: NDArray[Any], ties: Ties = ties) -> dict[str, Floats]:
         values = per_product_metrics(label_R, score_R, product_R, n, threshold=threshold, ties=ties)
-        return {metric: float(values[metric].mean()) for metric in PAPER_METRICS}
+        return {metric: values[metric] for metric in PAPER_METRICS}
 
     chance = random_order_expectation(label_R, product_R, n, threshold)
-    best = float(ceiling(label_R, product_R, n, threshold).mean())
+    best_P = ceiling(label_R, product_R, n, threshold)
     time_R = pd.to_numeric(reviews["time"], errors="coerce").to_numpy(dtype=np.float64)
     image_R = reviews["has_image"].to_numpy(dtype=np.float64)
     constant_R = np.zeros(len(reviews))
     return [
-        Sentinel("oracle", "Oracle (best attainable)", dict.fromkeys(PAPER_METRICS, best)),
+        Sentinel("oracle", ORACLE_LABEL, dict.fromkeys(PAPER_METRICS, best_P)),
         Sentinel(
             "random",
             "Random order, or a constant score (expected)",
-            {metric: float(chance[metric].mean()) for metric in PAPER_METRICS},
+            {metric: chance[metric] for metric in PAPER_METRICS},
         ),
         Sentinel(
             "file-order",
             "Constant score, ties in file order",
-            means(constant_R, "file-order"),
+            judged(constant_R, "file-order"),
             "above the random order if the files are sorted by something informative",
         ),
-        Sentinel("longest", "Longest review first", means(reviews["word_count"].to_numpy(dtype=np.float64))),
-        _oldest_first(time_R, means),
-        Sentinel("has-image", "Has image first", means(image_R))
+        Sentinel("longest", "Longest review first", judged(reviews["word_count"].to_numpy(dtype=np.float64))),
+        _oldest_first(time_R, judged),
+        Sentinel("has-image", "Has image first", judged(image_R))
         if image_R.any()
         else Sentinel("has-image", "Has image first", None, "no review has an image"),
     ]
+
+
+def telling_products(reviews: pd.DataFrame, threshold: float, metric: str) -> int:
+    """Products on which two orders of the reviews have different values: where there is none (every review
+    relevant, or none), the metric is the same for every method, and tells nothing."""
+    label_R = reviews["label"].to_numpy()
+    product_R, n = _product_numbers(reviews["product_id"])
+    best, worst = (
+        per_product_metrics(label_R, sign * label_R.astype(np.float64), product_R, n, threshold=threshold)
+        for sign in (1, -1)
+    )
+    return int((best[metric] - worst[metric] > SAME).sum())
 
 
 def tie_report(cell: Cell) -> TieReport | None:
@@ -108,14 +140,14 @@ def tie_report(cell: Cell) -> TieReport | None:
     )
 
 
-def _oldest_first(time_R: NDArray[np.float64], means: Any) -> Sentinel:
+def _oldest_first(time_R: Floats, judged: Callable[[Floats], dict[str, Floats]]) -> Sentinel:
     known = np.isfinite(time_R)
     if not known.any():
         return Sentinel("oldest", "Oldest review first", None, "the reviews have no times")
     # A review without a time comes last: nothing is known in its favour.
     score_R = np.where(known, -time_R, -np.nanmax(time_R[known]) - 1)
     note = "" if known.all() else f"{(~known).sum()} of {len(known)} reviews have no time and come last"
-    return Sentinel("oldest", "Oldest review first", means(score_R), note)
+    return Sentinel("oldest", "Oldest review first", judged(score_R), note)
 
 
 def _product_numbers(product_ids: pd.Series) -> tuple[NDArray[np.int64], int]:

@@ -15,6 +15,7 @@ from benchmark.core.seeding import generator
 from benchmark.data.published import METRIC_LABELS
 from benchmark.report.grid import Cell, Comparison, Setting, best_baseline
 from benchmark.report.sentinels import Sentinel, TieReport, sentinels, tie_report
+from benchmark.stats.crossed import MIN_PRODUCTS
 from benchmark.stats.effects import WinTieLoss, probability_better, win_tie_loss
 from benchmark.stats.power import SeedsNeeded, seeds_needed
 from benchmark.stats.robustness import Robustness, robustness
@@ -81,7 +82,7 @@ class Report:
                 }
                 for finding in self.findings
             ],
-            "sentinels": {name: [asdict(one) for one in ones] for name, ones in self.sentinels.items()},
+            "sentinels": {name: [one.to_json() for one in ones] for name, ones in self.sentinels.items()},
             "ties": {name: [asdict(one) for one in ones] for name, ones in self.ties.items()},
             "notes": list(self.notes),
         }
@@ -134,7 +135,7 @@ def verdict(comparison: Comparison, worthwhile: float = WORTHWHILE) -> str:
     """In words: whether there is a difference, and whether it is worth having (`worthwhile` in points)."""
     result = comparison.result
     if comparison.p_holm is None or result.interval is None:
-        return f"no test ({result.reason})"
+        return f"no test ({result.reason})" if result.p_value is None else f"no verdict ({result.reason})"
     points = 100 * result.difference
     if comparison.p_holm < 0.05:
         direction = "better" if points > 0 else "worse"
@@ -161,7 +162,8 @@ def _finding(one: Comparison, setting: Setting, robust: bool, power: bool, worth
     rng = generator(
         "robustness", setting.conditions.dataset, one.category, one.metric, one.a.method, one.b.method
     )
-    enough = min(len(a), len(b), a.shape[1]) >= 2
+    # A metric that cannot tell, or too few products, has no power to speak of.
+    enough = min(len(a), len(b)) >= 2 and one.result.n_informative >= MIN_PRODUCTS
     return Finding(
         comparison=one,
         verdict=verdict(one, worthwhile),

@@ -6,6 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+RESULT_TABLE_NUMBER = {"lazada": 1, "amazon": 2}
+STATISTICS_TABLE_NUMBER = 3
+ABLATION_TABLE_NUMBER = 4
+"""Numbers of the paper's tables."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -62,6 +67,3 @@ class Table:
     """Sentences."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Further content of the JSON form: the setting, the tests."""
-
-
-# Tables 1 and 2 ---------------------------------------------------------------------------------------------

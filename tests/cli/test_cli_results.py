@@ -84,11 +84,12 @@ def test_tables_of_both_data_sets_in_every_format(grid: Path) -> None:
 def test_further_tables_and_files(grid: Path, tmp_path: Path) -> None:
     assert "w/o" in bench("table", "--ablation", "--with-paper", "--results", str(grid)).stdout
     assert "Table 3" in bench("table", "--statistics", "--results", str(grid)).stdout
-    shown = bench(
-        "table", "--sentinels", "--with-paper", "--dataset", "lazada", "--results", str(grid)
-    ).stdout
-    assert "Longest review first" in shown
-    assert "[71.7]" in shown
+    shown = bench("table", "--with-paper", "--dataset", "lazada", "--results", str(grid)).stdout
+    assert "| Longest review first" in shown
+    assert "[71.7]" not in shown
+    assert "Not the paper's data" in shown
+    bare = bench("table", "--no-sentinels", "--dataset", "lazada", "--results", str(grid)).stdout
+    assert "| Longest review first" not in bare
     out = tmp_path / "sub" / "table.md"
     result = bench("table", "--dataset", "lazada", "--results", str(grid), "--out", str(out))
     assert result.stdout == ""

@@ -257,7 +257,8 @@ def test_three_epochs_against_the_scheme_by_hand() -> None:
         np.testing.assert_allclose(got, want, atol=2e-5)
     last = reports[-1]["tasks"]["pvrv"]
     row_N = rows_E[-1]
-    labels = seen[-1][1].double().numpy()
+    labels = seen[-1][1, row_N].double().numpy()
+    assert (reports[-1]["reviews_visited"], reports[-1]["share_visited"]) == (30, 30 / N)
     assert last["mean"] == pytest.approx(labels.mean(), abs=1e-6)
     assert last["sd"] == pytest.approx(labels.std(), abs=1e-6)
     assert [last["q25"], last["median"], last["q75"]] == pytest.approx(np.quantile(labels, [0.25, 0.5, 0.75]))

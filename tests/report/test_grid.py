@@ -22,7 +22,7 @@ def test_a_cell_means_over_products_then_seeds(tmp_path):
     np.testing.assert_array_equal(cell.values("map"), [[0.25, 0.75, 0.5], [0.0, 0.5, 1.0]])
     assert cell.mean("map") == pytest.approx(0.5)
     assert cell.sd("ndcg@3") == pytest.approx(0)
-    assert cell.ceiling == pytest.approx(2 / 3)
+    assert cell.oracle == pytest.approx(2 / 3)
     assert cell.random_order("map") == pytest.approx(0.3)
     assert (cell.complete, cell.missing) == (True, "")
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.cli.multiverse import _absent_files
+from benchmark.cli.multiverse import _absent_files, _that_change_something
 from benchmark.core import decisions
 from benchmark.core.errors import UsageError
+from benchmark.data.datasets import AMAZON
 from benchmark.report.multiverse import Effect, by_size, effect, render, to_json, variants
 from benchmark.runs import store
-from benchmark.stats import crossed_test
+from benchmark.stats import paired_test
 from tests.command_line import bench
 from tests.fixtures_runs import write_grid
 
@@ -77,7 +78,7 @@ def test_a_small_multiverse(where: list[str], tmp_path: Path) -> None:
         np.stack([run.per_product["map"] for run in runs if len(run.spec.overrides) == n]) for n in (2, 1)
     )
     assert found["difference"] == pytest.approx(changed.mean() - default.mean())
-    assert found["interval"] == pytest.approx(list(crossed_test(changed, default).interval))
+    assert found["interval"] == pytest.approx(list(paired_test(changed, default).interval))
     assert picture.read_bytes().startswith(b"\x89PNG")
     shown = bench("multiverse", *words, *where).stdout
     assert "Corpus synthetic-" in shown
@@ -114,3 +115,38 @@ def test_sorted_by_size_and_the_missing_last(tmp_path: Path) -> None:
     lines = render(found, "MM-SS", "Caption.").splitlines()
     assert [line.split("|")[1].strip() for line in lines[2:5]] == ["large", "small", "absent"]
     assert lines[-1] == "Caption."
+
+
+def test_an_alternative_that_is_the_presets_default_is_left_out_by_name(
+    where: list[str], tmp_path: Path
+) -> None:
+    words = ["--vary", "D-NEGWEIGHT", "--method", "egcnn", "--dataset", "amazon", "--category", "home"]
+    words += ["--seeds", "0", "--jobs", "1", "--device", "cpu", "--set", "epochs=1"]
+    done = bench("multiverse", *words, "--json", *where)
+    assert "left out" not in done.stderr
+    (variant,) = variants(["D-NEGWEIGHT"], "egcnn", all_single=True)
+    arguments = (varied := [variant]), [(AMAZON, "home")], "quick", "fair"
+    assert _that_change_something("egcnn", *arguments, ())[0] == varied
+    kept, inert = _that_change_something("egcnn", *arguments, variant.overrides)
+    assert inert == [variant.name]
+    assert [one.registry_default for one in kept] == [True]
+
+
+def test_another_threshold_is_another_metric(tmp_path: Path) -> None:
+    write_grid(tmp_path / "a", {"mcr": 0.4}, range(3), categories=("home",))
+    training = {"relevance_threshold": 1}
+    write_grid(tmp_path / "b", {"mcr": 0.6}, range(3), categories=("home",), training=training)
+    found = effect("D-THRESHOLD", *PLACE, *(store.load_runs(tmp_path / name) for name in "ab"))
+    assert found.result is None
+    assert found.missing.startswith("changes the metric")
+
+
+def test_variants_of_one_method_are_paired_by_seed_and_others_say_so(tmp_path: Path) -> None:
+    write_grid(tmp_path, {"mcr": 0.4, "mcl": 0.42}, range(4), categories=("home",))
+    runs = store.load_runs(tmp_path)
+    a, b = ([run for run in runs if run.spec.method == name] for name in ("mcr", "mcl"))
+    assert effect("x", *PLACE, a, b[::-1]).result == effect("x", *PLACE, a, b).result
+    assert effect("x", *PLACE, a, b).result.paired
+    apart = effect("x", *PLACE, a[:3], b[1:])
+    assert not apart.result.paired
+    assert "(other seeds: unpaired)" in render([apart], "MCR", "")

@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 
 from benchmark import models
-from benchmark.data.datasets import BUILT_IN, LAZADA
+from benchmark.data.catalog import CATEGORIES, DATASETS
+from benchmark.report.claim_checks import _ablation_comparisons
+from benchmark.report.claim_settling import settling_epoch
 from benchmark.report.grid import group_settings
-from benchmark.report.paper_claims import STATEMENTS, check_claims, render, settling_epoch
+from benchmark.report.paper_claims import STATEMENTS, check_claims, render
 from benchmark.runs.store import load_runs
+from benchmark.stats import holm
 from tests.fixtures_runs import write_run
 
-PRODUCTS = [f"P{i:02}" for i in range(12)]
+PRODUCTS = [f"P{i:02}" for i in range(24)]
 AS_CLAIMED = {
     "bimpm": 40, "egcnn": 35, "convknrm": 41, "prhnet": 42,
     "ssecross": 50, "drnet": 51, "mcr": 52, "mcl": 53, "mmss": 60,
@@ -46,8 +49,8 @@ def as_claimed(tmp_path_factory):
         {"epoch": e, "notes": {"pseudo_labels": {"tasks": {"ptrt": {"mean_change": 0.7 / e}}}}}
         for e in range(1, 21)
     ]
-    for dataset in BUILT_IN:
-        for category in LAZADA.category_names:
+    for dataset in DATASETS:
+        for category in CATEGORIES:
             for method, level in AS_CLAIMED.items():
                 gain = 3 if (dataset, method) == ("amazon", "mmss") else 0
                 write(results, method, level + gain, dataset=dataset, category=category, log=log)
@@ -63,15 +66,23 @@ def test_everything_as_claimed_is_supported(as_claimed):
     assert {name: claim.verdict for name, claim in claims.items()} == dict.fromkeys(STATEMENTS, "supported")
     assert all(claim.numbers and not claim.command for claim in claims.values())
     assert len(claims["C1"].numbers) == 18
-    assert "settled" in claims["C7"].numbers[0]
+    assert "settled after epoch 13" in claims["C7"].numbers[0]
+    # 0.7 / e falls to 1/20; the weight 2/(e+2) alone to 3/22, and 0.7 * 3/(e+3) <= 0.05 from e = 39 on.
+    assert (
+        "falls to 5%, by Eq. 12's weight alone it would fall to 14% and be at most 0.05 after epoch 39"
+        in (claims["C7"].numbers[0])
+    )
+    assert render(claims.values()).startswith(
+        "Of 7 claims: 7 supported (C1, C2, C3, C4, C5, C6, C7), 0 refuted, 0 undecided.\n"
+    )
     json.dumps([claim.to_json() for claim in claims.values()], allow_nan=False)
 
 
 def test_the_opposite_is_refuted(tmp_path):
     """MM-SS last, text-only methods first, EG-CNN best of them, gains larger on Lazada, costs reversed."""
     levels = {name: 100 - level for name, level in AS_CLAIMED.items()}
-    for dataset in BUILT_IN:
-        for category in LAZADA.category_names:
+    for dataset in DATASETS:
+        for category in CATEGORIES:
             for method, level in levels.items():
                 gain = 5 if (dataset, method) == ("lazada", "mmss") else 0
                 write(tmp_path, method, level + gain, dataset=dataset, category=category)
@@ -85,8 +96,8 @@ def test_the_opposite_is_refuted(tmp_path):
 
 
 def test_equal_methods_leave_it_open(tmp_path):
-    for dataset in BUILT_IN:
-        for category in LAZADA.category_names:
+    for dataset in DATASETS:
+        for category in CATEGORIES:
             for method in models.DEFAULT_METHODS:
                 write(tmp_path, method, 50, dataset=dataset, category=category, noise=3)
     claims = check(tmp_path)
@@ -128,7 +139,7 @@ def test_a_synthetic_corpus_decides_nothing(tmp_path):
 
 
 def test_module_costs_far_from_the_stated_ones_are_refuted(tmp_path):
-    for dataset in BUILT_IN:
+    for dataset in DATASETS:
         for part, cost in ((), 0), (("b",), 6), (("d",), 9):
             write(tmp_path, "mmss", 60 - cost, dataset=dataset, drop=part)
     claims = check(tmp_path)
@@ -161,5 +172,59 @@ def test_labels_that_settle_support_c7_and_restless_ones_refute_it(tmp_path):
     write(tmp_path / "early", "mmss", 60, dataset="lazada", log=log(lambda e: 0.1 / e))
     write(tmp_path / "never", "mmss", 60, dataset="lazada", log=log(lambda e: 0.3))
     write(tmp_path / "short", "mmss", 60, dataset="lazada", log=log(lambda e: 0.3, epochs=12))
-    verdicts = [check(tmp_path / name)["C7"].verdict for name in ("early", "never", "short")]
-    assert verdicts == ["supported", "refuted", "undecided"]
+    write(tmp_path / "fifteen", "mmss", 60, dataset="lazada", log=log(lambda e: 0.74 / e))
+    found = {name: check(tmp_path / name)["C7"] for name in ("early", "never", "short", "fifteen")}
+    verdicts = {name: claim.verdict for name, claim in found.items()}
+    assert verdicts == {
+        "early": "undecided", "never": "refuted", "short": "undecided", "fifteen": "supported"
+    }  # fmt: skip
+    assert "3 settle before epoch 10, which is no support" in found["early"].why
+    assert "3 end before their labels settle" in found["short"].why
+
+
+def test_one_short_run_does_not_hide_what_the_others_show(tmp_path):
+    def log(epochs):
+        return [
+            {"epoch": e, "notes": {"pseudo_labels": {"tasks": {"ptrt": {"mean_change": 0.74 / e}}}}}
+            for e in range(1, epochs + 1)
+        ]
+
+    write(tmp_path, "mmss", 60, dataset="lazada", log=log(25))
+    write(tmp_path, "mmss", 60, dataset="lazada", category="home", log=log(5))
+    claim = check(tmp_path)["C7"]
+    assert claim.verdict == "undecided"
+    assert "of 6 runs 3 settle at epochs 10 to 20, 3 end before their labels settle" in claim.why
+
+
+def test_other_methods_than_the_papers_do_not_refute_it(tmp_path):
+    extra = next(name for name in models.METHODS if name not in models.DEFAULT_METHODS)
+    for dataset in DATASETS:
+        for category in CATEGORIES:
+            for method, level in (AS_CLAIMED | {extra: 90}).items():
+                gain = 3 if (dataset, method) == ("amazon", "mmss") else 0
+                write(tmp_path, method, level + gain, dataset=dataset, category=category)
+    claims = check(tmp_path)
+    assert claims["C1"].verdict == claims["C4"].verdict == "supported"
+
+
+def test_a_smaller_loss_on_amazon_is_no_larger_gain(tmp_path):
+    for dataset in DATASETS:
+        for category in CATEGORIES:
+            for method in models.DEFAULT_METHODS:
+                loss = {"amazon": 2, "lazada": 10}[dataset] if method == "mmss" else 0
+                write(tmp_path, method, 50 - loss, dataset=dataset, category=category)
+    claim = check(tmp_path)["C4"]
+    assert claim.verdict == "undecided"
+    assert claim.why.startswith("both gains are negative")
+
+
+def test_claims_that_judge_several_intervals_are_corrected_over_all_of_them(as_claimed):
+    settings = {setting.conditions.dataset: setting for setting in group_settings(load_runs(as_claimed))}
+    found = _ablation_comparisons(settings, None, [((part,), ()) for part in ("ptrt", "rtrv", "d")])
+    assert len(found) == 3 * 3 * 2
+    np.testing.assert_allclose([one.p_holm for one in found], holm([one.result.p_value for one in found]))
+    assert all(one.result.paired for one in found)
+    # Four costs together: 1 - 0.05 / 4.
+    numbers = check(as_claimed)["C6"].numbers
+    assert len(numbers) == 4
+    assert all("98.75% interval" in number for number in numbers)

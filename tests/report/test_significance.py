@@ -60,9 +60,9 @@ def test_verdicts(tmp_path, gap, noise, expected):
             # Per-product patterns that average out; the seeds differ by a hair.
             values = [
                 value + 0.0005 * (seed % 2) + noise * (-1) ** (p // (2 if method == "mcr" else 1))
-                for p in range(8)
+                for p in range(24)
             ]
-            write_run(tmp_path, method, seed, products=list("abcdefgh"), values=values)
+            write_run(tmp_path, method, seed, products=[f"P{p}" for p in range(24)], values=values)
     (setting,) = group_settings(load_runs(tmp_path))
     finding = stats_report(setting).findings[0]
     assert finding.verdict == expected
@@ -108,3 +108,15 @@ def test_unknown_opponents_are_refused(setting):
         stats_report(setting, "mcll")
     with pytest.raises(UsageError, match="compared with"):
         stats_report(setting, "mmss")
+
+
+def test_too_few_telling_products_get_no_verdict_and_no_power(tmp_path):
+    """Both methods have the same value on every product, whatever their seeds: the metric cannot tell."""
+    for method in ("mcr", "mmss"):
+        for seed in range(3):
+            write_run(tmp_path, method, seed, values=[1.0] * 30)
+    (setting,) = group_settings(load_runs(tmp_path))
+    for finding in stats_report(setting, power=True).findings:
+        assert finding.power is None
+        assert finding.comparison.p_holm is None
+        assert finding.verdict == "no verdict (too few products: scores differ on 0, a verdict needs 20)"

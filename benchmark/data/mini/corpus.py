@@ -145,8 +145,8 @@ def write_corpus(out: Path, spec: MiniSpec, progress: Progress | None = None) ->
 
 
 def ceilings(root: Path, dataset: str, category: str, threshold: int = 0) -> dict[str, dict[str, float]]:
-    """Best attainable test metrics by what a method makes use of: subset (a key of `SUBSETS`) -> metric ->
-    mean over the test products, in [0, 1].
+    """Planted ceilings, the test metrics attainable from the inputs, by what a method makes use of: subset (a
+    key of `SUBSETS`) -> metric -> mean over the test products, in [0, 1].
 
     A subset ranks by its terms of the signal: the best order in expectation. Reviews that it cannot tell
     apart count with the mean over their orders. On one test split a lucky method may exceed it a little.

@@ -1,0 +1,222 @@
+"""Table 4: the proposed method without each of its parts (torch-free)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from benchmark import models
+from benchmark.core.errors import UsageError
+from benchmark.core.metrics import PAPER_METRICS
+from benchmark.data.catalog import CATEGORY_LABELS, DATASET_LABELS, DATASETS
+from benchmark.data.published import METRIC_LABELS, PART_LABELS, published_value
+from benchmark.report.captions import (
+    coverage_sentences,
+    inconsistency_sentences,
+    listed,
+    metric_sentence,
+    paper_sentences,
+    provenance_sentence,
+    reference_sentence,
+    setting_sentences,
+    synthetic_title,
+)
+from benchmark.report.facts import ablation_label, comparison_facts, setting_facts, significance, variant_name
+from benchmark.report.grid import Cell, Comparison, Setting, compare_pairs
+from benchmark.report.paper_data import paper_categories
+from benchmark.report.results import cell_entry
+from benchmark.report.table import ABLATION_TABLE_NUMBER, Column, Entry, Row, Table
+
+Drop = tuple[str, ...]
+
+
+def ablation_table(
+    settings: Sequence[Setting],
+    *,
+    with_paper: bool = False,
+    seeds: Sequence[int] | None = None,
+    categories: Sequence[str] = ("clothing",),
+    method: str = models.PROPOSED,
+) -> Table:
+    """Table 4: the full model, then the model without each part, with the differences.
+
+    Args:
+        settings: one per data set, alike in all but data set and data (`matching_settings`).
+
+    A difference's mark is the test's of reduced against full, paired by seed, two-sided, Holm over the parts
+    and categories of one data set and metric.
+    """
+    by_dataset = {setting.conditions.dataset: setting for setting in settings}
+    if len(by_dataset) != len(settings) or not settings:
+        raise UsageError("an ablation table takes one setting for each of one or two data sets.")
+    ordered = {dataset: by_dataset[dataset] for dataset in DATASETS if dataset in by_dataset}
+    wanted = {
+        dataset: _ablation_seeds(setting, categories, method) if seeds is None else tuple(seeds)
+        for dataset, setting in ordered.items()
+    }
+    return _Ablation(ordered, wanted, tuple(categories), method, with_paper).table()
+
+
+@dataclass(frozen=True)
+class _Ablation:
+    settings: Mapping[str, Setting]
+    """Data set -> its setting, in the paper's order."""
+    seeds: Mapping[str, tuple[int, ...]]
+    categories: tuple[str, ...]
+    method: str
+    with_paper: bool
+
+    def table(self) -> Table:
+        settings = list(self.settings.values())
+        return Table(
+            kind="ablation",
+            number=ABLATION_TABLE_NUMBER,
+            title=f"Ablation of {models.get(self.method).title}{synthetic_title(settings[0])}",
+            headers=("", "Model"),
+            columns=tuple(self.columns),
+            rows=tuple(
+                Row(
+                    "",
+                    ablation_label(drop, self.method),
+                    variant_name(self.method, drop),
+                    tuple(self.entry(column, drop) for column in self.columns),
+                )
+                for drop in self.variants
+            ),
+            caption=tuple(self.caption(settings)),
+            facts={
+                "settings": [setting_facts(setting) for setting in settings],
+                "tests": [comparison_facts(test) for test in self.tests.values()],
+            },
+        )
+
+    @cached_property
+    def columns(self) -> list[Column]:
+        return [
+            Column(
+                f"{DATASET_LABELS[dataset]} {CATEGORY_LABELS[category]}",
+                METRIC_LABELS[metric],
+                {"dataset": dataset, "category": category, "metric": metric},
+            )
+            for dataset in self.settings
+            for category in self.categories
+            for metric in PAPER_METRICS
+        ]
+
+    @cached_property
+    def variants(self) -> list[Drop]:
+        """The full model, each part that Table 4 removes, and what else was run."""
+        single = [(part,) for part in PART_LABELS]
+        run = (drop for setting in self.settings.values() for drop in setting.drops)
+        return [(), *single, *dict.fromkeys(drop for drop in run if drop not in single)]
+
+    def cell(self, column: Column, drop: Drop) -> Cell:
+        dataset = column.keys["dataset"]
+        setting, seeds = self.settings[dataset], self.seeds[dataset]
+        return setting.cell(column.keys["category"], self.method, drop, seeds)
+
+    @cached_property
+    def tests(self) -> dict[tuple[tuple[str, ...], Drop], Comparison]:
+        """Reduced against full for every column and variant that is complete; a family is a data set and
+        metric."""
+        tests: dict[tuple[tuple[str, ...], Drop], Comparison] = {}
+        for dataset, metric in dict.fromkeys((c.keys["dataset"], c.keys["metric"]) for c in self.columns):
+            places = [
+                (column, drop)
+                for column in self.columns
+                if (column.keys["dataset"], column.keys["metric"]) == (dataset, metric)
+                and self.cell(column, ()).complete
+                for drop in self.variants
+                if drop and self.cell(column, drop).complete
+            ]
+            pairs = [(self.cell(column, drop), self.cell(column, ())) for column, drop in places]
+            compared = compare_pairs(pairs, metric, paired=True)
+            tests |= {(_key(column), drop): one for (column, drop), one in zip(places, compared, strict=True)}
+        return tests
+
+    def entry(self, column: Column, drop: Drop) -> Entry:
+        keys = column.keys
+        made = cell_entry(self.cell(column, drop), keys["metric"], decimals=2)
+        test = self.tests.get((_key(column), drop))
+        if test is not None:
+            # The test is of reduced against full, so a cost is negative, as the difference is printed.
+            made = replace(made, delta=100 * test.result.difference, mark=significance(test.p_holm))
+        if self.with_paper and keys["category"] in paper_categories(self.settings[keys["dataset"]]):
+            value = published_value(
+                keys["dataset"], keys["category"], self.method, keys["metric"], table=4, drop=drop
+            )
+            made = replace(made, published=value.printed if value else "")
+        return made
+
+    def caption(self, settings: Sequence[Setting]) -> list[str]:
+        beside = [
+            column
+            for column in self.columns
+            if column.keys["category"] in paper_categories(self.settings[column.keys["dataset"]])
+        ]
+        return [
+            "Test split, in percent: mean over seeds "
+            + ", ".join(f"{listed(self.seeds[name])} ({DATASET_LABELS[name]})" for name in self.settings)
+            + " ± standard deviation over seeds (n-1); in parentheses the difference to the full model in points.",
+            "Without ptrt to rtrv: that subtask is removed, its interaction stays; module(d): all subtasks removed; "
+            "module(b): no interactions and no subtasks.",
+            *dict.fromkeys(
+                sentence for setting in settings for sentence in setting_sentences(setting, self.categories)
+            ),
+            f"{metric_sentence(settings[0])}.",
+            *coverage_sentences([run for column in self.columns for run in self.cell(column, ()).runs]),
+            *reference_sentence(self.columns, lambda column: self.cell(column, ())),
+            *self.test_sentences(),
+            *dict.fromkeys(
+                sentence
+                for setting in settings
+                for sentence in paper_sentences(
+                    setting, self.categories, self.with_paper, ABLATION_TABLE_NUMBER
+                )
+            ),
+            *inconsistency_sentences(self.with_paper, beside, self.method),
+            provenance_sentence(
+                run
+                for column in self.columns
+                for drop in self.variants
+                for run in self.cell(column, drop).runs
+            ),
+        ]
+
+    def test_sentences(self) -> list[str]:
+        """How the differences were tested, and which could not be."""
+        unpaired = [
+            f"{ablation_label(drop, self.method)} ({DATASET_LABELS[key[0]]})"
+            for (key, drop), test in self.tests.items()
+            if not test.result.paired
+        ]
+        reasons = dict.fromkeys(test.result.reason for test in self.tests.values() if test.result.reason)
+        return [
+            "Differences: crossed test over seeds and products (two-way random effects), paired by seed (full and "
+            "reduced share seed, batches and initial weights), two-sided, unit: seeds x products; Holm over the "
+            "parts of one data set and metric; * p < 0.05, ** p < 0.01.",
+            *(
+                [f"Other seeds than the full model, so not paired: {', '.join(dict.fromkeys(unpaired))}."]
+                if unpaired
+                else []
+            ),
+            *(f"No verdict where: {reason}." for reason in reasons),
+        ]
+
+
+def _ablation_seeds(setting: Setting, categories: Sequence[str], method: str) -> tuple[int, ...]:
+    """Seeds of the method's runs, full or reduced, in these categories: further seeds elsewhere do not count."""
+    return tuple(
+        sorted(
+            {
+                run.spec.seed
+                for run in setting.runs
+                if run.spec.method == method and run.spec.category in categories
+            }
+        )
+    )
+
+
+def _key(column: Column) -> tuple[str, ...]:
+    return tuple(column.keys.values())
