@@ -9,7 +9,7 @@ from functools import cached_property
 from benchmark import models
 from benchmark.core.errors import UsageError
 from benchmark.core.metrics import PAPER_METRICS
-from benchmark.data.catalog import CATEGORY_LABELS, DATASET_LABELS, DATASETS
+from benchmark.data.datasets import BUILT_IN, rank
 from benchmark.data.published import METRIC_LABELS, PART_LABELS, published_value
 from benchmark.report.captions import (
     coverage_sentences,
@@ -36,13 +36,14 @@ def ablation_table(
     *,
     with_paper: bool = False,
     seeds: Sequence[int] | None = None,
-    categories: Sequence[str] = ("clothing",),
+    categories: Sequence[str] | None = None,
     method: str = models.PROPOSED,
 ) -> Table:
     """Table 4: the full model, then the model without each part, with the differences.
 
     Args:
         settings: one per data set, alike in all but data set and data (`matching_settings`).
+        categories: of each data set those among them; default: its first, which the paper ablates.
 
     A difference's mark is the test's of reduced against full, paired by seed, two-sided, Holm over the parts
     and categories of one data set and metric.
@@ -50,12 +51,13 @@ def ablation_table(
     by_dataset = {setting.conditions.dataset: setting for setting in settings}
     if len(by_dataset) != len(settings) or not settings:
         raise UsageError("an ablation table takes one setting for each of one or two data sets.")
-    ordered = {dataset: by_dataset[dataset] for dataset in DATASETS if dataset in by_dataset}
+    ordered = {dataset: by_dataset[dataset] for dataset in sorted(by_dataset, key=rank)}
+    shown = {dataset: _shown(setting, categories) for dataset, setting in ordered.items()}
     wanted = {
-        dataset: _ablation_seeds(setting, categories, method) if seeds is None else tuple(seeds)
+        dataset: _ablation_seeds(setting, shown[dataset], method) if seeds is None else tuple(seeds)
         for dataset, setting in ordered.items()
     }
-    return _Ablation(ordered, wanted, tuple(categories), method, with_paper).table()
+    return _Ablation(ordered, wanted, shown, method, with_paper).table()
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ class _Ablation:
     settings: Mapping[str, Setting]
     """Data set -> its setting, in the paper's order."""
     seeds: Mapping[str, tuple[int, ...]]
-    categories: tuple[str, ...]
+    categories: Mapping[str, tuple[str, ...]]
+    """Data set -> its categories that are shown."""
     method: str
     with_paper: bool
 
@@ -71,7 +74,7 @@ class _Ablation:
         settings = list(self.settings.values())
         return Table(
             kind="ablation",
-            number=ABLATION_TABLE_NUMBER,
+            number=ABLATION_TABLE_NUMBER if any(name in BUILT_IN for name in self.settings) else None,
             title=f"Ablation of {models.get(self.method).title}{synthetic_title(settings[0])}",
             headers=("", "Model"),
             columns=tuple(self.columns),
@@ -95,12 +98,12 @@ class _Ablation:
     def columns(self) -> list[Column]:
         return [
             Column(
-                f"{DATASET_LABELS[dataset]} {CATEGORY_LABELS[category]}",
+                setting.place(category),
                 METRIC_LABELS[metric],
                 {"dataset": dataset, "category": category, "metric": metric},
             )
-            for dataset in self.settings
-            for category in self.categories
+            for dataset, setting in self.settings.items()
+            for category in self.categories[dataset]
             for metric in PAPER_METRICS
         ]
 
@@ -157,12 +160,16 @@ class _Ablation:
         ]
         return [
             "Test split, in percent: mean over seeds "
-            + ", ".join(f"{listed(self.seeds[name])} ({DATASET_LABELS[name]})" for name in self.settings)
+            + ", ".join(
+                f"{listed(self.seeds[name])} ({one.data_set.title})" for name, one in self.settings.items()
+            )
             + " ± standard deviation over seeds (n-1); in parentheses the difference to the full model in points.",
             "Without ptrt to rtrv: that subtask is removed, its interaction stays; module(d): all subtasks removed; "
             "module(b): no interactions and no subtasks.",
             *dict.fromkeys(
-                sentence for setting in settings for sentence in setting_sentences(setting, self.categories)
+                sentence
+                for name, setting in self.settings.items()
+                for sentence in setting_sentences(setting, self.categories[name])
             ),
             f"{metric_sentence(settings[0])}.",
             *coverage_sentences([run for column in self.columns for run in self.cell(column, ()).runs]),
@@ -170,9 +177,9 @@ class _Ablation:
             *self.test_sentences(),
             *dict.fromkeys(
                 sentence
-                for setting in settings
+                for name, setting in self.settings.items()
                 for sentence in paper_sentences(
-                    setting, self.categories, self.with_paper, ABLATION_TABLE_NUMBER
+                    setting, self.categories[name], self.with_paper, ABLATION_TABLE_NUMBER
                 )
             ),
             *inconsistency_sentences(self.with_paper, beside, self.method),
@@ -187,7 +194,7 @@ class _Ablation:
     def test_sentences(self) -> list[str]:
         """How the differences were tested, and which could not be."""
         unpaired = [
-            f"{ablation_label(drop, self.method)} ({DATASET_LABELS[key[0]]})"
+            f"{ablation_label(drop, self.method)} ({self.settings[key[0]].data_set.title})"
             for (key, drop), test in self.tests.items()
             if not test.result.paired
         ]
@@ -203,6 +210,12 @@ class _Ablation:
             ),
             *(f"No verdict where: {reason}." for reason in reasons),
         ]
+
+
+def _shown(setting: Setting, categories: Sequence[str] | None) -> tuple[str, ...]:
+    """Those of the data set's categories that are shown, in its order."""
+    names = setting.data_set.category_names
+    return names[:1] if categories is None else tuple(name for name in names if name in categories)
 
 
 def _ablation_seeds(setting: Setting, categories: Sequence[str], method: str) -> tuple[int, ...]:

@@ -151,7 +151,9 @@ def paper_sentence(with_paper: bool, number: int | None) -> list[str]:
     ]
 
 
-def paper_sentences(setting: Setting, categories: Sequence[str], with_paper: bool, number: int) -> list[str]:
+def paper_sentences(
+    setting: Setting, categories: Sequence[str], with_paper: bool, number: int | None
+) -> list[str]:
     """What the square brackets are, and where there are none because the data are not the paper's."""
     if not with_paper:
         return []
@@ -160,11 +162,11 @@ def paper_sentences(setting: Setting, categories: Sequence[str], with_paper: boo
 
 
 def incomplete_sentences(
-    incomplete: Mapping[str, Sequence[str]], cells: Mapping[tuple[str, str], Cell]
+    setting: Setting, incomplete: Mapping[str, Sequence[str]], cells: Mapping[tuple[str, str], Cell]
 ) -> list[str]:
     """Who lacks seeds where, and so may be the best; `incomplete` is category -> methods."""
     places = [
-        f"{CATEGORY_LABELS[category]} "
+        f"{setting.data_set.category_title(category)} "
         + ", ".join(f"{method_title(name)} ({cells[name, category].missing})" for name in names)
         for category, names in incomplete.items()
         if names

@@ -9,7 +9,7 @@ from scipy.special import stdtrit
 
 from benchmark import models
 from benchmark.core.metrics import PAPER_METRICS
-from benchmark.data.catalog import CATEGORIES, CATEGORY_LABELS, DATASET_LABELS, DATASETS
+from benchmark.data.datasets import BUILT_IN
 from benchmark.data.published import METRIC_LABELS, PART_LABELS
 from benchmark.report.claim_finding import Finding, Settings, decide, ordered
 from benchmark.report.claim_settling import pseudo_labels_settle
@@ -44,7 +44,7 @@ def _best_everywhere(settings: Settings, seeds: Sequence[int] | None) -> Finding
     for setting in ordered(settings):
         for metric in PAPER_METRICS:
             family = setting.family(metric, seeds=seeds, baselines=BASELINES)
-            for category in CATEGORIES:
+            for category in setting.data_set.category_names:
                 best = best_baseline(family, category)
                 if best is None:
                     continue
@@ -84,7 +84,7 @@ def _all_above(
         for metric in PAPER_METRICS:
             cells = [
                 (setting.cell(category, a, seeds=seeds), setting.cell(category, b, seeds=seeds))
-                for category in CATEGORIES
+                for category in setting.data_set.category_names
                 for a, b in pairs
             ]
             complete = [(a, b) for a, b in cells if a.complete and b.complete]
@@ -108,11 +108,12 @@ def _larger_gain_on_amazon(settings: Settings, seeds: Sequence[int] | None) -> F
     gains: dict[str, tuple[float, float, float]] = {}
     for setting in ordered(settings):
         family = setting.family("map", seeds=seeds, baselines=BASELINES)
-        best = [one for category in CATEGORIES if (one := best_baseline(family, category)) is not None]
+        chosen = (best_baseline(family, category) for category in setting.data_set.category_names)
+        best = [one for one in chosen if one is not None]
         if best and all(one.result.df is not None for one in best):
             gains[setting.conditions.dataset] = _mean_gain(best)
     numbers = tuple(
-        f"gain on {DATASET_LABELS[name]}: {100 * gain[0]:+.2f} points" for name, gain in gains.items()
+        f"gain on {BUILT_IN[name].title}: {100 * gain[0]:+.2f} points" for name, gain in gains.items()
     )
     if missing or len(gains) < 2:
         return Finding("undecided", missing or "no test is possible", numbers)
@@ -219,15 +220,17 @@ def _missing(settings: Settings, seeds: Sequence[int] | None, methods: Sequence[
     cells = [
         setting.cell(category, method, seeds=seeds)
         for setting in settings.values()
-        for category in CATEGORIES
+        for category in setting.data_set.category_names
         for method in methods
     ]
-    return _missing_words(settings, cells, len(DATASETS) * len(CATEGORIES) * len(methods))
+    return _missing_words(
+        settings, cells, sum(len(one.categories) for one in BUILT_IN.values()) * len(methods)
+    )
 
 
 def _missing_drops(settings: Settings, seeds: Sequence[int] | None, drops: Sequence[tuple[str, ...]]) -> str:
     cells = [_ablated(setting, drop, seeds) for setting in settings.values() for drop in drops]
-    return _missing_words(settings, cells, len(DATASETS) * len(drops))
+    return _missing_words(settings, cells, len(BUILT_IN) * len(drops))
 
 
 def _missing_words(settings: Settings, cells: Sequence[Cell], needed: int) -> str:
@@ -265,8 +268,8 @@ def _weakest(one: Comparison) -> float:
 
 
 def _where(one: Comparison) -> str:
-    dataset = DATASET_LABELS[one.a.runs[0].spec.dataset]
-    return f"{dataset} {CATEGORY_LABELS[one.category]} {METRIC_LABELS[one.metric]}"
+    data_set = BUILT_IN[one.a.runs[0].spec.dataset]
+    return f"{data_set.title} {data_set.category_title(one.category)} {METRIC_LABELS[one.metric]}"
 
 
 def _versus(one: Comparison) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmark.data.catalog import DATASETS
+from benchmark.data.datasets import rank
 from benchmark.report.grid import (
     Setting,
 )
@@ -14,7 +14,7 @@ from benchmark.report.grid import (
 ClaimVerdict = Literal["supported", "refuted", "undecided"]
 
 Settings = Mapping[str, Setting]
-"""Data set -> the setting that speaks for it."""
+"""Data set of the paper -> the setting that speaks for it."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Finding:
 
 
 def ordered(settings: Settings) -> list[Setting]:
-    return [settings[dataset] for dataset in DATASETS if dataset in settings]
+    return [settings[dataset] for dataset in sorted(settings, key=rank)]
 
 
 def decide(supported: bool, refuted: bool) -> ClaimVerdict:

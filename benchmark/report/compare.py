@@ -14,7 +14,7 @@ from tabulate import tabulate
 
 from benchmark import models
 from benchmark.core.metrics import PAPER_METRICS
-from benchmark.data.catalog import CATEGORIES, CATEGORY_LABELS, DATASET_LABELS
+from benchmark.data.datasets import DataSet
 from benchmark.data.published import (
     METRIC_LABELS,
     PART_LABELS,
@@ -27,7 +27,7 @@ from benchmark.report.captions import metric_sentence
 from benchmark.report.facts import ablation_label, setting_facts, variant_name
 from benchmark.report.grid import Cell, Setting
 from benchmark.report.paper_data import other_data, other_data_sentences, paper_categories
-from benchmark.report.table import ABLATION_TABLE_NUMBER, RESULT_TABLE_NUMBER
+from benchmark.report.table import ABLATION_TABLE_NUMBER
 from benchmark.stats.crossed import seed_interval
 
 OK_POINTS, OKISH_POINTS = 0.5, 1.5
@@ -81,11 +81,11 @@ class ComparisonReport:
 
     def render(self) -> str:
         """Markdown."""
-        head = f"## {DATASET_LABELS[self.setting.conditions.dataset]}: ours beside the published values"
+        head = f"## {self.setting.data_set.title}: ours beside the published values"
         if self.meaningless:
             return f"{head}\n\n{self.meaningless}\n"
         counts = ", ".join(f"{count} {name}" for name, count in self.counts().items())
-        rows = [_row(one) for one in self.verdicts if one.verdict != "not run"]
+        rows = [_row(self.setting.data_set, one) for one in self.verdicts if one.verdict != "not run"]
         headers = ["", "method", "metric", "published", "ours", "95% interval", "difference", "verdict"]
         rule = (
             f"OK: the published value lies in our 95% interval (t over seeds, on these test products) or within "
@@ -130,12 +130,17 @@ def compare(setting: Setting, *, seeds: Sequence[int] | None = None) -> Comparis
 
     Where the data are not the paper's (`paper_data`), nothing is compared: the report says why.
     """
+    table = setting.data_set.paper_table
+    if table is None:
+        why = "This data set is not in the paper: there is nothing published to compare with."
+        return ComparisonReport(setting, (), meaningless=why)
     others, beside = other_data_sentences(setting), paper_categories(setting)
     if not beside:
         return ComparisonReport(setting, (), meaningless=" ".join(others))
-    table = RESULT_TABLE_NUMBER[setting.conditions.dataset]
     places: list[tuple[str, str, tuple[str, ...], int]] = [
-        (category, method, (), table) for category in CATEGORIES for method in models.DEFAULT_METHODS
+        (category, method, (), table)
+        for category in setting.data_set.category_names
+        for method in models.DEFAULT_METHODS
     ]
     places += [(ABLATION_CATEGORY, models.PROPOSED, (part,), ABLATION_TABLE_NUMBER) for part in PART_LABELS]
     places = [place for place in places if place[0] not in other_data(setting)]
@@ -203,7 +208,7 @@ def _notes(setting: Setting, verdicts: Sequence[CellVerdict]) -> list[str]:
     notes = [
         f"{one}; both are shown, the verdict is on the first."
         for one in inconsistencies()
-        if one.dataset == DATASET_LABELS[setting.conditions.dataset]
+        if one.dataset == setting.data_set.title
     ]
     copied = sorted(
         {
@@ -217,14 +222,14 @@ def _notes(setting: Setting, verdicts: Sequence[CellVerdict]) -> list[str]:
     return [*notes, *other_data_sentences(setting)]
 
 
-def _row(one: CellVerdict) -> list[str]:
+def _row(data_set: DataSet, one: CellVerdict) -> list[str]:
     published = ", ".join(
         [one.published.printed, *(f"{other.printed} ({other.origin})" for other in one.others)]
     )
     label = ablation_label(one.drop) if one.drop else models.METHODS[one.method].title
     ours = "-" if one.ours is None else f"{one.ours:.1f}" + ("" if one.sd is None else f" ± {one.sd:.1f}")
     return [
-        CATEGORY_LABELS[one.category],
+        data_set.category_title(one.category),
         label,
         METRIC_LABELS[one.metric],
         published,

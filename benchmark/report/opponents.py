@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.core.metrics import PAPER_METRICS
-from benchmark.data.catalog import CATEGORY_LABELS
 from benchmark.data.published import METRIC_LABELS
 from benchmark.report.facts import method_title
 from benchmark.report.grid import Cell, Setting, corrected
@@ -125,11 +124,11 @@ def _products(run: StoredRun) -> tuple[str, ...]:
     return tuple(run.test_reviews["product_id"].unique())
 
 
-def place(category: str, metric: str) -> str:
-    return f"{CATEGORY_LABELS[category]} {METRIC_LABELS[metric]}"
+def place(setting: Setting, category: str, metric: str) -> str:
+    return f"{setting.data_set.category_title(category)} {METRIC_LABELS[metric]}"
 
 
-def trivial_sentences(found: Sequence[AgainstTrivial]) -> list[str]:
+def trivial_sentences(setting: Setting, found: Sequence[AgainstTrivial]) -> list[str]:
     """What the methods are worth beside scorers that learn nothing, in words."""
     if not found:
         return []
@@ -142,7 +141,7 @@ def trivial_sentences(found: Sequence[AgainstTrivial]) -> list[str]:
     for members in unbeaten:
         scorer, best = members[0].scorer, max(members, key=lambda one: one.result.difference)
         value = 100 * (scorer.values or {})[best.metric]
-        words = f"{place(best.category, best.metric)} ({value:.1f} against at best "
+        words = f"{place(setting, best.category, best.metric)} ({value:.1f} against at best "
         words += f"{value + 100 * best.result.difference:.1f}, {method_title(best.method)})"
         by_scorer.setdefault(scorer.label, []).append(words)
     for label, places in by_scorer.items():
@@ -150,7 +149,11 @@ def trivial_sentences(found: Sequence[AgainstTrivial]) -> list[str]:
             f"NOTHING BEATS A TRIVIAL SCORER: no method is above '{label}' in {'; '.join(places)}."
         )
     primary = [members for (_, metric), members in cells.items() if metric == PAPER_METRICS[0]]
-    parts = [_shown_words(members) for members in primary if any(one.p_holm is not None for one in members)]
+    parts = [
+        _shown_words(setting, members)
+        for members in primary
+        if any(one.p_holm is not None for one in members)
+    ]
     if parts:
         sentences.append(
             "Significantly above the best trivial scorer in MAP (p < 0.05, crossed test with a side that has no "
@@ -159,19 +162,20 @@ def trivial_sentences(found: Sequence[AgainstTrivial]) -> list[str]:
     return sentences
 
 
-def _shown_words(members: Sequence[AgainstTrivial]) -> str:
+def _shown_words(setting: Setting, members: Sequence[AgainstTrivial]) -> str:
     short = [method_title(one.method) for one in members if not one.shown]
     rest = f" (not {', '.join(short)})" if short and len(short) < len(members) else ""
+    category = setting.data_set.category_title(members[0].category)
     return (
-        f"{CATEGORY_LABELS[members[0].category]} {len(members) - len(short)} of {len(members)} methods against "
+        f"{category} {len(members) - len(short)} of {len(members)} methods against "
         f"'{members[0].scorer.label}'{rest}"
     )
 
 
-def mute_sentences(scorers: TrivialScorers) -> list[str]:
+def mute_sentences(setting: Setting, scorers: TrivialScorers) -> list[str]:
     """Where a metric has one value whatever a method does."""
     places = [
-        place(category, metric)
+        place(setting, category, metric)
         for category in scorers.by_category
         for metric in PAPER_METRICS
         if (category, metric) in scorers.mute

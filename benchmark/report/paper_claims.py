@@ -57,7 +57,9 @@ _COMMANDS = {
 
 
 def check_claims(settings: Sequence[Setting], *, seeds: Sequence[int] | None = None) -> list[Claim]:
-    """All claims from the settings, at most one per data set and alike in all but the data."""
+    """All claims from the settings, at most one per data set and alike in all but the data. Those of data sets that
+    are not in the paper are left out: it claims nothing about them."""
+    settings = [setting for setting in settings if setting.data_set.in_paper]
     by_dataset = {setting.conditions.dataset: setting for setting in settings}
     if len(by_dataset) != len(settings):
         raise ValueError("at most one setting per data set")

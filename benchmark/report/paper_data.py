@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmark.data.catalog import CATEGORIES, CATEGORY_LABELS, SPLITS
+from benchmark.data.catalog import SPLITS
 from benchmark.data.published import published_count
 from benchmark.report.grid import Setting
 
@@ -15,7 +15,9 @@ def other_data(setting: Setting) -> dict[str, str]:
     The data are the paper's if they are real, trained on with their own labels, and count as many products
     and reviews in every split as its Table 3.
     """
-    if setting.conditions.synthetic:
+    if not setting.data_set.in_paper:
+        why = "the data set is not in the paper"
+    elif setting.conditions.synthetic:
         why = f"the corpus {setting.conditions.corpus} is synthetic"
     elif setting.conditions.shuffle_labels:
         why = "the training labels were shuffled"
@@ -31,12 +33,12 @@ def paper_categories(setting: Setting) -> tuple[str, ...]:
     return tuple(category for category, _ in setting.fingerprints if category not in others)
 
 
-def other_data_sentences(setting: Setting, categories: Sequence[str] = CATEGORIES) -> list[str]:
+def other_data_sentences(setting: Setting, categories: Sequence[str] | None = None) -> list[str]:
     """One line why no published number stands beside ours, for each reason."""
     by_reason: dict[str, list[str]] = {}
     for category, why in other_data(setting).items():
-        if category in categories:
-            by_reason.setdefault(why, []).append(CATEGORY_LABELS[category])
+        if categories is None or category in categories:
+            by_reason.setdefault(why, []).append(setting.data_set.category_title(category))
     return [
         f"Not the paper's data ({', '.join(labels)}): {why}. No published value is put beside ours there, and "
         "none is judged."

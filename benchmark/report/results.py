@@ -8,7 +8,6 @@ from functools import cached_property
 
 from benchmark import models
 from benchmark.core.metrics import PAPER_METRICS
-from benchmark.data.catalog import CATEGORIES, CATEGORY_LABELS, DATASET_LABELS
 from benchmark.data.published import METRIC_LABELS, published_value
 from benchmark.report import opponents
 from benchmark.report.captions import (
@@ -26,7 +25,7 @@ from benchmark.report.facts import comparison_facts, method_title, setting_facts
 from benchmark.report.grid import Cell, Comparison, Setting, best_baseline
 from benchmark.report.paper_data import paper_categories
 from benchmark.report.sentinels import ORACLE_LABEL
-from benchmark.report.table import RESULT_TABLE_NUMBER, Column, Entry, Row, Table
+from benchmark.report.table import Column, Entry, Row, Table
 
 MODALITY_LABELS = {"text": "Text-only", "multimodal": "Multimodal"}
 RANDOM_LABEL = "Random order (expected)"
@@ -39,10 +38,10 @@ def results_table(
     with_paper: bool = False,
     with_sentinels: bool = True,
     seeds: Sequence[int] | None = None,
-    categories: Sequence[str] = CATEGORIES,
+    categories: Sequence[str] | None = None,
     proposed: str = models.PROPOSED,
 ) -> Table:
-    """Table 1 (Lazada) or 2 (Amazon) from one setting.
+    """Table 1 (Lazada) or 2 (Amazon) from one setting, or the same table for a data set of one's own.
 
     Rows: the paper's methods in its order, run or not, and any other method that was run; then the trivial
     scorers. Columns: the categories that the setting has runs of. Marks on the proposed method's row: crossed
@@ -54,7 +53,10 @@ def results_table(
         with_sentinels: give the trivial scorers rows of their own; they are tested against in any case.
         seeds: what makes a cell complete; default: every seed that the setting has.
     """
-    present = [category for category in categories if category in dict(setting.fingerprints)]
+    present = [
+        category for category, _ in setting.fingerprints if categories is None or category in categories
+    ]
+    with_paper = with_paper and setting.data_set.in_paper
     chosen = setting.seeds if seeds is None else tuple(seeds)
     return _Results(setting, chosen, tuple(present), proposed, with_paper, with_sentinels).table()
 
@@ -70,13 +72,13 @@ class _Results:
 
     def table(self) -> Table:
         setting = self.setting
-        number = RESULT_TABLE_NUMBER[setting.conditions.dataset]
+        number = setting.data_set.paper_table
         grid = [[self.entry(name, column) for column in self.columns] for name in self.names]
         ranked = _ranked(grid, [self.decided(column) for column in self.columns])
         return Table(
             kind="results",
             number=number,
-            title=f"Results on {DATASET_LABELS[setting.conditions.dataset]}{synthetic_title(setting)}",
+            title=f"Results on {setting.data_set.title}{synthetic_title(setting)}",
             headers=("Type", "Method"),
             columns=tuple(self.columns),
             rows=(
@@ -103,7 +105,7 @@ class _Results:
     def columns(self) -> list[Column]:
         return [
             Column(
-                CATEGORY_LABELS[category],
+                self.setting.data_set.category_title(category),
                 METRIC_LABELS[metric],
                 {"dataset": self.setting.conditions.dataset, "category": category, "metric": metric},
             )
@@ -168,8 +170,8 @@ class _Results:
         if name == self.proposed and self.decided(column):
             against = best_baseline(self.families[metric], category)
             made = replace(made, mark=against.mark if against else "")
-        if self.with_paper and category in paper_categories(self.setting):
-            number = RESULT_TABLE_NUMBER[self.setting.conditions.dataset]
+        number = self.setting.data_set.paper_table
+        if self.with_paper and number is not None and category in paper_categories(self.setting):
             value = published_value(self.setting.conditions.dataset, category, name, metric, table=number)
             made = replace(made, published=value.printed if value else "")
         return made
@@ -204,7 +206,7 @@ class _Results:
 
     # Words
 
-    def caption(self, number: int) -> list[str]:
+    def caption(self, number: int | None) -> list[str]:
         setting = self.setting
         any_cell = {
             category: next(
@@ -213,14 +215,14 @@ class _Results:
             for category in self.categories
         }
         return [
-            f"{DATASET_LABELS[setting.conditions.dataset]}, test split, in percent: mean over seeds "
+            f"{setting.data_set.title}, test split, in percent: mean over seeds "
             f"{listed(self.seeds)} ± standard deviation over seeds (n-1). {RANKING_SENTENCE}",
             *setting_sentences(setting),
             f"{metric_sentence(setting)}, hence the row '{ORACLE_LABEL}': the reviews ranked by their labels.",
-            *opponents.mute_sentences(self.scorers),
-            *incomplete_sentences(self.incomplete, self.cells),
-            *test_sentences(self.families, self.proposed, self.seeds, any_cell),
-            *opponents.trivial_sentences(self.trivial),
+            *opponents.mute_sentences(setting, self.scorers),
+            *incomplete_sentences(setting, self.incomplete, self.cells),
+            *test_sentences(setting, self.families, self.proposed, self.seeds, any_cell),
+            *opponents.trivial_sentences(setting, self.trivial),
             *paper_sentences(setting, self.categories, self.with_paper, number),
             provenance_sentence(run for cell in self.cells.values() for run in cell.runs),
         ]

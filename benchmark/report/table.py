@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-RESULT_TABLE_NUMBER = {"lazada": 1, "amazon": 2}
 STATISTICS_TABLE_NUMBER = 3
 ABLATION_TABLE_NUMBER = 4
 """Numbers of the paper's tables."""

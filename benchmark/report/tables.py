@@ -11,10 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmark.core.errors import UsageError
-from benchmark.data.catalog import CATEGORY_LABELS, DATASET_LABELS, SPLITS
+from benchmark.data.catalog import SPLITS
+from benchmark.data.dataset_file import from_record
+from benchmark.data.datasets import BUILT_IN
 from benchmark.data.published import published_count
 from benchmark.report.ablation import ablation_table
-from benchmark.report.captions import paper_sentence, split_count
+from benchmark.report.captions import paper_sentence, place, split_count
 from benchmark.report.results import results_table
 from benchmark.report.table import STATISTICS_TABLE_NUMBER, Column, Entry, Row, Table
 
@@ -61,7 +63,7 @@ def statistics_table(corpora: Sequence[Mapping[str, Any]], *, with_paper: bool =
     )
     return Table(
         kind="statistics",
-        number=_number(STATISTICS_TABLE_NUMBER, (manifest["dataset"] for manifest in corpora)),
+        number=STATISTICS_TABLE_NUMBER if any(m["dataset"] in BUILT_IN for m in corpora) else None,
         title=f"Sizes of the data sets{' (synthetic corpus)' if synthetic else ''}",
         headers=("Data set", "Category"),
         columns=tuple(columns),

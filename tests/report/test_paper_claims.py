@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmark import models
-from benchmark.data.catalog import CATEGORIES, DATASETS
+from benchmark.data.datasets import BUILT_IN, LAZADA
 from benchmark.report.claim_checks import _ablation_comparisons
 from benchmark.report.claim_settling import settling_epoch
 from benchmark.report.grid import group_settings
@@ -49,8 +49,8 @@ def as_claimed(tmp_path_factory):
         {"epoch": e, "notes": {"pseudo_labels": {"tasks": {"ptrt": {"mean_change": 0.7 / e}}}}}
         for e in range(1, 21)
     ]
-    for dataset in DATASETS:
-        for category in CATEGORIES:
+    for dataset in BUILT_IN:
+        for category in LAZADA.category_names:
             for method, level in AS_CLAIMED.items():
                 gain = 3 if (dataset, method) == ("amazon", "mmss") else 0
                 write(results, method, level + gain, dataset=dataset, category=category, log=log)
@@ -81,8 +81,8 @@ def test_everything_as_claimed_is_supported(as_claimed):
 def test_the_opposite_is_refuted(tmp_path):
     """MM-SS last, text-only methods first, EG-CNN best of them, gains larger on Lazada, costs reversed."""
     levels = {name: 100 - level for name, level in AS_CLAIMED.items()}
-    for dataset in DATASETS:
-        for category in CATEGORIES:
+    for dataset in BUILT_IN:
+        for category in LAZADA.category_names:
             for method, level in levels.items():
                 gain = 5 if (dataset, method) == ("lazada", "mmss") else 0
                 write(tmp_path, method, level + gain, dataset=dataset, category=category)
@@ -96,8 +96,8 @@ def test_the_opposite_is_refuted(tmp_path):
 
 
 def test_equal_methods_leave_it_open(tmp_path):
-    for dataset in DATASETS:
-        for category in CATEGORIES:
+    for dataset in BUILT_IN:
+        for category in LAZADA.category_names:
             for method in models.DEFAULT_METHODS:
                 write(tmp_path, method, 50, dataset=dataset, category=category, noise=3)
     claims = check(tmp_path)
@@ -139,7 +139,7 @@ def test_a_synthetic_corpus_decides_nothing(tmp_path):
 
 
 def test_module_costs_far_from_the_stated_ones_are_refuted(tmp_path):
-    for dataset in DATASETS:
+    for dataset in BUILT_IN:
         for part, cost in ((), 0), (("b",), 6), (("d",), 9):
             write(tmp_path, "mmss", 60 - cost, dataset=dataset, drop=part)
     claims = check(tmp_path)
@@ -198,8 +198,8 @@ def test_one_short_run_does_not_hide_what_the_others_show(tmp_path):
 
 def test_other_methods_than_the_papers_do_not_refute_it(tmp_path):
     extra = next(name for name in models.METHODS if name not in models.DEFAULT_METHODS)
-    for dataset in DATASETS:
-        for category in CATEGORIES:
+    for dataset in BUILT_IN:
+        for category in LAZADA.category_names:
             for method, level in (AS_CLAIMED | {extra: 90}).items():
                 gain = 3 if (dataset, method) == ("amazon", "mmss") else 0
                 write(tmp_path, method, level + gain, dataset=dataset, category=category)
@@ -208,8 +208,8 @@ def test_other_methods_than_the_papers_do_not_refute_it(tmp_path):
 
 
 def test_a_smaller_loss_on_amazon_is_no_larger_gain(tmp_path):
-    for dataset in DATASETS:
-        for category in CATEGORIES:
+    for dataset in BUILT_IN:
+        for category in LAZADA.category_names:
             for method in models.DEFAULT_METHODS:
                 loss = {"amazon": 2, "lazada": 10}[dataset] if method == "mmss" else 0
                 write(tmp_path, method, 50 - loss, dataset=dataset, category=category)

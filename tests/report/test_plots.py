@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -76,7 +77,7 @@ def test_every_seed_has_its_dot(subject: kinds.Subject) -> None:
 
 def test_curves_mark_the_epoch_that_was_kept(subject: kinds.Subject) -> None:
     cell = subject.settings[0].cell("clothing", "mcr")
-    kept = [StoredRun(run.folder, run.spec, {**run.provenance, "best_epoch": 2}) for run in cell.runs]
+    kept = [replace(run, provenance={**run.provenance, "best_epoch": 2}) for run in cell.runs]
     dev, loss = axes_of(training.curves("", kept))
     for axes, at_two in ((dev, 52.0), (loss, 0.5)):
         marks = [line for line in axes.lines if line.get_marker() == "o"]
