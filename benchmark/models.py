@@ -61,6 +61,11 @@ _ALL = (
     Method("mcl", "baselines.mcl:MCL", "MCL", "multimodal"),
     Method("sancl", "baselines.sancl:SANCL", "SANCL", "multimodal", in_paper=False),
     Method("gbdt", "baselines.gbdt:GBDT", "GBDT-LCM", "multimodal", in_paper=False),
+    Method("features", "baselines.features:Features", "Hand-made features", "multimodal", in_paper=False),
+    Method("frozen", "baselines.frozen:Frozen", "Frozen features", "multimodal", in_paper=False),
+    Method(
+        "frozenlist", "baselines.frozen:FrozenList", "Frozen features, listwise", "multimodal", in_paper=False
+    ),
     Method("mmss", "mmss.model:MMSS", "MM-SS", "multimodal"),
 )
 

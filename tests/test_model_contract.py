@@ -164,7 +164,8 @@ def test_a_method_says_what_it_is(form: tuple[str, str]) -> None:
     name, _ = form
     model_class, line = models.load(name), models.get(name)
     assert model_class.title == line.title
-    assert model_class.reads_images == (line.modality == "multimodal")
+    # hand-made features tell of a review's images too
+    assert (model_class.reads_images or model_class.reads_surface) == (line.modality == "multimodal")
     assert model_class.reference
     assert dataclasses.is_dataclass(model_class.config_class)
     with pytest.raises(dataclasses.FrozenInstanceError):

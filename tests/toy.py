@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from benchmark.core.types import Batch, CorpusShape, Items
+from benchmark.data.surface import FEATURES
 
 VOCABULARY, ROI_WIDTH = 30, 6
 SHAPE = CorpusShape(VOCABULARY, VOCABULARY, VOCABULARY, ROI_WIDTH, 50)
@@ -44,7 +45,14 @@ def collate(items: list[Item], extra_tokens: int = 0, extra_rois: int = 0) -> It
         roi_NVF,
         torch.tensor([len(item.rois) for item in items]),
         torch.arange(len(items)),
+        torch.stack([surface(item) for item in items]),
     )
+
+
+def surface(item: Item) -> torch.Tensor:
+    """Hand-made features, a function of the item alone."""
+    random = np.random.default_rng([*item.tokens, len(item.rois)])
+    return torch.from_numpy(random.normal(size=len(FEATURES))).float()
 
 
 def batch(

@@ -35,6 +35,9 @@ class Items:
     """int64, 0..V; 0 means "no image"."""
     row_N: Tensor
     """int64, the item's row in its split's product or review table."""
+    surface_NS: Tensor | None = None
+    """float hand-made features of reviews, columns as `benchmark.data.surface.FEATURES`; None for a method that does
+    not read them, and for products."""
 
     @property
     def token_mask_NT(self) -> Tensor:
@@ -57,6 +60,7 @@ class Items:
             None if self.roi_NVF is None else function(self.roi_NVF),
             None if self.roi_count_N is None else function(self.roi_count_N),
             function(self.row_N),
+            None if self.surface_NS is None else function(self.surface_NS),
         )
 
 

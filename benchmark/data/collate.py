@@ -44,6 +44,7 @@ class Collator:
         tokenizer: Tokenizer = "words",
         padding: Padding | None = None,
         reads_images: bool = False,
+        reads_surface: bool = False,
         max_tokens: int = 128,
         max_rois: int = 128,
         bert_tokens: EncoderTokens | None = None,
@@ -54,6 +55,7 @@ class Collator:
             side: _ItemReader(
                 _TextReader(split, side, tokenizer, padding, max_tokens, bert_tokens),
                 _RoiReader(split.rois(side), padding, max_rois) if reads_images else None,
+                split.surface_RS if reads_surface and side == "review" else None,
             )
             for side in ("product", "review")
         }
@@ -101,14 +103,18 @@ class Collator:
 class _ItemReader:
     """Products, or reviews, of a split."""
 
-    def __init__(self, texts: _TextReader, rois: _RoiReader | None) -> None:
+    def __init__(
+        self, texts: _TextReader, rois: _RoiReader | None, surface: npt.NDArray[np.float32] | None
+    ) -> None:
         self.texts = texts
         self._rois = rois
+        self._surface = surface
 
     def gather(self, row_N: Int64) -> Items:
         token_NT, token_count_N = self.texts.gather(row_N)
         roi_NVF, roi_count_N = (None, None) if self._rois is None else self._rois.gather(row_N)
-        return Items(token_NT, token_count_N, roi_NVF, roi_count_N, torch.from_numpy(row_N))
+        surface_NS = None if self._surface is None else torch.from_numpy(self._surface[row_N])
+        return Items(token_NT, token_count_N, roi_NVF, roi_count_N, torch.from_numpy(row_N), surface_NS)
 
 
 class _TextReader:

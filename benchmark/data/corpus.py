@@ -25,6 +25,7 @@ from benchmark.data.pack import FIRST_WORD, Progress, ensure_pack
 from benchmark.data.release import find_category
 from benchmark.data.roi_worker import stat_of
 from benchmark.data.store import Ragged, Strings, build_folder, cache_root, open_array
+from benchmark.data.surface import surface_features
 
 if TYPE_CHECKING:
     from benchmark.core.types import CorpusShape
@@ -87,6 +88,11 @@ class Split:
     def has_image_R(self) -> npt.NDArray[np.bool_]:
         """Whether the review has at least one RoI."""
         return self.rois("review").count_N > 0
+
+    @cached_property
+    def surface_RS(self) -> Float32:
+        """Hand-made features of the reviews (`benchmark.data.surface`)."""
+        return surface_features(self)
 
     def words(self, side: str, joint: bool = False) -> Ragged:
         """int32 word ids of the `product` or `review` texts over the side's vocabulary, or over the joint

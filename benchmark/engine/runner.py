@@ -180,6 +180,7 @@ def make_collator(split: Split, *, model: RankingModel, corpus: Corpus, config: 
         tokenizer=model.tokenizer,
         padding=model.padding,
         reads_images=model.reads_images,
+        reads_surface=model.reads_surface,
         max_tokens=config.max_tokens,
         max_rois=config.max_rois,
         bert_tokens=tokens,
