@@ -1,7 +1,7 @@
 """`features`: hand-made features of a review and boosted regression trees. No published method: the row that a
 network that reads texts and images must beat.
 
-The features are `benchmark.data.surface`'s: length, readability, capitals, punctuation, number of images, age. The
+The features are `benchmark.core.surface`'s: length, readability, capitals, punctuation, number of images, age. The
 ranker starts from a linear one, which the harness trains like any other method, by gradient steps, with ListNet
 on whole lists. At the end of every epoch it is boosted (Friedman, 2001): scikit-learn's gradient boosting fits a few
 regression trees to what the ranker leaves of the labels, within each list, for only their order counts. Dev MAP
@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from baselines.gbdt import list_slots, listnet, to_lists
 from benchmark.core.errors import UsageError
 from benchmark.core.model import Departure, RankingLoss, RankingModel
+from benchmark.core.surface import FEATURES
 from benchmark.core.types import Batch, CorpusShape, length_mask
-from benchmark.data.surface import FEATURES
 
 LEAF = -1
 MOST_TREES = 1000

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from benchmark.core.surface import FEATURES
 from benchmark.core.types import Batch, CorpusShape, Items
-from benchmark.data.surface import FEATURES
 
 VOCABULARY, ROI_WIDTH = 30, 6
 SHAPE = CorpusShape(VOCABULARY, VOCABULARY, VOCABULARY, ROI_WIDTH, 50)

@@ -56,7 +56,7 @@ class RankingModel(nn.Module, ABC):
     """Prefixes (same patterns) of reference parameters without effect on the score, which we do not hold."""
     reads_images: ClassVar[bool] = False
     reads_surface: ClassVar[bool] = False
-    """True: batches hold the hand-made features of each review (`Items.surface_NS`, `benchmark.data.surface`)."""
+    """True: batches hold the hand-made features of each review (`Items.surface_NS`, `benchmark.core.surface`)."""
     sampling: ClassVar[Literal["pairs", "lists"]] = "pairs"
     """What a training batch holds: ranking groups, or whole product lists (listwise methods)."""
 

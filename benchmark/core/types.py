@@ -36,7 +36,7 @@ class Items:
     row_N: Tensor
     """int64, the item's row in its split's product or review table."""
     surface_NS: Tensor | None = None
-    """float hand-made features of reviews, columns as `benchmark.data.surface.FEATURES`; None for a method that does
+    """float hand-made features of reviews, columns as `benchmark.core.surface.FEATURES`; None for a method that does
     not read them, and for products."""
 
     @property

@@ -13,8 +13,8 @@ from sklearn.ensemble import GradientBoostingRegressor
 
 from baselines.features import Trees, centred
 from benchmark.core.errors import UsageError
+from benchmark.core.surface import FEATURES, text_features
 from benchmark.data.source import Source
-from benchmark.data.surface import FEATURES, text_features
 from tests.test_model_contract import batch_for, build
 
 
