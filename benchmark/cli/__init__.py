@@ -7,7 +7,8 @@ Results go to standard output, progress and messages to standard error. Exit cod
 from __future__ import annotations
 
 from benchmark.cli import check, clean, data, inspect, judge, multiverse, page, run, speed, table
-from benchmark.cli.common import app, prepare_output
+from benchmark.cli.app import app
+from benchmark.cli.output import prepare_output
 
 __all__ = ["app", "main"]
 

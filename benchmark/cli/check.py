@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli import common
-from benchmark.cli.common import handled, say
+from benchmark.cli import common, names, output
+from benchmark.cli.app import CHECK, YOURS
+from benchmark.cli.output import handled, say
 from benchmark.core.errors import EXIT_CHECK, EXIT_RUN_FAILED, UsageError
 
 if TYPE_CHECKING:
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(selfcheck)
-    app.command()(controls)
-    app.command(name="import-weights")(import_weights)
+    app.command(rich_help_panel=CHECK)(selfcheck)
+    app.command(rich_help_panel=CHECK)(controls)
+    app.command(name="import-weights", rich_help_panel=YOURS)(import_weights)
 
 
 @handled
@@ -46,7 +47,10 @@ def selfcheck(
     method: Annotated[
         list[str] | None,
         typer.Option(
-            "--method", metavar="M", help="With --determinism: only these. Default: the paper's nine."
+            "--method",
+            metavar="M",
+            autocompletion=names.complete_methods,
+            help="With --determinism: only these. Default: the paper's nine.",
         ),
     ] = None,
     cache: common.Cache = None,
@@ -63,20 +67,18 @@ def selfcheck(
     import torch
 
     from benchmark.checks import goldens as checker
-    from benchmark.core.words import check_choice
+    from benchmark.core.words import understood
     from benchmark.engine.machine import resolve_device
 
     precisions = (
-        [check_choice("precision", precision, ("float32", "float64"))]
-        if precision
-        else ["float64", "float32"]
+        [understood("precision", precision, ("float32", "float64"))] if precision else ["float64", "float32"]
     )
     chosen = resolve_device(device or "cpu")
     cases = [
         case for name in precisions for case in checker.run_selfcheck(goldens, torch.device(chosen), name)
     ]
     if json_:
-        common.print_json([case.to_json() for case in cases])
+        output.print_json([case.to_json() for case in cases])
     else:
         print(checker.render(cases))
     if not all(case.ok for case in cases):
@@ -87,17 +89,16 @@ def _check_determinism(
     method: Sequence[str] | None, device: str | None, cache: Path | None, json_: bool
 ) -> None:
     from benchmark.checks import determinism
-    from benchmark.cli.methods import pick_methods
     from benchmark.data.store import cache_root
     from benchmark.engine.machine import resolve_device
 
-    methods = pick_methods(method)
+    methods = names.pick_methods(method)
     devices = [resolve_device(device)] if device else dict.fromkeys(["cpu", resolve_device("auto")])
     verdicts = determinism.check(
         methods, list(devices), cache_root(cache), on_progress=(lambda text: None) if json_ else say
     )
     if json_:
-        common.print_json([verdict.to_json() for verdict in verdicts])
+        output.print_json([verdict.to_json() for verdict in verdicts])
     else:
         print(determinism.render(verdicts))
     if not all(verdict.ok for verdict in verdicts):
@@ -134,25 +135,24 @@ def controls(
     """
     from benchmark import models
     from benchmark.checks import controls as judge
-    from benchmark.cli.common import parse_seeds
     from benchmark.cli.job import Job, JobOptions
-    from benchmark.cli.methods import pick_methods
     from benchmark.engine.plan import Choices
     from benchmark.runs import store
 
-    if len(parse_seeds(seeds)) < 3:
+    if len(names.parse_seeds(seeds)) < 3:
         raise UsageError(f"--seeds {seeds}: a control is a test, and a test needs at least 3 seeds.")
-    chosen = pick_methods(method or (QUICK_METHODS if quick else None))
+    wanted = tuple(method or (QUICK_METHODS if quick else models.DEFAULT_METHODS))
+    chosen = names.pick_methods(wanted)
     multimodal = tuple(name for name in chosen if models.METHODS[name].modality == "multimodal")
     text_only = tuple(name for name in chosen if name not in multimodal)
-    datasets, categories = common.pick_data(
+    datasets, categories = names.pick_data(
         data, dataset or (("amazon",) if quick else ()), category or ("home",)
     )
     plain = Choices(
         datasets=datasets,
         categories=categories,
         methods=chosen,
-        seeds=parse_seeds(seeds),
+        seeds=names.parse_seeds(seeds),
         device=device,
     )
     unmoved = replace(plain, methods=text_only, seeds=plain.seeds[:1])
@@ -178,7 +178,7 @@ def controls(
         *judge.truth_reaches_the_ceiling([run for place in shuffled for run in place.runs], job.source.root),
     ]
     if json_:
-        common.print_json([one.to_json() for one in found])
+        output.print_json([one.to_json() for one in found])
     else:
         print(judge.render(found, _controls_caption(job, len(plain.seeds))))
     if not all(one.ok for one in found):
@@ -206,5 +206,5 @@ def import_weights(
     """Load a checkpoint trained with a method's original code; nothing in it can run."""
     from benchmark.checks.reference import import_weights as convert
 
-    convert(method, source, to)
+    convert(names.one_method(method), source, to)
     say(f"wrote {to}")

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli import common
-from benchmark.cli.common import handled
+from benchmark.cli import common, names, output
+from benchmark.cli.app import RUN
+from benchmark.cli.output import handled
 
 if TYPE_CHECKING:
     from benchmark.engine.stale import Stale
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(clean)
+    app.command(rich_help_panel=RUN)(clean)
 
 
 @handled
@@ -34,18 +35,17 @@ def clean(
 
     Runs of methods that are not installed here are kept.
     """
-    from benchmark.cli.methods import pick_methods
     from benchmark.engine.stale import remove, sort_runs
     from benchmark.runs import store
 
     runs = store.load_runs(results)
-    chosen = common.pick_stored(dataset, (run.spec.dataset for run in runs))
-    methods = pick_methods(method) if method else ()
+    chosen = names.pick_stored(dataset, (run.spec.dataset for run in runs))
+    methods = names.pick_methods(method) if method else ()
     runs = [run for run in runs if run.spec.dataset in chosen and (not methods or run.spec.method in methods)]
     found = sort_runs(runs)
     removing = yes and not dry_run
     if json_:
-        common.print_json(
+        output.print_json(
             {
                 "stale": [
                     {"id": one.run.id, "folder": str(one.run.folder), "why": one.why} for one in found.stale

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli import common, opening
-from benchmark.cli.common import handled, say
+from benchmark.cli import common, names, opening, output
+from benchmark.cli.app import DATA, Commands
 from benchmark.cli.data_import import import_
+from benchmark.cli.output import handled, say
 from benchmark.core.errors import EXIT_CHECK, EXIT_DATA
 
 if TYPE_CHECKING:
@@ -18,14 +19,14 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="Check, pack, count and make data.", no_args_is_help=True, rich_markup_mode=None)
+    group = typer.Typer(cls=Commands, help="Check, count, pack, make and import data.", rich_markup_mode=None)
     group.command()(check)
     group.command()(stats)
     group.command()(pack)
     group.command()(verify)
     group.command()(make)
     group.command(name="import")(import_)
-    app.add_typer(group, name="data")
+    app.add_typer(group, name="data", rich_help_panel=DATA)
 
 
 @handled
@@ -43,7 +44,7 @@ def check(
     with counted(quiet=json_) as progress:
         report = checker.check(data, labels_from_votes=votes, progress=progress)
     if json_:
-        common.print_json(checker.to_json(report))
+        output.print_json(checker.to_json(report))
     else:
         print(checker.render(report))
     if not report.ok:
@@ -68,7 +69,7 @@ def stats(
     corpora = _packed(dataset, category, data, cache, vectors, votes, json_)
     summaries = [summarise(corpus) for corpus in corpora]
     if json_:
-        common.print_json(summaries)
+        output.print_json(summaries)
     else:
         print(render(summaries))
 
@@ -88,7 +89,7 @@ def pack(
     votes = opening.votes_of(labels_from_votes, votes_column)
     corpora = _packed(dataset, category, data, cache, vectors, votes, json_)
     if json_:
-        common.print_json([corpus.manifest for corpus in corpora])
+        output.print_json([corpus.manifest for corpus in corpora])
         return
     for corpus in corpora:
         name = f"{corpus.dataset}/{corpus.category}"
@@ -111,7 +112,7 @@ def verify(
     from benchmark.cli.progress import counted
 
     votes = opening.votes_of(labels_from_votes, votes_column)
-    datasets, categories = common.pick_data(data, dataset, category)
+    datasets, categories = names.pick_data(data, dataset, category)
     with counted(quiet=json_) as progress:
         source, pairs = find_data(datasets, categories, data, cache, None, votes, json_, progress)
         checked = [source.verify(*pair, progress) for pair in pairs]
@@ -120,7 +121,7 @@ def verify(
         for (one, other), (pack, state) in zip(pairs, checked, strict=True)
     ]
     if json_:
-        common.print_json(records)
+        output.print_json(records)
     else:
         for record in records:
             print("{dataset}/{category}: {state} ({pack})".format(**record))
@@ -140,7 +141,7 @@ def _packed(
     """The chosen categories, opened (packed first, where that was not done yet)."""
     from benchmark.cli.opening import open_data
 
-    datasets, categories = common.pick_data(data, dataset, category)
+    datasets, categories = names.pick_data(data, dataset, category)
     return open_data(datasets, categories, data, cache, vectors, votes, quiet)[1]
 
 
@@ -167,7 +168,7 @@ def make(
     from benchmark.cli.progress import counted
     from benchmark.data.mini.corpus import MiniSpec, write_corpus
 
-    datasets, categories = common.pick_data(None, dataset, category)
+    datasets, categories = names.pick_data(None, dataset, category)
     spec = MiniSpec(
         train_products=products,
         dev_products=max(1, products // 2),

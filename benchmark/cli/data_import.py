@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli import common
-from benchmark.cli.common import handled, say
+from benchmark.cli import common, output
+from benchmark.cli.output import handled, say
 from benchmark.core.errors import UsageError
 
 
@@ -116,7 +116,7 @@ def import_(
     with counted(quiet=json_) as progress:
         report = import_files(sources, out, options, lambda what: progress(0, 1, what) if progress else None)
     if json_:
-        common.print_json(report.to_json())
+        output.print_json(report.to_json())
         return
     print(report.render())
     say(f"wrote {out}; go on with: bench data check --data {out}; bench run --all-categories --data {out}")

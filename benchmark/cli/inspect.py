@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchmark.cli import common
-from benchmark.cli.common import handled
+from benchmark.cli import common, names, output
+from benchmark.cli.app import LOOK, YOURS
+from benchmark.cli.output import handled
 
 if TYPE_CHECKING:
     from benchmark.core.model import RankingModel
 
 
 def register(app: typer.Typer) -> None:
-    app.command(name="models")(models_command)
-    app.command()(decisions)
-    app.command()(show)
-    app.command()(diff)
+    app.command(name="models", rich_help_panel=YOURS)(models_command)
+    app.command(rich_help_panel=YOURS)(decisions)
+    app.command(rich_help_panel=LOOK)(show)
+    app.command(rich_help_panel=LOOK)(diff)
 
 
 @handled
@@ -34,12 +35,11 @@ def models_command(
 ) -> None:
     """The methods; with --method, one in full: fields, sizes, and how the fair form departs from the release."""
     from benchmark import models
-    from benchmark.cli.methods import one_method
 
     if not method:
         rows = [dataclasses.asdict(info) for info in models.METHODS.values()]
         if json_:
-            common.print_json(rows)
+            output.print_json(rows)
             return
         from tabulate import tabulate
 
@@ -51,10 +51,10 @@ def models_command(
         print("\nbench models --method NAME shows one in full.")
         return
     described = [
-        _describe(name, dataset, category, preset or "quick", protocol) for name in map(one_method, method)
+        _describe(name, dataset, category, preset or "quick", protocol) for name in names.pick_methods(method)
     ]
     if json_:
-        common.print_json(described)
+        output.print_json(described)
     else:
         print("\n\n".join(_render(description) for description in described))
 
@@ -66,11 +66,16 @@ def decisions(
 ) -> None:
     """Every decision that the paper leaves open: the question, our default and why, the alternatives."""
     from benchmark.core import decisions as registry
+    from benchmark.core.words import split_list
     from benchmark.report.decisions import render_markdown
 
-    chosen = [registry.get(name) for name in decision] if decision else registry.all_decisions()
+    chosen = (
+        [registry.get(name.upper()) for name in split_list(decision)]
+        if decision
+        else registry.all_decisions()
+    )
     if json_:
-        common.print_json([dataclasses.asdict(item) for item in chosen])
+        output.print_json([dataclasses.asdict(item) for item in chosen])
     else:
         print(render_markdown(chosen))
 
@@ -88,7 +93,7 @@ def show(
 
     found = find_run(results, run)
     if json_:
-        common.print_json(describe(found))
+        output.print_json(describe(found))
     else:
         print(render(found))
 
@@ -107,7 +112,7 @@ def diff(
 
     first, second = find_run(results, a), find_run(results, b)
     if json_:
-        common.print_json(differences(first, second))
+        output.print_json(differences(first, second))
     else:
         print(render_difference(first, second))
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from benchmark.cli import common
-from benchmark.cli.common import say
+from benchmark.cli import output
+from benchmark.cli.output import say
 from benchmark.cli.stopping import stoppable
 from benchmark.core.errors import EXIT_INTERRUPTED, EXIT_RUN_FAILED, EXIT_STOPPED
 
@@ -96,7 +96,7 @@ class Job:
         if self.json:
             failed = {spec.identity: reason for spec, reason in self.plan.failed}
             done = {spec.identity for spec in self.plan.done}
-            common.print_json(
+            output.print_json(
                 {
                     "runs": [
                         describe(spec, self.results)
@@ -189,7 +189,7 @@ class Job:
         plan = self.plan
         if self.json:
             reasons = {outcome.spec.identity: outcome.reason for outcome in failed}
-            common.print_json(
+            output.print_json(
                 {
                     "planned": len(plan.specs),
                     "done_before": len(plan.done),

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli import common
-from benchmark.cli.common import handled
+from benchmark.cli import common, names, output
+from benchmark.cli.app import LOOK
+from benchmark.cli.output import handled
 from benchmark.cli.table import From, stored_runs
 from benchmark.core.errors import EXIT_CHECK, UsageError
 from benchmark.data.datasets import BUILT_IN
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(stats)
-    app.command()(compare)
-    app.command()(claims)
+    app.command(rich_help_panel=LOOK)(stats)
+    app.command(rich_help_panel=LOOK)(compare)
+    app.command(rich_help_panel=LOOK)(claims)
 
 
 Wanted = Annotated[
@@ -32,6 +33,7 @@ Wanted = Annotated[
 
 @handled
 def stats(
+    named: common.Named = None,
     dataset: common.Datasets = None,
     against: Annotated[
         str,
@@ -57,22 +59,23 @@ def stats(
     json_: common.Json = False,
 ) -> None:
     """Test MM-SS against the baselines: seeds and products crossed, Holm over the family."""
-    from benchmark.cli.common import parse_seeds
     from benchmark.report.significance import stats_report
 
-    wanted = parse_seeds(seeds) if seeds else None
+    against = names.rival(against)
+    wanted = names.parse_seeds(seeds) if seeds else None
     reports = [
         stats_report(setting, against, robust=robust, power=power, worthwhile=worthwhile, seeds=wanted)
-        for setting in _settings(dataset, results, source, threshold, ties)
+        for setting in _settings(common.both(named, dataset), results, source, threshold, ties)
     ]
     if json_:
-        common.print_json([report.to_json() for report in reports])
+        output.print_json([report.to_json() for report in reports])
     else:
         print("\n".join(report.render() for report in reports))
 
 
 @handled
 def compare(
+    named: common.Named = None,
     dataset: common.Datasets = None,
     seeds: Wanted = None,
     results: common.Results = common.DEFAULT_RESULTS,
@@ -82,14 +85,13 @@ def compare(
     json_: common.Json = False,
 ) -> None:
     """Put every published number beside ours and judge it; exit code 4 if one fails."""
-    from benchmark.cli.common import parse_seeds
     from benchmark.report.compare import compare as judged
 
-    wanted = parse_seeds(seeds) if seeds else None
-    settings = _settings(dataset, results, source, threshold, ties)
+    wanted = names.parse_seeds(seeds) if seeds else None
+    settings = _settings(common.both(named, dataset), results, source, threshold, ties)
     reports = [judged(setting, seeds=wanted) for setting in settings]
     if json_:
-        common.print_json([report.to_json() for report in reports])
+        output.print_json([report.to_json() for report in reports])
     else:
         print("\n".join(report.render() for report in reports))
     if any(report.failed for report in reports):
@@ -106,17 +108,16 @@ def claims(
     json_: common.Json = False,
 ) -> None:
     """The paper's claims C1 to C7: supported, refuted or undecided, with the numbers and what would decide."""
-    from benchmark.cli.common import parse_seeds
     from benchmark.report.grid import matching_settings
     from benchmark.report.paper_claims import check_claims, render, summary
 
-    wanted = parse_seeds(seeds) if seeds else None
+    wanted = names.parse_seeds(seeds) if seeds else None
     groups = matching_settings(_found(None, results, source, threshold, ties))
     if not groups:
         groups = [[]]  # nothing was run: every claim is undecided, and the report says what would decide it
     checked = [(group, check_claims(group, seeds=wanted)) for group in groups]
     if json_:
-        common.print_json(
+        output.print_json(
             [
                 {
                     "setting": _name(group),
@@ -151,7 +152,7 @@ def _found(
     from benchmark.report.grid import group_settings
 
     with stored_runs(results, source, threshold, ties) as runs:
-        chosen = common.pick_stored(dataset, (run.spec.dataset for run in runs))
+        chosen = names.pick_stored(dataset, (run.spec.dataset for run in runs))
         found = [
             setting
             for setting in group_settings(runs)

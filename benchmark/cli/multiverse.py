@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from benchmark import models
-from benchmark.cli import common
-from benchmark.cli.common import handled, say
+from benchmark.cli import common, names, output
+from benchmark.cli.app import RUN
+from benchmark.cli.output import handled, say
 from benchmark.core.errors import EXIT_RUN_FAILED, BenchError, UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(multiverse)
+    app.command(rich_help_panel=RUN)(multiverse)
 
 
 @handled
@@ -60,19 +61,19 @@ def multiverse(
     For clothing of both data sets (of your own: its first category) unless told otherwise. Without
     --all-single the options of several decisions are combined.
     """
-    from benchmark.cli.common import parse_seeds
     from benchmark.cli.job import Job, JobOptions
+    from benchmark.core.words import split_list
     from benchmark.data.datasets import known
     from benchmark.engine.plan import Choices
     from benchmark.report.multiverse import plot as draw
     from benchmark.report.multiverse import render, to_json, variants
 
-    wanted = [name for part in vary or () for name in part.split(",") if name.strip()]
+    wanted = [name.upper() for name in split_list(vary)]
     if not wanted and not all_single:
         raise UsageError("say what to vary: --vary D-OFFSET,D-NEG, or --all-single for every decision.")
-    models.get(method)
+    method = names.one_method(method)
     varied = variants(wanted, method, all_single)
-    datasets, categories = common.pick_data(data, dataset, category, first=True)
+    datasets, categories = names.pick_data(data, dataset, category, first=True)
     described = [known(data)[name] for name in datasets]
     places = [(one, name) for one in described for name in categories if name in one.category_names]
     varied, inert = _that_change_something(method, varied, places, preset or "quick", protocol, set_ or ())
@@ -87,7 +88,7 @@ def multiverse(
             datasets=datasets,
             categories=categories,
             methods=(method,),
-            seeds=parse_seeds(seeds),
+            seeds=names.parse_seeds(seeds),
             preset=preset or "quick",
             protocol=protocol,
             overrides=(*(set_ or ()), *overrides),
@@ -103,7 +104,7 @@ def multiverse(
     failed = job.carry_out(summary=False)
     effects = _effects(job, varied)
     if json_:
-        common.print_json(to_json(effects))
+        output.print_json(to_json(effects))
     else:
         print(render(effects, models.get(method).title, _caption(job, effects)))
     if plot is not None:

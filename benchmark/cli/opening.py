@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchmark.cli.common import say
+from benchmark.cli.output import say
 from benchmark.core.errors import DataError, UsageError
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchmark.cli import common
-from benchmark.cli.common import handled, say
+from benchmark.cli import common, names, output
+from benchmark.cli.app import LOOK
+from benchmark.cli.output import handled, say
 from benchmark.cli.table import From, stored_runs
 from benchmark.core.errors import UsageError
 
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(report)
-    app.command()(plot)
+    app.command(rich_help_panel=LOOK)(report)
+    app.command(rich_help_panel=LOOK)(plot)
 
 
 Worthwhile = Annotated[
@@ -38,6 +39,7 @@ def report(
     ),
     results: common.Results = common.DEFAULT_RESULTS,
     source: From = None,
+    named: common.Named = None,
     dataset: common.Datasets = None,
     data: Annotated[
         Path | None,
@@ -72,7 +74,7 @@ def report(
     if data is not None and not data.is_dir():
         raise UsageError(f"--data {data}: no such folder.")
     with stored_runs(results, source, threshold, ties) as found:
-        runs = _chosen(found, dataset, source or results)
+        runs = _chosen(found, common.both(named, dataset), source or results)
         extras = Extras(
             texts=local_texts(data, cache),
             controls=_controls(controls or results / DEFAULT_CONTROLS, controls is not None, cache),
@@ -85,7 +87,7 @@ def report(
         say(f"pictures are left out, for they need matplotlib: {canvas.INSTALL}")
     size = len(page.encode())
     if json_:
-        common.print_json({"out": str(out), "bytes": size, "runs": len(runs)})
+        output.print_json({"out": str(out), "bytes": size, "runs": len(runs)})
     else:
         say(f"wrote {out}: {len(runs)} runs, {size / 1e6:.1f} MB")
 
@@ -119,23 +121,23 @@ def plot(
     forest: differences with intervals; dots: every seed; curves: loss and dev MAP; labels: pseudo labels and
     sigmas; products: won and lost; cd: average ranks; decisions: what alternatives move; cost: time, memory.
     """
-    from benchmark.core.words import check_choice
+    from benchmark.core.words import understood
     from benchmark.data.datasets import categories_of
     from benchmark.models import METHODS
     from benchmark.report.plots import canvas, kinds
 
     canvas.require()
-    make = kinds.KINDS[check_choice("picture", kind, tuple(kinds.KINDS))]
+    make = kinds.KINDS[understood("picture", kind, tuple(kinds.KINDS))]
     with stored_runs(results, source) as found:
         runs = _chosen(found, dataset, source or results)
         part, effects = _setting(runs, setting)
         subject = kinds.Subject(
             tuple(part),
             tuple(effects) if kind == "decisions" else (),
-            metric=check_choice("metric", metric, kinds.METRICS),
+            metric=understood("metric", metric, kinds.METRICS),
             worthwhile=worthwhile,
-            categories=common.pick("category", category or (), categories_of(one.data_set for one in part)),
-            methods=common.pick("method", method or (), tuple(METHODS)),
+            categories=names.pick("category", category or (), categories_of(one.data_set for one in part)),
+            methods=names.pick_methods(method) if method else tuple(METHODS),
             seed=seed,
         )
         picture = make(subject)
@@ -147,7 +149,7 @@ def plot(
 
 
 def _chosen(found: Sequence[StoredRun], dataset: Sequence[str] | None, place: Path) -> list[StoredRun]:
-    chosen = common.pick_stored(dataset, (run.spec.dataset for run in found))
+    chosen = names.pick_stored(dataset, (run.spec.dataset for run in found))
     runs = [run for run in found if run.spec.dataset in chosen]
     if not runs:
         raise UsageError(

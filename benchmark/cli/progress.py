@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from benchmark.engine.execute import Outcome
     from benchmark.runs.spec import RunSpec
+from benchmark.cli.output import Talk
 from benchmark.core.words import duration
 
 PLAIN_SECONDS = 10.0
@@ -68,7 +69,7 @@ class RunsProgress:
         self.estimate = Estimate(specs, jobs)
         self.finished = self.failed = 0
         self.started = self.said = time.monotonic()
-        self.quiet = quiet
+        self.quiet = quiet or Talk.quiet
         self.bar: Progress | None = None
         self.task: TaskID | None = None
         self.stop = threading.Event()
@@ -173,6 +174,7 @@ def counted(quiet: bool = False) -> Iterator[Any]:
     """A `progress(done, total, what)` callback for preparing data, with an estimate of the time left."""
     state: dict[str, Any] = {"what": None, "started": 0.0, "said": 0.0}
     live = sys.stderr.isatty()
+    quiet = quiet or Talk.quiet
 
     def report(done: int, total: int, what: str) -> None:
         now = time.monotonic()

@@ -8,16 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmark.cli import common, opening
-from benchmark.cli.common import handled
+from benchmark.cli import common, names, opening, output
+from benchmark.cli.app import RUN
 from benchmark.cli.job import Job, JobOptions, describe
+from benchmark.cli.output import handled
 from benchmark.core.errors import EXIT_RUN_FAILED, UsageError
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(run)
-    app.command()(ablate)
-    app.command()(status)
+    app.command(rich_help_panel=RUN)(run)
+    app.command(rich_help_panel=RUN)(ablate)
+    app.command(rich_help_panel=RUN)(status)
 
 
 KeepWeights = Annotated[bool, typer.Option("--keep-weights", help="Keep the selected weights of every run.")]
@@ -52,6 +53,7 @@ def run(
     all_categories: Annotated[
         bool, typer.Option("--all-categories", help="All categories of the chosen data sets (default: both).")
     ] = False,
+    named: common.Named = None,
     dataset: common.Datasets = None,
     category: common.Categories = None,
     method: common.Methods = None,
@@ -89,22 +91,22 @@ def run(
 
     Finished runs are skipped, so the same command goes on where an earlier one stopped.
     """
+    dataset = common.both(named, dataset)
     if not all_categories and not dataset and not category:
         raise UsageError(
             "say what to run: --all-categories, or --dataset and --category (see `bench run --help`)."
         )
     if all_categories and category:
         raise UsageError("--all-categories and --category exclude each other.")
-    from benchmark.cli.common import parse_seeds
-    from benchmark.cli.methods import pick_methods
     from benchmark.engine.plan import Choices
 
-    datasets, categories = common.pick_data(data, dataset, category)
+    datasets, categories = names.pick_data(data, dataset, category)
+    chosen = names.pick_methods(method)
     choices = Choices(
         datasets=datasets,
         categories=categories,
-        methods=pick_methods(method),
-        seeds=parse_seeds(seeds),
+        methods=chosen,
+        seeds=names.parse_seeds(seeds),
         preset=preset or "quick",
         protocol=protocol,
         overrides=(*(set_ or ()), *([f"train.precision={precision}"] if precision else [])),
@@ -128,8 +130,15 @@ def run(
 def ablate(
     drop: Annotated[
         list[str],
-        typer.Option("--drop", metavar="PART", help="ptrt pvrv ptrv pvrt rtrv d b, or all; repeatable."),
+        typer.Option(
+            "--drop",
+            metavar="PART",
+            autocompletion=names.complete_parts,
+            help="ptrt pvrv ptrv pvrt rtrv d b, or all; a list with commas drops one after the other, ptrt+d both "
+            "at once; repeatable.",
+        ),
     ],
+    named: common.Named = None,
     dataset: common.Datasets = None,
     category: common.Categories = None,
     seeds: common.Seeds = "0,1,2,3,4",
@@ -159,19 +168,18 @@ def ablate(
     first category.
     """
     from benchmark import models
-    from benchmark.cli.common import parse_drops, parse_seeds
     from benchmark.engine.plan import Choices
 
-    datasets, categories = common.pick_data(data, dataset, category, first=True)
+    datasets, categories = names.pick_data(data, common.both(named, dataset), category, first=True)
     choices = Choices(
         datasets=datasets,
         categories=categories,
         methods=(models.PROPOSED,),
-        seeds=parse_seeds(seeds),
+        seeds=names.parse_seeds(seeds),
         preset=preset or "quick",
         protocol=protocol,
         overrides=tuple(set_ or ()),
-        drops=((), *parse_drops(drop)),
+        drops=((), *names.parse_drops(drop)),
         device=device,
     )
     votes = opening.votes_of(labels_from_votes, votes_column)
@@ -195,6 +203,7 @@ def ablate(
 @handled
 def status(
     results: common.Results = common.DEFAULT_RESULTS,
+    named: common.Named = None,
     dataset: common.Datasets = None,
     json_: common.Json = False,
 ) -> None:
@@ -202,13 +211,13 @@ def status(
     from benchmark.runs import store
 
     runs, failures = store.load_runs(results), store.load_failures(results)
-    names = [*(run.spec.dataset for run in runs), *(failure["spec"]["dataset"] for failure in failures)]
-    chosen = common.pick_stored(dataset, names)
+    found = [*(run.spec.dataset for run in runs), *(failure["spec"]["dataset"] for failure in failures)]
+    chosen = names.pick_stored(common.both(named, dataset), found)
     runs = [run for run in runs if run.spec.dataset in chosen]
     failures = [failure for failure in failures if failure["spec"]["dataset"] in chosen]
     running = sorted(folder.name for folder in (results / ".partial").glob("*"))
     if json_:
-        common.print_json(
+        output.print_json(
             {
                 "done": [
                     describe(run.spec, results) | {"seconds": run.provenance["seconds"]["total"]}

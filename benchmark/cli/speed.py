@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli import common
-from benchmark.cli.common import handled, say
+from benchmark.cli import common, names, output
+from benchmark.cli.app import CHECK
+from benchmark.cli.output import handled, say
 from benchmark.core.errors import EXIT_RUN_FAILED
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(speed)
+    app.command(rich_help_panel=CHECK)(speed)
 
 
 @handled
@@ -46,14 +47,13 @@ def speed(
     Each method runs alone, in a process of its own and, unlike a run, on all cores. From its rates follows
     what the paper's whole grid would take on this machine.
     """
-    from benchmark.cli.methods import pick_methods
-    from benchmark.core.words import check_choice
+    from benchmark.core.words import understood
     from benchmark.engine.machine import default_jobs
     from benchmark.speed.report import Measured, Request, describe, measure_all, render, speed_corpus
 
-    check_choice("precision", precision, ("float32", "tf32", "bf16"))
+    precision = understood("precision", precision, ("float32", "tf32", "bf16"))
     request = Request(
-        methods=pick_methods(method),
+        methods=names.pick_methods(method),
         preset=preset,
         protocol=protocol,
         device=device,
@@ -74,7 +74,7 @@ def speed(
         results.append(result)
         note(f"{len(results)}/{len(request.methods)} {result.spec.method}: {result.reason or 'measured'}")
     if json_:
-        common.print_json([result.to_json(request) for result in results])
+        output.print_json([result.to_json(request) for result in results])
     else:
         built = any(result.profile.get("compiled_kernels") for result in results)
         print(f"{render(results, request)}\n\n{about}, {'with' if built else 'without'} compiled kernels.")

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from benchmark.cli.common import say
+from benchmark.cli.output import say
 
 if TYPE_CHECKING:
     from benchmark.engine.stop import Stop

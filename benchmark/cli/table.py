@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
-from benchmark.cli import common
-from benchmark.cli.common import handled, say
+from benchmark.cli import common, names, output
+from benchmark.cli.app import LOOK
+from benchmark.cli.output import handled, say
 from benchmark.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(table)
-    app.command()(export)
+    app.command(rich_help_panel=LOOK)(table)
+    app.command(rich_help_panel=LOOK)(export)
 
 
 From = Annotated[
@@ -32,6 +33,7 @@ From = Annotated[
 
 @handled
 def table(
+    named: common.Named = None,
     dataset: common.Datasets = None,
     results: common.Results = common.DEFAULT_RESULTS,
     source: From = None,
@@ -61,16 +63,16 @@ def table(
     Runs of different data, protocols, presets, devices or overrides never meet in one table: each such
     setting gets a table of its own.
     """
-    from benchmark.cli.common import parse_seeds
-    from benchmark.core.words import check_choice
+    from benchmark.core.words import understood
     from benchmark.report.formats import FORMATS, render_all
 
-    check_choice("format", format_, tuple(FORMATS))
+    dataset = common.both(named, dataset)
+    format_ = understood("format", format_, tuple(FORMATS))
     if statistics and ablation:
         raise UsageError("--statistics and --ablation are two tables; ask for one.")
-    wanted = parse_seeds(seeds) if seeds else None
+    wanted = names.parse_seeds(seeds) if seeds else None
     with stored_runs(results, source, threshold, ties) as runs:
-        chosen = common.pick_stored(dataset, (run.spec.dataset for run in runs))
+        chosen = names.pick_stored(dataset, (run.spec.dataset for run in runs))
         runs = [run for run in runs if run.spec.dataset in chosen]
         if not runs:
             place = source or results
@@ -83,7 +85,7 @@ def table(
             tables = _ablations(runs, with_paper, wanted)
         else:
             tables = _results(runs, with_paper, sentinels, wanted)
-        common.write_or_print(render_all(tables, format_).rstrip("\n"), out)
+        output.write_or_print(render_all(tables, format_).rstrip("\n"), out)
 
 
 @contextlib.contextmanager
@@ -95,11 +97,11 @@ def stored_runs(
     Their values per product are recomputed where `threshold` or `ties` asks for it.
     """
     from benchmark.core.metrics import Ties
-    from benchmark.core.words import check_choice
+    from benchmark.core.words import understood
     from benchmark.report import export as exporting
     from benchmark.runs import store
 
-    policy = cast(Ties, check_choice("tie policy", ties, get_args(Ties)))
+    policy = cast(Ties, understood("tie policy", ties, get_args(Ties)))
     if threshold is not None and not 0 <= threshold <= 3:
         raise UsageError(f"--threshold {threshold}: labels are 0..4, so T is 0, 1, 2 or 3.")
     with contextlib.nullcontext(results) if source is None else exporting.opened(source) as folder:
@@ -174,7 +176,7 @@ def export(
     from benchmark.runs import store
 
     runs = store.load_runs(results)
-    chosen = common.pick_stored(dataset, (run.spec.dataset for run in runs))
+    chosen = names.pick_stored(dataset, (run.spec.dataset for run in runs))
     runs = [run for run in runs if run.spec.dataset in chosen]
     tables: dict[str, str] = {}
     for name in dict.fromkeys(run.spec.dataset for run in runs):

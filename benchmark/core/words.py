@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from benchmark.core.errors import UsageError
 
@@ -13,6 +14,35 @@ def check_choice(kind: str, given: str, known: Sequence[str]) -> str:
     if given not in known:
         raise UsageError(f"unknown {kind} {given!r}.{near_miss(given, known)} Known: {' '.join(known)}.")
     return given
+
+
+def understood(
+    kind: str, given: str, known: Sequence[str], titles: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """The one of `known` that is meant, whatever its case, spaces, hyphens and underscores, or by its title
+    (`titles`: known name -> as papers print it); else a UsageError with near misses."""
+    if given in known:
+        return given
+    wanted = squashed(given)
+    for name in known:
+        if wanted and wanted in (squashed(name), squashed(titles.get(name, name))):
+            return name
+    return check_choice(kind, given, known)
+
+
+def squashed(name: str) -> str:
+    """`MM-SS`, `p_t r_t` -> `mmss`, `ptrt`: letters, digits and the `@` of a metric."""
+    return "".join(character for character in name.lower() if character.isalnum() or character == "@")
+
+
+def split_list(chosen: Iterable[str] | None) -> list[str]:
+    """`["a,b", "c"]` -> `["a", "b", "c"]`: an option that is given again and a list with commas are one."""
+    return [part.strip() for item in chosen or () for part in item.split(",") if part.strip()]
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """`1 run`, `2 runs`, `1,200 runs`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def near_miss(given: str, known: Iterable[str]) -> str:

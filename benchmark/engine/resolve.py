@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 from benchmark import models
-from benchmark.core import words
 from benchmark.core.errors import UsageError
 from benchmark.core.words import check_choice
 from benchmark.data.datasets import DataSet, released_settings
@@ -153,7 +153,9 @@ def qualify_overrides(assignments: Sequence[str], methods: Sequence[str]) -> dic
                 targets = [f"train.{key}"]
             else:
                 targets = [f"{method}.{key}" for method, fields in model_fields.items() if key in fields]
-            known = training_fields.union(*model_fields.values())
+            known = {f"train.{field}" for field in training_fields} | {
+                f"{method}.{field}" for method, fields in model_fields.items() for field in fields
+            }
         elif scope == "train":
             targets = [key] if name in training_fields else []
             known = {f"train.{field}" for field in training_fields}
@@ -163,14 +165,25 @@ def qualify_overrides(assignments: Sequence[str], methods: Sequence[str]) -> dic
                 raise UsageError(f"--set {key}: {scope} is not among the selected methods.")
             targets = [key] if name in model_fields[scope] else []
             known = {f"{scope}.{field}" for field in model_fields[scope]}
+            known |= {f"train.{field}" for field in training_fields}
         if not targets:
             raise UsageError(
-                f"unknown configuration key {key!r}.{words.near_miss(key, known)} "
+                f"unknown configuration key {key!r}.{_near_key(name if dot else key, known)} "
                 "`bench models --method NAME` lists a method's fields."
             )
         for target in targets:
             qualified[target] = value
     return qualified
+
+
+def _near_key(name: str, known: set[str]) -> str:
+    """ " Did you mean ...?": the qualified keys whose field is spelled most like `name`."""
+    fields: dict[str, list[str]] = {}
+    for key in sorted(known, key=lambda key: (not key.startswith("train."), key)):
+        fields.setdefault(key.partition(".")[2], []).append(key)
+    close = difflib.get_close_matches(name.lower(), fields, n=3, cutoff=0.6)
+    keys = [key for field in close for key in fields[field]][:3]
+    return f" Did you mean {' or '.join(keys)}?" if keys else ""
 
 
 def parse_value(key: str, text: str, config_class: type[Any]) -> Any:

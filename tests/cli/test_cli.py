@@ -74,7 +74,7 @@ def test_force_does_a_finished_run_again(where: list[str]) -> None:
         (["run", "--category", "hom"], "Did you mean home"),
         (["run", "--dataset", "amazon", "--method", "bimp"], "Did you mean bimpm"),
         (["run", "--dataset", "amazon", "--seeds", "x"], "--seeds takes numbers"),
-        (["run", "--dataset", "amazon", "--set", "epoch=1"], "Did you mean epochs"),
+        (["run", "--dataset", "amazon", "--set", "epoch=1"], "Did you mean train.epochs"),
         (["run", "--dataset", "amazon", "--protocol", "far"], "Did you mean fair"),
         (["run", "--dataset", "amazon", "--preset", "papre"], "Did you mean paper"),
         (["run", "--dataset", "amazon", "--device", "tpu"], "unknown device"),

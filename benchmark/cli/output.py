@@ -1,0 +1,151 @@
+"""What every command says and how it ends: messages, errors, exit codes, `-v` and `-q`."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import errno
+import functools
+import inspect
+import io
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from benchmark.core.errors import EXIT_DATA, EXIT_INTERRUPTED, EXIT_MACHINE, BenchError, refusal
+from benchmark.core.files import write_atomically
+
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Say more: where an error comes from, with its traceback.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Results and errors only: no progress, no notes.")]
+
+
+class Talk:
+    """How much is said, for the length of one command."""
+
+    verbose = False
+    quiet = False
+
+    @classmethod
+    def set(cls, verbose: bool, quiet: bool) -> None:
+        cls.verbose, cls.quiet = verbose, quiet and not verbose
+
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def handled(command: Command) -> Command:
+    """A user's error becomes one message on standard error and its documented exit code. Every command gets the
+    options `-v` and `-q`, which may stand before its name too."""
+
+    @functools.wraps(command)
+    def wrapper(*args: Any, verbose: bool = False, quiet: bool = False, **kwargs: Any) -> None:
+        Talk.set(verbose or Talk.verbose, quiet or Talk.quiet)
+        try:
+            _need_output()
+            command(*args, **kwargs)
+            sys.stdout.flush()
+        except BenchError as error:
+            if Talk.verbose:
+                complain(traceback.format_exc().rstrip())
+            complain(f"error: {error}")
+            raise typer.Exit(error.exit_code) from None
+        except BrokenPipeError:  # `bench table | head`
+            _drop_output()
+            raise typer.Exit(0) from None
+        except (OSError, MemoryError) as error:
+            if Talk.verbose:
+                complain(traceback.format_exc().rstrip())
+            complain(f"error: {refusal(error)}")
+            _drop_output()
+            raise typer.Exit(EXIT_MACHINE) from None
+        except RecursionError:
+            complain("error: a file is nested too deeply to be read.")
+            raise typer.Exit(EXIT_DATA) from None
+        except KeyboardInterrupt:
+            complain("interrupted.")
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+
+    _add_options(wrapper, command)
+    return wrapper  # type: ignore[return-value]
+
+
+def _add_options(wrapper: Callable[..., None], command: Callable[..., None]) -> None:
+    """`-v` and `-q` at the end of a command's signature, which is what Typer reads."""
+    added = {"verbose": Verbose, "quiet": Quiet}
+    signature = inspect.signature(command, eval_str=True)  # as Typer reads it
+    parameters = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+        for name, kind in added.items()
+    ]
+    wrapper.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*signature.parameters.values(), *parameters]
+    )
+    wrapper.__annotations__ = {**command.__annotations__, **added}
+
+
+def _need_output() -> None:
+    """OSError if standard output is closed: results would be lost, or land in whatever file is opened next."""
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, "standard output is closed (> /dev/null drops what is printed)")
+
+
+def _drop_output() -> None:
+    """What could not be printed is forgotten: no second complaint when Python flushes at its end."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # captured by a test, or closed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+_PLAINER = {"±": "+/-", "–": "-", "—": "-", "−": "-", "×": "x", "…": "...", "’": "'", "≥": ">=", "≤": "<="}
+
+
+def _plainer(error: UnicodeError) -> tuple[str, int]:
+    """Of characters that an output cannot encode: something plainer, else their number."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    return "".join(_PLAINER.get(c, f"\\u{ord(c):04x}") for c in letters), error.end
+
+
+def prepare_output() -> None:
+    """Standard output takes any text, whatever its encoding; a closed standard error gets a place of its own,
+    so that nothing which is written to it lands in a file."""
+    codecs.register_error("plainer", _plainer)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (for as long as the process lives)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="plainer")
+
+
+def say(text: str) -> None:
+    """A message for a person: standard error; nothing under `-q`."""
+    if not Talk.quiet:
+        complain(text)
+
+
+def complain(text: str) -> None:
+    """What must be said: an error, a failed run."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_json(value: object) -> None:
+    """One JSON document on standard output."""
+    print(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def write_or_print(text: str, out: Path | None) -> None:
+    """To the file `out`, else to standard output."""
+    if out is None:
+        print(text)
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(out, text if text.endswith("\n") else text + "\n")
+    say(f"wrote {out}")
