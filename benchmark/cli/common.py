@@ -75,7 +75,12 @@ Set = Annotated[
 Jobs = Annotated[
     int | None, typer.Option("--jobs", min=1, metavar="N", help="Runs side by side. Default: one per core.")
 ]
-Device = Annotated[str, typer.Option("--device", callback=names.lowered, help="auto, cpu or cuda.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device", callback=names.lowered, help="auto, cpu, cuda or cuda:N (the GPU with that number)."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Vectors = Annotated[
     Path | None,

@@ -14,6 +14,7 @@ import typer
 from benchmark.cli import output
 from benchmark.cli.output import say
 from benchmark.cli.stopping import stoppable
+from benchmark.cli.where import carries_out_elsewhere, chosen_place, outcomes_of
 from benchmark.core.errors import EXIT_INTERRUPTED, EXIT_RUN_FAILED, EXIT_STOPPED
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class JobOptions:
     checkpoint_every: float | None = None
     """Seconds; None: the default."""
     timeout: float | None = None
+    cluster: str | None = None
+    cluster_config: Path | None = None
 
 
 class Job:
@@ -55,6 +58,7 @@ class Job:
 
         self.options = options
         self.json = options.json
+        self.place = chosen_place(options.cluster, options.cluster_config, options.jobs)
         self.results = options.results
         self.source, corpora = open_data(
             choices[0].datasets,
@@ -65,7 +69,8 @@ class Job:
             options.votes,
             quiet=options.json,
         )
-        self.specs_of = [expand(chosen, corpora) for chosen in choices]
+        elsewhere = carries_out_elsewhere(self.place, choices[0].device)
+        self.specs_of = [expand(chosen, corpora, elsewhere=elsewhere) for chosen in choices]
         self.specs = [spec for specs in self.specs_of for spec in specs]
         self.plan: Plan = make_plan(self.specs, self.results, options.force)
         self.jobs = self._jobs()
@@ -73,8 +78,11 @@ class Job:
             writer.write_data(self.results, corpus)
 
     def _jobs(self) -> int:
+        from benchmark.cluster.settings import MOST_AT_ONCE
         from benchmark.engine.machine import fitting_jobs
 
+        if self.place is not None:
+            return self.options.jobs or MOST_AT_ONCE
         if self.specs and self.specs[0].device == "cuda":
             return self.options.jobs or 1
         threads = max((spec.config["training"]["threads"] for spec in self.specs), default=1)
@@ -121,7 +129,6 @@ class Job:
     def carry_out(self, summary: bool = True) -> list[Outcome]:
         """Do what is to do; returns the failures. Raises typer.Exit with the documented code."""
         from benchmark.cli.progress import RunsProgress
-        from benchmark.cluster.here import run_all
         from benchmark.core.words import duration
         from benchmark.engine.stop import Stop
         from benchmark.runs import claims, writer
@@ -130,20 +137,13 @@ class Job:
         claims.sweep_claims(self.results)
         plan, failed, finished, seconds = self.plan, [], 0, 0.0
         if not self.json:
-            say(self.headline() + (f", {self.jobs} at a time" if plan.to_do else ""))
+            where = f"{self.jobs} at a time" if self.place is None else f"on {self.options.cluster}"
+            say(self.headline() + (f", {where}" if plan.to_do else ""))
             self._note_kernels(say)
         started = time.monotonic()
         stop = Stop()
         with stoppable(stop), RunsProgress(plan.to_do, self.jobs, self.results, quiet=self.json) as progress:
-            outcomes = run_all(
-                plan.to_do,
-                self.source,
-                self.results,
-                jobs=self.jobs,
-                options=self._run_options(),
-                timeout=self.options.timeout,
-                stop=stop,
-            )
+            outcomes = outcomes_of(self, self._run_options(), stop)
             with contextlib.closing(outcomes):
                 for outcome in outcomes:
                     if outcome.state == "stopped":

@@ -12,6 +12,7 @@ from benchmark.cli import common, names, opening, output
 from benchmark.cli.app import RUN
 from benchmark.cli.job import Job, JobOptions, describe
 from benchmark.cli.output import handled
+from benchmark.cli.where import Cluster, ClusterConfig
 from benchmark.core.errors import EXIT_RUN_FAILED, UsageError
 
 
@@ -85,6 +86,8 @@ def run(
     fail_fast: FailFast = False,
     checkpoint_every: CheckpointEvery = None,
     timeout: Timeout = None,
+    cluster: Cluster = None,
+    cluster_config: ClusterConfig = None,
     json_: common.Json = False,
 ) -> None:
     """Train and test every chosen method on every chosen category with every seed.
@@ -118,6 +121,8 @@ def run(
         *(data, results, jobs, cache, vectors, votes, keep_weights, force, fail_fast, json_),
         checkpoint_every=checkpoint_every,
         timeout=timeout,
+        cluster=cluster,
+        cluster_config=cluster_config,
     )
     job = Job([choices], options)
     if dry_run:
@@ -159,6 +164,8 @@ def ablate(
     fail_fast: FailFast = False,
     checkpoint_every: CheckpointEvery = None,
     timeout: Timeout = None,
+    cluster: Cluster = None,
+    cluster_config: ClusterConfig = None,
     format_: Annotated[str, typer.Option("--format", help="md, latex, csv or json.")] = "md",
     json_: common.Json = False,
 ) -> None:
@@ -187,6 +194,8 @@ def ablate(
         *(data, results, jobs, cache, vectors, votes, keep_weights, force, fail_fast, json_),
         checkpoint_every=checkpoint_every,
         timeout=timeout,
+        cluster=cluster,
+        cluster_config=cluster_config,
     )
     job = Job([choices], options)
     if dry_run:

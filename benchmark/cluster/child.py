@@ -10,7 +10,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 
 from benchmark.cluster.worker import Assignment
 from benchmark.engine.execute import Outcome
@@ -28,9 +30,20 @@ SUGGESTIONS = {
 class Child:
     """One worker process, started when it is made, which carries out one run at a time."""
 
-    def __init__(self, assignment: Assignment, threads: int) -> None:
+    def __init__(
+        self,
+        assignment: Assignment,
+        threads: int,
+        devices: Mapping[str, str] = MappingProxyType({}),
+        *,
+        own_group: bool = False,
+    ) -> None:
+        """`devices`: environment variables that say which GPU it sees, read when torch is imported.
+        `own_group`: it leads a process group, which ends with it, whatever it started itself."""
+        self.devices = dict(devices)
+        self._own_group = own_group and hasattr(os, "killpg")
         path = [entry or os.getcwd() for entry in sys.path]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)} | self.devices
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             environment.setdefault(name, str(threads))
         self.process = subprocess.Popen(
@@ -39,6 +52,7 @@ class Child:
             stdout=subprocess.PIPE,
             env=environment,
             encoding="utf-8",
+            process_group=0 if self._own_group else None,
         )
         self._timed_out = False
         self._send(assignment.to_json())
@@ -73,7 +87,10 @@ class Child:
 
     def kill(self) -> None:
         with contextlib.suppress(OSError):
-            self.process.kill()
+            if self._own_group and self.process.poll() is None:
+                os.killpg(self.process.pid, signal.SIGKILL)
+            else:
+                self.process.kill()
 
     def close(self, patience: float) -> None:
         """End it; by force after `patience` seconds."""

@@ -9,25 +9,21 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from benchmark.cluster.child import Child
+from benchmark.cluster.devices import Devices, visible_devices
+from benchmark.cluster.rounds import END_SECONDS, rounds
 from benchmark.cluster.worker import Assignment
 from benchmark.data.source import Source
-from benchmark.engine.execute import Outcome, RunOptions, record_failure, settled_by_another
+from benchmark.engine.execute import Outcome, RunOptions
 from benchmark.engine.machine import default_jobs
 from benchmark.engine.stop import Stop
-from benchmark.runs.claims import Claim, is_claimed, server_time
+from benchmark.runs.claims import server_time
 from benchmark.runs.spec import RunSpec
 from benchmark.runs.writer import sweep_partial
-
-POLL_SECONDS = 0.5
-"""How often to look whether a run that another scheduler has is done, or free again."""
-END_SECONDS = 20.0
-"""What a worker gets to end its step and write a checkpoint."""
 
 
 def run_all(
@@ -40,67 +36,29 @@ def run_all(
     timeout: float | None = None,
     stop: Stop | None = None,
 ) -> Generator[Outcome, None, None]:
-    """Carry out the runs, `jobs` at a time, and yield each as it ends (in no fixed order).
-
-    A failure is recorded and yielded like a success. A run whose process dies, or that takes more than
-    `timeout` seconds, is tried once more when no other runs beside it, and is a failure if that dies too. Runs
-    that another scheduler has are waited for last, and taken over if it dies. When `stop` is requested, runs
-    under way are saved and every run that is not done is yielded as `stopped`.
+    """Carry out the runs, `jobs` at a time, and yield each as it ends; see `rounds`. A run that takes more than
+    `timeout` seconds is one whose process died. On GPUs, each worker has one of its own while they last.
     """
     if not specs:
         return
     stop = stop or Stop()
     results.mkdir(parents=True, exist_ok=True)
     options = replace(options, since=server_time(results))
-    crew = _Crew(Assignment(source, results, options, tuple(sys.argv)), jobs, timeout, stop)
-    ahead, suspects = list(specs), list[RunSpec]()
-    try:
-        while ahead:
-            elsewhere = []
-            for outcome in crew.carry_out_all(ahead, jobs):
-                if outcome.state == "died":
-                    suspects.append(outcome.spec)
-                elif outcome.state == "claimed":
-                    elsewhere.append(outcome.spec)
-                else:
-                    yield outcome
-            for spec in suspects:
-                yield _last_try(crew, spec, results)
-            suspects.clear()
-            ahead = []
-            while elsewhere and not ahead:
-                settled = [settled_by_another(spec, results, options) for spec in elsewhere]
-                yield from (outcome for outcome in settled if outcome is not None)
-                elsewhere = [s for s, outcome in zip(elsewhere, settled, strict=True) if outcome is None]
-                ahead = [spec for spec in elsewhere if stop.reason or not is_claimed(results, spec.identity)]
-                if elsewhere and not ahead:
-                    time.sleep(POLL_SECONDS)
-            ahead += [spec for spec in elsewhere if spec not in ahead]
-    except KeyboardInterrupt:  # asked twice
-        crew.close(patience=0.0)
-        raise
-    finally:
-        crew.close()
-
-
-def _last_try(crew: _Crew, spec: RunSpec, results: Path) -> Outcome:
-    """The run alone; a second death is recorded as its failure."""
-    outcome = crew.carry_out(spec)
-    if outcome.state != "died":
-        return outcome
-    reason = f"{outcome.reason}; it was tried twice, the second time with no other run beside it"
-    claim = Claim.take(results, spec.identity)
-    if claim is not None:
-        with claim:
-            reason = record_failure(spec, results, reason, "")
-    return replace(outcome, reason=reason, state="failed")
+    gpus = visible_devices() if any(spec.device == "cuda" for spec in specs) else ()
+    assignment = Assignment(source, results, options, tuple(sys.argv))
+    crew = _Crew(assignment, jobs, timeout, stop, Devices(gpus))
+    yield from rounds(crew, specs, results, options, stop)
 
 
 class _Crew:
     """The workers of a job: started when first needed, kept from run to run, replaced when they die."""
 
-    def __init__(self, assignment: Assignment, jobs: int, timeout: float | None, stop: Stop) -> None:
+    def __init__(
+        self, assignment: Assignment, jobs: int, timeout: float | None, stop: Stop, devices: Devices
+    ) -> None:
         self.assignment = assignment
+        self.jobs = jobs
+        self.devices = devices
         self.threads = max(1, default_jobs(1) // jobs)
         self.timeout = timeout
         self.stop = stop
@@ -110,15 +68,15 @@ class _Crew:
         self._closed = False
         stop.listeners.append(self.terminate)
 
-    def carry_out_all(self, specs: Sequence[RunSpec], jobs: int) -> Generator[Outcome, None, None]:
+    def carry_out_all(self, specs: Sequence[RunSpec]) -> Iterator[Outcome]:
         from joblib import Parallel, delayed
 
         # Runs are long next to the cost of handing one over: no batching, nothing dispatched far ahead.
         outcomes = Parallel(
-            n_jobs=jobs,
+            n_jobs=self.jobs,
             backend="threading",
             batch_size=1,
-            pre_dispatch=jobs,
+            pre_dispatch=self.jobs,
             return_as="generator_unordered",
         )(delayed(self.carry_out)(spec) for spec in specs)
         yield from outcomes
@@ -128,7 +86,7 @@ class _Crew:
         if self.stop.reason or self._closed:
             return self._stopped(spec)
         with self._lock:
-            child = self._idle.pop() if self._idle else Child(self.assignment, self.threads)
+            child = self._idle.pop() if self._idle else self._new_child()
             self._busy.add(child)
         if self.stop.reason or self._closed:  # asked between the two looks
             child.terminate()
@@ -140,12 +98,16 @@ class _Crew:
                 self._idle.append(child)
         if not reusable:
             child.close(END_SECONDS)
+            self.devices.release(child.devices)
         if outcome.state in ("stopped", "died") and (self.stop.reason or self._closed):
             return self._stopped(spec)
         if outcome.state == "died":
             sweep_partial(self.assignment.results)
         # stopped although nobody stopped the job: the worker was, or another scheduler has the run
         return replace(outcome, state="claimed") if outcome.state == "stopped" else outcome
+
+    def _new_child(self) -> Child:
+        return Child(self.assignment, self.threads, self.devices.take())
 
     def _stopped(self, spec: RunSpec) -> Outcome:
         return Outcome(spec, 0.0, f"stopped by {self.stop.reason or 'the end of the job'}", "stopped")

@@ -21,18 +21,41 @@ if TYPE_CHECKING:
 
 
 def resolve_device(device: str) -> str:
-    """`cpu` or `cuda`; UsageError if a GPU is asked for and there is none."""
-    check_choice("device", device, ("auto", "cpu", "cuda"))
+    """`cpu` or `cuda`; UsageError if a GPU is asked for and there is none.
+
+    `cuda:1` hides every other GPU from this process and those it starts, and is `cuda` from then on: which GPU it
+    was changes no number. To be called before torch uses one.
+    """
+    kind, colon, number = device.partition(":")
+    if colon and kind == "cuda" and number.isdecimal():
+        _show_only(int(number))
+    else:
+        check_choice("device", device, ("auto", "cpu", "cuda", "cuda:0"))
     if device == "cpu":
         return "cpu"
     import torch
 
     available = torch.cuda.is_available()
-    if device == "cuda" and not available:
+    if kind == "cuda" and not available:
         raise UsageError(
-            "--device cuda: this machine has no CUDA device that torch can use. Use --device cpu."
+            f"--device {device}: this machine has no such CUDA device that torch can use. Use --device cpu."
         )
     return "cuda" if available else "cpu"
+
+
+@functools.cache
+def _show_only(number: int) -> None:
+    """Make one GPU the only one that CUDA sees: the given one of those that it would see."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    name = str(number)
+    if visible is not None:
+        names = [one.strip() for one in visible.split(",") if one.strip()]
+        if number >= len(names):
+            raise UsageError(
+                f"--device cuda:{number}: CUDA_VISIBLE_DEVICES shows {len(names)} GPU(s): {visible!r}."
+            )
+        name = names[number]
+    os.environ["CUDA_VISIBLE_DEVICES"] = name
 
 
 def processors() -> int:

@@ -15,6 +15,7 @@ from benchmark.runs.spec import RunSpec
 if TYPE_CHECKING:
     from benchmark.data.corpus import Corpus
     from benchmark.data.datasets import DataSet
+from benchmark.core.words import check_choice
 from benchmark.engine.machine import resolve_device
 
 PARTS = ("ptrt", "pvrv", "ptrv", "pvrt", "rtrv", "d", "b")
@@ -51,10 +52,14 @@ class Plan:
     to_do: tuple[RunSpec, ...] = field(default=())
 
 
-def expand(choices: Choices, corpora: Sequence[Corpus]) -> list[RunSpec]:
+def expand(choices: Choices, corpora: Sequence[Corpus], *, elsewhere: bool = False) -> list[RunSpec]:
     """All runs of the choices on these categories, seed by seed: an interrupted job leaves whole tables
-    of few seeds rather than a few full cells."""
-    device = resolve_device(choices.device)
+    of few seeds rather than a few full cells. `elsewhere`: other machines carry them out, which have the device."""
+    device = (
+        check_choice("device", choices.device, ("cpu", "cuda"))
+        if elsewhere
+        else resolve_device(choices.device)
+    )
     overrides = resolve.qualify_overrides(choices.overrides, choices.methods)
     return [
         _spec(choices, corpus, method, seed, drop, overrides, device)
