@@ -151,6 +151,13 @@ class MMSS(RankingModel):
             self._parts.append(torch.cat([target_loss.detach()[None].float(), loss_S.detach().float()]))
         return target_loss + self.subtasks.balanced(loss_S)
 
+    def explain(self, batch: Batch) -> dict[str, Tensor]:
+        """yhat_s (Eq. 9) of each subtask by its interaction's name, for Figure 4; none where nothing trained them."""
+        if self.subtasks is None:
+            return {}
+        _, prediction_SB = self.subtasks(self.features(batch))
+        return dict(zip(self.config.subtasks, prediction_SB, strict=True))
+
     def parameter_groups(self, learning_rate: float) -> Iterable[dict[str, Any]]:
         """The encoder at its own learning rate, all others at the given one (A.2)."""
         encoder = list(self.text_encoder.bert.parameters())

@@ -6,7 +6,7 @@ Results go to standard output, progress and messages to standard error. Exit cod
 
 from __future__ import annotations
 
-from benchmark.cli import check, clean, data, inspect, judge, multiverse, page, run, speed, table
+from benchmark.cli import case, check, clean, data, inspect, judge, multiverse, page, run, speed, table
 from benchmark.cli.app import app
 from benchmark.cli.output import prepare_output
 
@@ -15,6 +15,7 @@ __all__ = ["app", "main"]
 run.register(app)
 table.register(app)
 page.register(app)
+case.register(app)
 inspect.register(app)
 judge.register(app)
 multiverse.register(app)

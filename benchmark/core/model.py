@@ -122,6 +122,11 @@ class RankingModel(nn.Module, ABC):
     def score(self, batch: Batch) -> Tensor:
         """Helpfulness scores, `score_B`; only their order within a product counts."""
 
+    def explain(self, batch: Batch) -> dict[str, Tensor]:
+        """What the method says of each row beside its score, `[B]` each, by a name that can be a column's. It is
+        stored with the test scores (`score_<name>`) and shown by `bench case`; it is no part of a score."""
+        return {}
+
     def loss(self, batch: Batch, ranking_loss: RankingLoss) -> Tensor:
         """Scalar training loss. Override to add a method's own terms to the protocol's ranking loss."""
         return ranking_loss(self.score(batch), batch)

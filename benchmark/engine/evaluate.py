@@ -14,6 +14,7 @@ from benchmark.core import metrics
 from benchmark.core.errors import TrainingError
 from benchmark.core.metrics import PAPER_METRICS, per_product_metrics
 from benchmark.core.model import RankingModel
+from benchmark.core.types import Batch
 
 if TYPE_CHECKING:
     from benchmark.data.collate import Collator
@@ -44,18 +45,9 @@ def score_split(
     model.eval()
     try:
         with torch.inference_mode():
-            if model.sampling == "lists":
-                for products in _product_chunks(split, rows):
-                    batch = collator.products(products)
-                    score_R[collator.product_reviews(products)] = (
-                        model.score(batch.to(device)).float().cpu().numpy()
-                    )
-                    on_batch()
-            else:
-                for chunk in _row_chunks(split, collator, rows, model.batch_invariant):
-                    batch = collator.pairs(chunk, None)
-                    score_R[chunk] = model.score(batch.to(device)).float().cpu().numpy()
-                    on_batch()
+            for row_B, batch in _whole(model, split, collator, rows):
+                score_R[row_B] = model.score(batch.to(device)).float().cpu().numpy()
+                on_batch()
     finally:
         model.train(was_training)
     if not np.isfinite(score_R).all():
@@ -64,6 +56,45 @@ def score_split(
             f"training diverged. {DIVERGED_ADVICE}"
         )
     return score_R
+
+
+def explain_split(
+    model: RankingModel,
+    split: Split,
+    collator: Collator,
+    device: torch.device,
+    rows: int = SCORE_ROWS,
+    on_batch: Callable[[], None] = lambda: None,
+) -> dict[str, NDArray[np.float32]]:
+    """What the model says of every review of the split beside its score, by name, `[R]` each; see `explain` of the
+    contract. Apart from `score_split`, so that no score depends on it; arguments as there."""
+    if type(model).explain is RankingModel.explain:
+        return {}
+    found: dict[str, NDArray[np.float32]] = {}
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            for row_B, batch in _whole(model, split, collator, rows):
+                for name, value_B in model.explain(batch.to(device)).items():
+                    column_R = found.setdefault(name, np.full(split.n_reviews, np.nan, dtype=np.float32))
+                    column_R[row_B] = value_B.float().cpu().numpy()
+                on_batch()
+    finally:
+        model.train(was_training)
+    return found
+
+
+def _whole(
+    model: RankingModel, split: Split, collator: Collator, rows: int
+) -> Iterator[tuple[NDArray[np.int64], Batch]]:
+    """(review rows, their batch) of all of a split, as `score_split` goes through it."""
+    if model.sampling == "lists":
+        for products in _product_chunks(split, rows):
+            yield collator.product_reviews(products), collator.products(products)
+    else:
+        for chunk in _row_chunks(split, collator, rows, model.batch_invariant):
+            yield chunk, collator.pairs(chunk, None)
 
 
 def _product_chunks(split: Split, rows: int) -> Iterator[NDArray[np.int64]]:

@@ -10,6 +10,7 @@ import contextlib
 import json
 import time
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -186,7 +187,7 @@ def _train_into(
     model, fitted, score_R = trained.model, trained.fitted, trained.score_R
     config = runner.training_config(spec)
     writer.write_table("per_product.csv", per_product_table(corpus.test, score_R, config.relevance_threshold))
-    writer.write_table("scores.csv", _scores_table(corpus.test, score_R))
+    writer.write_table("scores.csv", _scores_table(corpus.test, score_R, trained.parts))
     kept = {"training_state": model.training_state()}
     if options.keep_weights:
         kept["weights"] = without_aliases(model.state_dict())
@@ -221,7 +222,8 @@ def _train_into(
     )
 
 
-def _scores_table(split: Split, score_R: Any) -> Any:
+def _scores_table(split: Split, score_R: Any, parts: Mapping[str, Any]) -> Any:
+    """One row per test review; after its score the method's parts, as `score_<name>`."""
     import numpy as np
     import pandas as pd
 
@@ -231,8 +233,14 @@ def _scores_table(split: Split, score_R: Any) -> Any:
             "review_id": split.review_ids,
             "product_id": product_ids[split.product_R],
             "label": split.label_R,
-            # a float32 prints exactly as the shortest double that rounds back to it
-            "score": [repr(float(score)) for score in score_R],
+        }
+        # a float32 prints exactly as the shortest double that rounds back to it
+        | {
+            name: [repr(float(value)) for value in value_R]
+            for name, value_R in {
+                "score": score_R,
+                **{f"score_{name}": part_R for name, part_R in parts.items()},
+            }.items()
         }
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,8 @@ class Trained:
     score_R: NDArray[np.float32]
     """Of every test review, in the data's order."""
     test_seconds: float
+    parts: Mapping[str, NDArray[np.float32]]
+    """What the method says of every test review beside its score, by name; empty for most methods."""
 
 
 def train_and_score(
@@ -87,7 +89,7 @@ def train_and_score(
 
 def _test(trainer: Trainer, spec: RunSpec, corpus: Corpus, stop: Stop) -> Trained:
     """Score the test split, once, after the epoch was selected."""
-    from benchmark.engine.evaluate import score_split
+    from benchmark.engine.evaluate import explain_split, score_split
     from benchmark.engine.steps import autocast
 
     started = time.perf_counter()
@@ -95,7 +97,9 @@ def _test(trainer: Trainer, spec: RunSpec, corpus: Corpus, stop: Stop) -> Traine
     collator = make_collator(corpus.test, model=model, corpus=corpus, config=config)
     with autocast(config, trainer.device):
         score_R = score_split(model, corpus.test, collator, trainer.device, on_batch=stop.check)
-    return Trained(model, fitted, score_R, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        parts = explain_split(model, corpus.test, collator, trainer.device, on_batch=stop.check)
+    return Trained(model, fitted, score_R, seconds, parts)
 
 
 def _resumed(spec: RunSpec, corpus: Corpus, checkpoint: Checkpoint | None) -> Trainer | None:

@@ -1,0 +1,71 @@
+"""`bench case`: Figure 4, products as people would read them. Reads files only; no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.cli import common
+from benchmark.cli.common import handled
+from benchmark.cli.table import From, stored_runs
+from benchmark.core.errors import UsageError
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(case)
+
+
+@handled
+def case(
+    product: Annotated[
+        str | None, typer.Option("--product", metavar="ID", help="The product with this id.")
+    ] = None,
+    review: Annotated[
+        str | None, typer.Option("--review", metavar="ID", help="The product of this review, read in full.")
+    ] = None,
+    results: common.Results = common.DEFAULT_RESULTS,
+    source: From = None,
+    dataset: common.Datasets = None,
+    category: common.Categories = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Default: the first that has both runs.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="ROOT", help="Release with the texts. `mini` is found by itself."),
+    ] = None,
+    cache: common.Cache = None,
+    json_: common.Json = False,
+) -> None:
+    """Show test products as MM-SS ranks their reviews, beside its ranking without SSP-Labels (Figure 4).
+
+    By default, per category, the product at which SSP-Labels help most and the one at which they hurt most, with each
+    subtask's prediction for each review. Needs `bench ablate --drop d` for the comparison.
+    """
+    from benchmark.report.case import cases, pairs, render
+    from benchmark.report.html.texts import local_texts
+
+    if data is not None and not data.is_dir():
+        raise UsageError(f"--data {data}: no such folder.")
+    with stored_runs(results, source) as found:
+        runs = found
+        if dataset:
+            chosen = common.pick_stored(dataset, (run.spec.dataset for run in found))
+            runs = [run for run in found if run.spec.dataset in chosen]
+        wanted = None
+        if category:
+            wanted = common.pick("category", category, sorted({run.spec.category for run in runs}))
+        texts = local_texts(data, cache)
+        asked = product is not None or review is not None
+        shown, unknown = [], None
+        for pair in pairs(runs, wanted, seed):
+            try:
+                shown += cases(pair, texts, product, review)
+            except UsageError as error:  # an id is one of a single category
+                unknown = error
+        if asked and not shown and unknown is not None:
+            raise unknown
+    if json_:
+        common.print_json([one.to_json() for one in shown])
+    else:
+        print("\n\n".join(map(render, shown)))
