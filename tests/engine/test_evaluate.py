@@ -11,7 +11,7 @@ import torch
 from benchmark import models
 from benchmark.data.source import Source
 from benchmark.engine import runner
-from benchmark.engine.evaluate import mean_metrics, per_product_table, score_split
+from benchmark.engine.evaluate import explain_split, mean_metrics, per_product_table, score_split
 from benchmark.engine.plan import Choices, expand
 
 CPU = torch.device("cpu")
@@ -40,3 +40,26 @@ def test_every_review_has_its_own_score_in_the_splits_order(
     table = per_product_table(data.test, score_R, 0)
     means = mean_metrics(data.test, score_R, 0)
     assert means == {name: pytest.approx(table[name].mean()) for name in means}
+
+
+def test_what_a_method_says_beside_its_scores_is_stored_by_review(corpus: Path, cache: Path) -> None:
+    """MM-SS's subtasks, against a batch of each product; and the scores are those of a pass without it."""
+    data = Source(corpus, cache).open("amazon", "home")
+    (spec,) = expand(
+        Choices(("amazon",), ("home",), ("mmss",), (0,), overrides=("epochs=1",), device="cpu"), [data]
+    )
+    trained = runner.train_and_score(spec, data)
+    model = trained.model.eval()
+    collator = runner.make_collator(data.test, model=model, corpus=data, config=runner.training_config(spec))
+    assert list(trained.parts) == ["ptrt", "pvrv", "ptrv", "pvrt", "rtrv"]
+    np.testing.assert_array_equal(score_split(model, data.test, collator, CPU), trained.score_R)
+    for product in range(0, data.test.n_products, 5):
+        own = np.flatnonzero(data.test.product_R == product)
+        batch = collator.pairs(own, None)
+        with torch.no_grad():
+            features = model.features(batch)
+            for name, part_R in trained.parts.items():
+                _, alone = model.subtasks.tasks[name](features[name])
+                np.testing.assert_allclose(part_R[own], alone.numpy(), rtol=1e-4, atol=1e-5)
+    (plain,) = expand(Choices(("amazon",), ("home",), ("egcnn",), (0,), device="cpu"), [data])
+    assert explain_split(runner.build_model(plain, data), data.test, collator, CPU) == {}
