@@ -7,18 +7,20 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli import common
-from benchmark.cli.common import handled
+from benchmark.cli import common, names, output
+from benchmark.cli.app import LOOK
+from benchmark.cli.output import handled
 from benchmark.cli.table import From, stored_runs
 from benchmark.core.errors import UsageError
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(case)
+    app.command(rich_help_panel=LOOK)(case)
 
 
 @handled
 def case(
+    named: common.Named = None,
     product: Annotated[
         str | None, typer.Option("--product", metavar="ID", help="The product with this id.")
     ] = None,
@@ -49,12 +51,12 @@ def case(
         raise UsageError(f"--data {data}: no such folder.")
     with stored_runs(results, source) as found:
         runs = found
-        if dataset:
-            chosen = common.pick_stored(dataset, (run.spec.dataset for run in found))
+        if dataset or named:
+            chosen = names.pick_stored(common.both(named, dataset), (run.spec.dataset for run in found))
             runs = [run for run in found if run.spec.dataset in chosen]
         wanted = None
         if category:
-            wanted = common.pick("category", category, sorted({run.spec.category for run in runs}))
+            wanted = names.pick("category", category, sorted({run.spec.category for run in runs}))
         texts = local_texts(data, cache)
         asked = product is not None or review is not None
         shown, unknown = [], None
@@ -66,6 +68,6 @@ def case(
         if asked and not shown and unknown is not None:
             raise unknown
     if json_:
-        common.print_json([one.to_json() for one in shown])
+        output.print_json([one.to_json() for one in shown])
     else:
         print("\n\n".join(map(render, shown)))
