@@ -57,6 +57,11 @@ class RankingModel(nn.Module, ABC):
     reads_images: ClassVar[bool] = False
     reads_surface: ClassVar[bool] = False
     """True: batches hold the hand-made features of each review (`Items.surface_NS`, `benchmark.core.surface`)."""
+    drops: ClassVar[Sequence[str]] = ()
+    """Parts that an ablation can remove, in a table's order; the configuration then has a field
+    `drop: tuple[str, ...] = ()`, set to those that are removed."""
+    drop_labels: ClassVar[Mapping[str, str]] = {}
+    """Part -> its name in tables, where that is another."""
     sampling: ClassVar[Literal["pairs", "lists"]] = "pairs"
     """What a training batch holds: ranking groups, or whole product lists (listwise methods)."""
 
