@@ -35,6 +35,7 @@ class MMSS(RankingModel):
     reference = "Gong, Jia, Jing, 2024, arXiv 2402.18107"
     config_class = Config
     reads_images = True
+    drops = (*INTERACTIONS, "d", "b")  # Table 4's rows
     quick: ClassVar[Mapping[str, Any]] = {
         "encoder": SCRATCH,
         "scratch_layers": 2,

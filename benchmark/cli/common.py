@@ -46,6 +46,15 @@ Methods = Annotated[
         help="See `bench models`, or FILE.py:Class; repeatable, or a list with commas. Default: the paper's nine.",
     ),
 ]
+Proposed = Annotated[
+    str,
+    typer.Option(
+        "--proposed",
+        metavar="M",
+        autocompletion=names.complete_methods,
+        help="The method that is judged: its row has the marks. A name, or FILE.py:Class.",
+    ),
+]
 Seeds = Annotated[str, typer.Option("--seeds", metavar="LIST", help="Seeds, such as 0,1,2 or 0-4.")]
 Preset = Annotated[
     str | None,

@@ -14,6 +14,7 @@ from benchmark.cli.output import handled
 from benchmark.cli.table import From, stored_runs
 from benchmark.core.errors import EXIT_CHECK, UsageError
 from benchmark.data.datasets import BUILT_IN
+from benchmark.models import PROPOSED
 
 if TYPE_CHECKING:
     from benchmark.report.grid import Setting
@@ -39,6 +40,7 @@ def stats(
         str,
         typer.Option("--against", help="Whom to compare MM-SS with: best (in each cell), all, or a method."),
     ] = "best",
+    proposed: common.Proposed = PROPOSED,
     robust: Annotated[
         bool,
         typer.Option(
@@ -58,14 +60,18 @@ def stats(
     ties: common.Ties = "expected",
     json_: common.Json = False,
 ) -> None:
-    """Test MM-SS against the baselines: seeds and products crossed, Holm over the family."""
+    """Test MM-SS (or another, with --proposed) against the baselines: seeds and products crossed, Holm over the
+    family."""
     from benchmark.report.significance import stats_report
 
-    against = names.rival(against)
     wanted = names.parse_seeds(seeds) if seeds else None
+    settings = _settings(common.both(named, dataset), results, source, threshold, ties)
+    own, against = names.one_method(proposed), names.rival(against)  # stored runs may name it
     reports = [
-        stats_report(setting, against, robust=robust, power=power, worthwhile=worthwhile, seeds=wanted)
-        for setting in _settings(common.both(named, dataset), results, source, threshold, ties)
+        stats_report(
+            setting, against, robust=robust, power=power, worthwhile=worthwhile, seeds=wanted, proposed=own
+        )
+        for setting in settings
     ]
     if json_:
         output.print_json([report.to_json() for report in reports])

@@ -102,15 +102,16 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(seeds))
 
 
-def parse_drops(drops: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    """`["ptrt", "rtrv"]` -> one ablation each; `all` -> the paper's seven; `ptrt+rtrv` drops both at once."""
+def parse_drops(drops: Sequence[str], parts: Sequence[str] = PARTS) -> tuple[tuple[str, ...], ...]:
+    """`["ptrt", "rtrv"]` -> one ablation each; `all` -> each of `parts` (the paper's seven); `ptrt+rtrv` drops both
+    at once."""
     chosen: list[tuple[str, ...]] = []
     for drop in split_list(drops):
-        names = [words.understood("part to drop", name, (*PARTS, "all")) for name in drop.split("+")]
+        names = [words.understood("part to drop", name, (*parts, "all")) for name in drop.split("+")]
         if names == ["all"]:
-            chosen += [(part,) for part in PARTS]
+            chosen += [(part,) for part in parts]
         else:
-            chosen.append(tuple(part for part in PARTS if part in names))
+            chosen.append(tuple(part for part in parts if part in names))
     return tuple(dict.fromkeys(chosen))
 
 

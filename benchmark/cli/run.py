@@ -14,6 +14,7 @@ from benchmark.cli.job import Job, JobOptions, describe
 from benchmark.cli.output import handled
 from benchmark.cli.where import Cluster, ClusterConfig
 from benchmark.core.errors import EXIT_RUN_FAILED, UsageError
+from benchmark.models import PROPOSED
 
 
 def register(app: typer.Typer) -> None:
@@ -146,6 +147,7 @@ def ablate(
     named: common.Named = None,
     dataset: common.Datasets = None,
     category: common.Categories = None,
+    proposed: common.Proposed = PROPOSED,
     seeds: common.Seeds = "0,1,2,3,4",
     data: common.DataRoot = None,
     results: common.Results = common.DEFAULT_RESULTS,
@@ -169,7 +171,8 @@ def ablate(
     format_: Annotated[str, typer.Option("--format", help="md, latex, csv or json.")] = "md",
     json_: common.Json = False,
 ) -> None:
-    """Run MM-SS without some of its parts (and in full) where that is missing; print Table 4's rows.
+    """Run MM-SS without some of its parts (and in full) where that is missing; print Table 4's rows. With --proposed,
+    another method without the parts that it declares.
 
     For clothing of both data sets, as in the paper, unless told otherwise; of a data set of your own, for its
     first category.
@@ -177,16 +180,21 @@ def ablate(
     from benchmark import models
     from benchmark.engine.plan import Choices
 
+    own = names.one_method(proposed)
+    parts = models.load(own).drops
+    if not parts:
+        raise UsageError(f"{own} declares no part that can be dropped: drops = (...) in its class.")
     datasets, categories = names.pick_data(data, common.both(named, dataset), category, first=True)
     choices = Choices(
         datasets=datasets,
         categories=categories,
-        methods=(models.PROPOSED,),
+        methods=(own,),
         seeds=names.parse_seeds(seeds),
         preset=preset or "quick",
         protocol=protocol,
         overrides=tuple(set_ or ()),
-        drops=((), *names.parse_drops(drop)),
+        drops=((), *names.parse_drops(drop, parts)),
+        proposed=own,
         device=device,
     )
     votes = opening.votes_of(labels_from_votes, votes_column)
@@ -204,7 +212,7 @@ def ablate(
     failed = job.carry_out(summary=False)
     from benchmark.cli.table import print_ablation
 
-    print_ablation(job.plan.specs, results, "json" if json_ else format_)
+    print_ablation(job.plan.specs, results, "json" if json_ else format_, own)
     if failed:
         raise typer.Exit(EXIT_RUN_FAILED)
 

@@ -13,6 +13,7 @@ from benchmark.cli import common, names, output
 from benchmark.cli.app import LOOK
 from benchmark.cli.output import handled, say
 from benchmark.core.errors import UsageError
+from benchmark.models import PROPOSED
 
 if TYPE_CHECKING:
     from benchmark.report.table import Table
@@ -48,6 +49,7 @@ def table(
             "--sentinels/--no-sentinels", help="Rows for the trivial scorers (longest review first, ...)."
         ),
     ] = True,
+    proposed: common.Proposed = PROPOSED,
     seeds: Annotated[
         str | None,
         typer.Option("--seeds", metavar="LIST", help="What makes a cell complete. Default: the seeds found."),
@@ -82,9 +84,9 @@ def table(
         if statistics:
             tables = [_statistics(runs, with_paper)]
         elif ablation:
-            tables = _ablations(runs, with_paper, wanted)
+            tables = _ablations(runs, with_paper, wanted, proposed=proposed)
         else:
-            tables = _results(runs, with_paper, sentinels, wanted)
+            tables = _results(runs, with_paper, sentinels, wanted, proposed)
         output.write_or_print(render_all(tables, format_).rstrip("\n"), out)
 
 
@@ -109,14 +111,20 @@ def stored_runs(
 
 
 def _results(
-    runs: Sequence[StoredRun], with_paper: bool, sentinels: bool, seeds: Sequence[int] | None
+    runs: Sequence[StoredRun],
+    with_paper: bool,
+    sentinels: bool,
+    seeds: Sequence[int] | None,
+    proposed: str = PROPOSED,
 ) -> list[Table]:
     from benchmark.report.grid import group_settings
     from benchmark.report.tables import results_table
 
+    settings = group_settings(runs)
+    own = names.one_method(proposed)  # stored runs may name it
     return [
-        results_table(setting, with_paper=with_paper, with_sentinels=sentinels, seeds=seeds)
-        for setting in group_settings(runs)
+        results_table(setting, with_paper=with_paper, with_sentinels=sentinels, seeds=seeds, proposed=own)
+        for setting in settings
         if setting.methods
     ]
 
@@ -133,22 +141,27 @@ def _ablations(
     with_paper: bool,
     seeds: Sequence[int] | None,
     categories: Sequence[str] = (),
+    proposed: str = PROPOSED,
 ) -> list[Table]:
     """Table 4 of every setting with ablations: for the given categories, else for those that were ablated."""
     from benchmark.report.grid import group_settings, matching_settings
     from benchmark.report.tables import ablation_table
 
-    settings = [setting for setting in group_settings(runs) if setting.drops]
+    settings = group_settings(runs)
+    own = names.one_method(proposed)
+    settings = [setting for setting in settings if setting.drops_of(own)]
     if not settings:
         raise UsageError("no finished ablation. Start with: bench ablate --drop all")
-    shown = categories or list({run.spec.category for run in runs if run.spec.drop})
+    shown = categories or list(
+        {run.spec.category for run in runs if run.spec.drop and run.spec.method == own}
+    )
     return [
-        ablation_table(group, with_paper=with_paper, seeds=seeds, categories=shown)
+        ablation_table(group, with_paper=with_paper, seeds=seeds, categories=shown, method=own)
         for group in matching_settings(settings)
     ]
 
 
-def print_ablation(specs: Sequence[RunSpec], results: Path, format_: str) -> None:
+def print_ablation(specs: Sequence[RunSpec], results: Path, format_: str, proposed: str) -> None:
     """Table 4's rows for these runs."""
     from benchmark.report.formats import render_all
     from benchmark.runs import files, store
@@ -157,7 +170,7 @@ def print_ablation(specs: Sequence[RunSpec], results: Path, format_: str) -> Non
     if not runs:
         raise UsageError("none of the runs is done.")
     categories = list(dict.fromkeys(spec.category for spec in specs))
-    print(render_all(_ablations(runs, False, None, categories), format_).rstrip("\n"))
+    print(render_all(_ablations(runs, False, None, categories, proposed), format_).rstrip("\n"))
 
 
 @handled
@@ -184,7 +197,7 @@ def export(
         tables[f"{name}.md"] = render_all(made, "md")
     if runs:
         tables["statistics.md"] = render_all([_statistics(runs, True)], "md")
-    if any(run.spec.drop for run in runs):
+    if any(run.spec.drop and run.spec.method == PROPOSED for run in runs):
         tables["ablation.md"] = render_all(_ablations(runs, False, None), "md")
     count = exporting.export(runs, tables, out)
     say(f"wrote {out}: {len(runs)} runs, {len(tables)} tables, {count} files")

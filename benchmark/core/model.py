@@ -60,8 +60,6 @@ class RankingModel(nn.Module, ABC):
     drops: ClassVar[Sequence[str]] = ()
     """Parts that an ablation can remove, in a table's order; the configuration then has a field
     `drop: tuple[str, ...] = ()`, set to those that are removed."""
-    drop_labels: ClassVar[Mapping[str, str]] = {}
-    """Part -> its name in tables, where that is another."""
     sampling: ClassVar[Literal["pairs", "lists"]] = "pairs"
     """What a training batch holds: ranking groups, or whole product lists (listwise methods)."""
 

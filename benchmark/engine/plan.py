@@ -37,6 +37,7 @@ class Choices:
     overrides: tuple[str, ...] = ()
     drops: tuple[tuple[str, ...], ...] = ((),)
     """For the proposed method: the sets of parts to drop, `()` being the full model."""
+    proposed: str = models.PROPOSED
     device: str = "auto"
     shuffle_labels: bool = False
 
@@ -66,7 +67,7 @@ def expand(choices: Choices, corpora: Sequence[Corpus], *, elsewhere: bool = Fal
         for seed in choices.seeds
         for corpus in corpora
         for method in choices.methods
-        for drop in (choices.drops if method == models.PROPOSED else ((),))
+        for drop in (choices.drops if method == choices.proposed else ((),))
     ]
 
 

@@ -110,8 +110,8 @@ class _Ablation:
     @cached_property
     def variants(self) -> list[Drop]:
         """The full model, each part that Table 4 removes, and what else was run."""
-        single = [(part,) for part in PART_LABELS]
-        run = (drop for setting in self.settings.values() for drop in setting.drops)
+        single = [(part,) for part in PART_LABELS] if self.method == models.PROPOSED else []
+        run = (drop for setting in self.settings.values() for drop in setting.drops_of(self.method))
         return [(), *single, *dict.fromkeys(drop for drop in run if drop not in single)]
 
     def cell(self, column: Column, drop: Drop) -> Cell:

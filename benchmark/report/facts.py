@@ -63,12 +63,10 @@ def comparison_facts(one: Comparison, **more: Any) -> dict[str, Any]:
 
 
 def ablation_label(drop: Sequence[str], method: str = models.PROPOSED) -> str:
-    """As Table 4 prints it: `w/o intra-modal-ptrt`; the full model is the method's name."""
-    return (
-        "w/o " + " + ".join(PART_LABELS.get(part, part) for part in drop)
-        if drop
-        else models.get(method).title
-    )
+    """As Table 4 prints it: `w/o intra-modal-ptrt`; the full model is the method's name. The parts of a method
+    that is not the paper's stand under their own names."""
+    labels = PART_LABELS if method == models.PROPOSED else {}
+    return "w/o " + " + ".join(labels.get(part, part) for part in drop) if drop else models.get(method).title
 
 
 def variant_name(method: str, drop: Sequence[str]) -> str:

@@ -146,6 +146,11 @@ class Setting:
         """Combinations of dropped parts that were run, in order of appearance."""
         return tuple(dict.fromkeys(run.spec.drop for run in self.runs if run.spec.drop))
 
+    def drops_of(self, method: str) -> tuple[tuple[str, ...], ...]:
+        """The same of one method."""
+        runs = (run.spec for run in self.runs if run.spec.method == method)
+        return tuple(dict.fromkeys(spec.drop for spec in runs if spec.drop))
+
     def cell(
         self, category: str, method: str, drop: Sequence[str] = (), seeds: Sequence[int] | None = None
     ) -> Cell:
