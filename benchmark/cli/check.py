@@ -80,7 +80,7 @@ def selfcheck(
     if json_:
         output.print_json([case.to_json() for case in cases])
     else:
-        print(checker.render(cases))
+        output.show(checker.render(cases))
     if not all(case.ok for case in cases):
         raise typer.Exit(EXIT_CHECK)
 
@@ -100,7 +100,7 @@ def _check_determinism(
     if json_:
         output.print_json([verdict.to_json() for verdict in verdicts])
     else:
-        print(determinism.render(verdicts))
+        output.show(determinism.render(verdicts))
     if not all(verdict.ok for verdict in verdicts):
         raise typer.Exit(EXIT_CHECK)
 
@@ -180,7 +180,7 @@ def controls(
     if json_:
         output.print_json([one.to_json() for one in found])
     else:
-        print(judge.render(found, _controls_caption(job, len(plain.seeds))))
+        output.show(judge.render(found, _controls_caption(job, len(plain.seeds))))
     if not all(one.ok for one in found):
         raise typer.Exit(EXIT_CHECK)
 

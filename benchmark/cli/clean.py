@@ -58,16 +58,16 @@ def clean(
     else:
         _list("no present configuration asks for", found.stale)
         _list("kept, for it cannot be said", found.unknown)
-        print(
+        output.show(
             f"{len(found.stale)} runs {'removed' if removing else 'to remove'}, {len(found.unknown)} kept unjudged, "
             f"{len(found.asked_for)} asked for."
         )
         if found.stale and not removing and not dry_run:
-            print("Nothing was removed; with --yes they are.")
+            output.show("Nothing was removed; with --yes they are.")
     if removing:
         remove([one.run for one in found.stale], results)
 
 
 def _list(title: str, runs: Iterable[Stale]) -> None:
     for one in runs:
-        print(f"{title}: {one.run.spec} ({one.run.folder}): {one.why}")
+        output.show(f"{title}: {one.run.spec} ({one.run.folder}): {one.why}")

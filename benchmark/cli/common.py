@@ -91,6 +91,14 @@ Device = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        autocompletion=names.completing(lambda: ("md", "latex", "csv", "json")),
+        help="md, latex, csv or json. Default: tables that fit on a terminal, md elsewhere.",
+    ),
+]
 Vectors = Annotated[
     Path | None,
     typer.Option(

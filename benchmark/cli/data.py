@@ -46,7 +46,7 @@ def check(
     if json_:
         output.print_json(checker.to_json(report))
     else:
-        print(checker.render(report))
+        output.show(checker.render(report))
     if not report.ok:
         raise typer.Exit(EXIT_DATA)
 
@@ -71,7 +71,7 @@ def stats(
     if json_:
         output.print_json(summaries)
     else:
-        print(render(summaries))
+        output.show(render(summaries))
 
 
 @handled

@@ -118,7 +118,7 @@ def import_(
     if json_:
         output.print_json(report.to_json())
         return
-    print(report.render())
+    output.show(report.render())
     say(f"wrote {out}; go on with: bench data check --data {out}; bench run --all-categories --data {out}")
 
 

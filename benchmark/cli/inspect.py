@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -47,8 +48,10 @@ def models_command(
             [row["name"], row["title"], row["modality"], "yes" if row["in_paper"] else "extra"]
             for row in rows
         ]
-        print(tabulate(table, ["name", "title", "modality", "in the paper's tables"], tablefmt="github"))
-        print("\nbench models --method NAME shows one in full.")
+        output.show(
+            tabulate(table, ["name", "title", "modality", "in the paper's tables"], tablefmt="github")
+        )
+        output.show("\nbench models --method NAME shows one in full.")
         return
     described = [
         _describe(name, dataset, category, preset or "quick", protocol) for name in names.pick_methods(method)
@@ -56,7 +59,7 @@ def models_command(
     if json_:
         output.print_json(described)
     else:
-        print("\n\n".join(_render(description) for description in described))
+        output.show("\n\n".join(_render(description) for description in described))
 
 
 @handled
@@ -77,7 +80,7 @@ def decisions(
     if json_:
         output.print_json([dataclasses.asdict(item) for item in chosen])
     else:
-        print(render_markdown(chosen))
+        output.show(render_markdown(chosen))
 
 
 @handled
@@ -95,7 +98,7 @@ def show(
     if json_:
         output.print_json(describe(found))
     else:
-        print(render(found))
+        output.show(render(found))
 
 
 @handled
@@ -114,7 +117,7 @@ def diff(
     if json_:
         output.print_json(differences(first, second))
     else:
-        print(render_difference(first, second))
+        output.show(render_difference(first, second))
 
 
 def _describe(name: str, dataset: str, category: str, preset: str, protocol: str) -> dict[str, Any]:
@@ -185,7 +188,22 @@ def _about(model_class: type[RankingModel]) -> str:
     import sys
 
     # the file's own account of the method, equations and all
-    return inspect.cleandoc(sys.modules[model_class.__module__].__doc__ or "")
+    text = inspect.cleandoc(sys.modules[model_class.__module__].__doc__ or "")
+    return _flowing(text) if output.on_terminal() else text
+
+
+def _flowing(text: str) -> str:
+    """Paragraphs as one line each, to be broken where the terminal ends; equations and lists stay as they are."""
+    paragraphs = [
+        part if re.search(r"^(\s|[-*|])", part, re.MULTILINE) else " ".join(part.split())
+        for part in text.split("\n\n")
+    ]
+    return "\n\n".join(paragraphs)
+
+
+def _widths() -> list[int | None] | None:
+    """Where the columns of key, value and meaning are broken; on a terminal it is known only when they are shown."""
+    return None if output.on_terminal() else [None, 24, 70]
 
 
 def _render(description: dict[str, Any]) -> str:
@@ -201,10 +219,10 @@ def _render(description: dict[str, Any]) -> str:
     ]
     rows = [[row["key"], row["value"], row["help"]] for row in description["fields"]]
     columns = ["key", "value", "meaning"]
-    lines.append(tabulate(rows, columns, tablefmt="github", maxcolwidths=[None, 24, 70]))
+    lines.append(tabulate(rows, columns, tablefmt="github", maxcolwidths=_widths()))
     rows = [[row["key"], row["value"], row["help"]] for row in description["training"]]
     lines += ["", "training, the same for every method under the fair protocol:"]
-    lines.append(tabulate(rows, columns, tablefmt="github", maxcolwidths=[None, 24, 70]))
+    lines.append(tabulate(rows, columns, tablefmt="github", maxcolwidths=_widths()))
     lines.append("")
     if description["quick_reasons"]:
         lines.append("what the quick preset sets beside sizes and budget, and why:")

@@ -119,12 +119,12 @@ class Job:
                 }
             )
             return
-        print(self.headline())
-        print(_overview(self.plan))
-        self._note_kernels(print)
+        output.show(self.headline())
+        output.show(_overview(self.plan))
+        self._note_kernels(output.show)
         for spec, reason in self.plan.failed:
-            print(f"failed before: {spec}: {reason.splitlines()[0]}")
-        print(estimate.render())
+            output.show(f"failed before: {spec}: {reason.splitlines()[0]}")
+        output.show(estimate.render())
 
     def carry_out(self, summary: bool = True) -> list[Outcome]:
         """Do what is to do; returns the failures. Raises typer.Exit with the documented code."""
@@ -204,13 +204,13 @@ class Job:
             )
             return
         if not plan.to_do:
-            print(f"nothing to do: all {len(plan.specs)} runs are done in {self.results}.")
+            output.show(f"nothing to do: all {len(plan.specs)} runs are done in {self.results}.")
         else:
-            print(
+            output.show(
                 f"{finished} runs done in {duration(seconds)}, {len(failed)} failed; {len(plan.done)} were done before."
             )
         for outcome in failed:
-            print(f"failed: {outcome.spec}: {outcome.reason}")
+            output.show(f"failed: {outcome.spec}: {outcome.reason}")
         if not failed:
             shown = " ".join(dict.fromkeys(spec.dataset for spec in plan.specs))
             for dataset in shown.split():

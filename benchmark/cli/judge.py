@@ -76,7 +76,7 @@ def stats(
     if json_:
         output.print_json([report.to_json() for report in reports])
     else:
-        print("\n".join(report.render() for report in reports))
+        output.show("\n".join(report.render() for report in reports))
 
 
 @handled
@@ -99,7 +99,7 @@ def compare(
     if json_:
         output.print_json([report.to_json() for report in reports])
     else:
-        print("\n".join(report.render() for report in reports))
+        output.show("\n".join(report.render() for report in reports))
     if any(report.failed for report in reports):
         raise typer.Exit(EXIT_CHECK)
 
@@ -135,7 +135,7 @@ def claims(
         )
         return
     for group, found in checked:
-        print(f"## Claims, judged on {_name(group)}\n\n{render(found)}")
+        output.show(f"## Claims, judged on {_name(group)}\n\n{render(found)}")
 
 
 def _settings(

@@ -106,7 +106,7 @@ def multiverse(
     if json_:
         output.print_json(to_json(effects))
     else:
-        print(render(effects, models.get(method).title, _caption(job, effects)))
+        output.show(render(effects, models.get(method).title, _caption(job, effects)))
     if plot is not None:
         draw(effects, plot)
         say(f"wrote {plot}")

@@ -10,7 +10,9 @@ import inspect
 import io
 import json
 import os
+import shutil
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -132,7 +134,15 @@ def say(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """What must be said: an error, a failed run."""
+    """What must be said: an error, a failed run. On a terminal it is broken between words."""
+    if sys.stderr.isatty():
+        width = shutil.get_terminal_size().columns
+        text = "\n".join(
+            textwrap.fill(
+                line, width, break_long_words=False, break_on_hyphens=False, replace_whitespace=False
+            )
+            for line in text.split("\n")
+        )
     print(text, file=sys.stderr, flush=True)
 
 
@@ -141,10 +151,27 @@ def print_json(value: object) -> None:
     print(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
 
 
-def write_or_print(text: str, out: Path | None) -> None:
-    """To the file `out`, else to standard output."""
+def on_terminal() -> bool:
+    """Whether a person looks at standard output."""
+    return sys.stdout.isatty()
+
+
+def show(markdown: str) -> None:
+    """Markdown on standard output: as it is into a pipe or file, in tables that fit on a terminal."""
+    if not on_terminal():
+        print(markdown)
+        return
+    from rich.console import Console
+
+    from benchmark.report import terminal
+
+    terminal.show(markdown, Console(highlight=False, markup=False, emoji=False))
+
+
+def write_or_print(text: str, out: Path | None, *, as_is: bool = True) -> None:
+    """To the file `out`, else to standard output: `as_is`, or for a person to look at."""
     if out is None:
-        print(text)
+        (print if as_is else show)(text)
         return
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, text if text.endswith("\n") else text + "\n")

@@ -168,7 +168,7 @@ def ablate(
     timeout: Timeout = None,
     cluster: Cluster = None,
     cluster_config: ClusterConfig = None,
-    format_: Annotated[str, typer.Option("--format", help="md, latex, csv or json.")] = "md",
+    format_: common.Format = None,
     json_: common.Json = False,
 ) -> None:
     """Run MM-SS without some of its parts (and in full) where that is missing; print Table 4's rows. With --proposed,
@@ -248,7 +248,7 @@ def status(
             }
         )
         return
-    print(_status_text(results, runs, failures, running))
+    output.show(_status_text(results, runs, failures, running))
 
 
 def _status_text(results: Path, runs: Sequence[Any], failures: Sequence[Any], running: Sequence[str]) -> str:

@@ -77,6 +77,8 @@ def speed(
         output.print_json([result.to_json(request) for result in results])
     else:
         built = any(result.profile.get("compiled_kernels") for result in results)
-        print(f"{render(results, request)}\n\n{about}, {'with' if built else 'without'} compiled kernels.")
+        output.show(
+            f"{render(results, request)}\n\n{about}, {'with' if built else 'without'} compiled kernels."
+        )
     if any(result.reason for result in results):
         raise typer.Exit(EXIT_RUN_FAILED)

@@ -56,7 +56,7 @@ def table(
     ] = None,
     threshold: common.Threshold = None,
     ties: common.Ties = "expected",
-    format_: Annotated[str, typer.Option("--format", help="md, latex, csv or json.")] = "md",
+    format_: common.Format = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write to a file.")] = None,
 ) -> None:
     """Print the paper's tables from finished runs: Table 1 for lazada, Table 2 for amazon; the same table for a
@@ -69,7 +69,7 @@ def table(
     from benchmark.report.formats import FORMATS, render_all
 
     dataset = common.both(named, dataset)
-    format_ = understood("format", format_, tuple(FORMATS))
+    format_ = understood("format", format_, tuple(FORMATS)) if format_ else None
     if statistics and ablation:
         raise UsageError("--statistics and --ablation are two tables; ask for one.")
     wanted = names.parse_seeds(seeds) if seeds else None
@@ -87,7 +87,8 @@ def table(
             tables = _ablations(runs, with_paper, wanted, proposed=proposed)
         else:
             tables = _results(runs, with_paper, sentinels, wanted, proposed)
-        output.write_or_print(render_all(tables, format_).rstrip("\n"), out)
+        text = render_all(tables, format_ or "md").rstrip("\n")
+        output.write_or_print(text, out, as_is=format_ is not None)
 
 
 @contextlib.contextmanager
@@ -161,7 +162,7 @@ def _ablations(
     ]
 
 
-def print_ablation(specs: Sequence[RunSpec], results: Path, format_: str, proposed: str) -> None:
+def print_ablation(specs: Sequence[RunSpec], results: Path, format_: str | None, proposed: str) -> None:
     """Table 4's rows for these runs."""
     from benchmark.report.formats import render_all
     from benchmark.runs import files, store
@@ -170,7 +171,8 @@ def print_ablation(specs: Sequence[RunSpec], results: Path, format_: str, propos
     if not runs:
         raise UsageError("none of the runs is done.")
     categories = list(dict.fromkeys(spec.category for spec in specs))
-    print(render_all(_ablations(runs, False, None, categories, proposed), format_).rstrip("\n"))
+    text = render_all(_ablations(runs, False, None, categories, proposed), format_ or "md")
+    output.write_or_print(text.rstrip("\n"), None, as_is=format_ is not None)
 
 
 @handled

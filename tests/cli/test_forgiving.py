@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -175,3 +177,27 @@ def test_numbers_have_their_plural(number: int, text: str) -> None:
 
 def test_a_plural_of_its_own() -> None:
     assert count(2, "category", "categories") == "2 categories"
+
+
+def test_on_a_terminal_a_table_fits_and_in_a_pipe_it_is_markdown(where: list[str]) -> None:
+    """A real pseudo-terminal of 80 columns, and a pipe."""
+    import pty
+
+    bench("run", "amazon", "--method", "egcnn,prhnet", "--set", "epochs=1", "--seeds", "0,1", *where)
+    command = [sys.executable, "-m", "benchmark", "table", "amazon", *where[-2:]]
+    piped = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert piped.startswith("### ")
+    assert "| Method" in piped
+    main, side = pty.openpty()
+    env = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "TERM", "FORCE_COLOR")}
+    for more, styled in (({"TERM": "xterm"}, True), ({"TERM": "dumb"}, False)):
+        process = subprocess.Popen(command, stdout=side, env=env | more | {"COLUMNS": "80", "LINES": "24"})
+        seen = b""
+        while process.poll() is None or select.select([main], [], [], 0.2)[0]:
+            if select.select([main], [], [], 0.2)[0]:
+                seen += os.read(main, 65536)
+        text = seen.decode()
+        assert ("\x1b[1m" in text) is styled
+        lines = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
+        assert max(map(len, lines)) <= 80
+        assert not any(line.startswith("|") for line in lines)
