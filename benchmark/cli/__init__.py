@@ -6,7 +6,21 @@ Results go to standard output, progress and messages to standard error. Exit cod
 
 from __future__ import annotations
 
-from benchmark.cli import case, check, clean, data, inspect, judge, multiverse, own, page, run, speed, table
+from benchmark.cli import (
+    case,
+    check,
+    clean,
+    data,
+    inspect,
+    judge,
+    merge,
+    multiverse,
+    own,
+    page,
+    run,
+    speed,
+    table,
+)
 from benchmark.cli.app import app
 from benchmark.cli.output import prepare_output
 
@@ -22,6 +36,7 @@ multiverse.register(app)
 check.register(app)
 speed.register(app)
 clean.register(app)
+merge.register(app)
 own.register(app)
 data.register(app)
 

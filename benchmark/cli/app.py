@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -22,11 +23,17 @@ RUN, LOOK, CHECK, DATA, YOURS = (
 """Groups of commands, in the order in which the help lists them; a command's is its `rich_help_panel`."""
 GROUPS = (RUN, LOOK, CHECK, DATA, YOURS)
 
+MERGE = "`bench merge FOLDER... --results DIR` makes one results folder of several."
+GIVEN_ONCE = {"--results": MERGE, "--from": MERGE}
+"""Options of which the last would win, and what to do instead."""
+
 
 class Commands(TyperGroup):
     """Lists its commands by group, none of the descriptions cut; without a command it shows its help."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not ctx.resilient_parsing:
+            _given_once(args)
         return super().parse_args(ctx, args if args or ctx.resilient_parsing else ["--help"])
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -42,6 +49,14 @@ class Commands(TyperGroup):
             if rows:
                 with formatter.section(panel):
                     formatter.write_dl([(name.ljust(width), text) for name, text in rows])
+
+
+def _given_once(args: Sequence[str]) -> None:
+    """A folder of results that is given twice: neither is meant to be forgotten."""
+    options = args[: args.index("--")] if "--" in args else args
+    for name, instead in GIVEN_ONCE.items():
+        if sum(word == name or word.startswith(f"{name}=") for word in options) > 1:
+            raise typer.BadParameter(f"given more than once; {instead}", param_hint=name)
 
 
 app = typer.Typer(

@@ -1,0 +1,169 @@
+"""Results made on several machines become one results folder. Every file is checked before one is copied."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.core.errors import DataError
+from benchmark.core.files import write_atomically
+from benchmark.runs.claims import Claim, write_owner
+from benchmark.runs.files import DATA_FILES, DONE, checked, damage_of, data_folder, read_mark
+from benchmark.runs.store import StoredRun, load_failures, load_runs
+
+RESULT_FILES = ("scores.csv", "per_product.csv")
+"""What two folders of one run must agree in; durations and machines may differ."""
+
+REVIEWS = ["review_id", "product_id", "label"]
+
+
+@dataclass
+class Merged:
+    """What came of a merge."""
+
+    copied: list[StoredRun] = field(default_factory=list)
+    present: int = 0
+    """Runs that were there already, or in an earlier folder, with the same scores."""
+    failures: int = 0
+    """Failure records copied: of runs that no folder has done."""
+
+
+def merge(folders: Sequence[Path], results: Path) -> Merged:
+    """Copy into `results` what the folders hold and it lacks: runs, the data they saw, failure records.
+
+    Raises DataError, and copies nothing, if a file is not what was written, if values per product are not those
+    of the scores, or if two folders have one run with other scores or one data set with other reviews; all of
+    these are named.
+    """
+    for folder in folders:
+        if not (folder / "runs").is_dir():
+            raise DataError(f"{folder}: no results folder (it has no runs/).")
+    sources = [folder for folder in folders if folder.resolve() != results.resolve()]
+    problems: list[str] = []
+    known: dict[str, StoredRun] = {}
+    merged, wanted = Merged(), list[StoredRun]()
+    for folder in (results, *sources):
+        for run in load_runs(folder):
+            found = _damage(run)
+            problems += found
+            if found:
+                continue
+            first = known.setdefault(run.id, run)
+            if first is run:
+                wanted += [run] if folder is not results else []
+                continue
+            merged.present += 1
+            problems += [
+                f"{run.folder / name}: other numbers than in {first.folder} (another processor, or another library?)"
+                for name in RESULT_FILES
+                if run.sums[name] != first.sums[name]
+            ]
+    problems += _other_reviews(list(known.values()))
+    if problems:
+        raise DataError(
+            f"nothing was merged: {len(problems)} problem(s). Remove the run folders that you do not trust, and "
+            "merge again.",
+            problems,
+        )
+    results.mkdir(parents=True, exist_ok=True)
+    for run in wanted:
+        _copy_data(run, results)
+        _copy_run(run, results)
+        merged.copied.append(run)
+    merged.failures = sum(_copy_failures(folder, results, set(known)) for folder in sources)
+    return merged
+
+
+def _damage(run: StoredRun) -> list[str]:
+    """All that is wrong with a run and its data."""
+    found = [why for name in run.sums if (why := damage_of(run.folder / name, run.sums))]
+    if found:
+        return found
+    try:
+        run.data_contents()
+        if not run.scores[REVIEWS].equals(run.test_reviews[REVIEWS]):
+            return [f"{run.folder / 'scores.csv'}: not of the test reviews of its data"]
+        stored, again = run.per_product, run.recomputed()
+    except DataError as error:
+        return [str(error)]
+    for name in again.columns.intersection(stored.columns).drop("product_id"):
+        if not np.allclose(stored[name], again[name], rtol=0, atol=1e-9, equal_nan=True):
+            return [f"{run.folder / 'per_product.csv'}: {name} is not what the scores give"]
+    return []
+
+
+def _other_reviews(runs: Sequence[StoredRun]) -> list[str]:
+    """Data folders of one fingerprint whose test reviews differ."""
+    first: dict[tuple[str, str, str], tuple[Path, str]] = {}
+    problems = []
+    for run in runs:
+        data = _data_of(run, run.results)
+        if not (data / DONE).is_file():
+            continue
+        digest = read_mark(data)["test.csv"]
+        where, known = first.setdefault(
+            (run.spec.dataset, run.spec.category, run.spec.fingerprint), (data, digest)
+        )
+        if digest != known:
+            problems.append(f"{data / 'test.csv'}: other reviews than in {where}")
+    return list(dict.fromkeys(problems))
+
+
+def _data_of(run: StoredRun, results: Path) -> Path:
+    return data_folder(results, run.spec.dataset, run.spec.category, run.spec.fingerprint)
+
+
+def _copy_data(run: StoredRun, results: Path) -> None:
+    here, there = _data_of(run, run.results), _data_of(run, results)
+    if (there / DONE).is_file():
+        return
+    there.mkdir(parents=True, exist_ok=True)
+    sums = read_mark(here)
+    for name in DATA_FILES:
+        write_atomically(there / name, checked(here / name, sums))
+    write_atomically(there / DONE, (here / DONE).read_bytes())
+
+
+def _copy_run(run: StoredRun, results: Path) -> None:
+    """Under a hidden name, then into place, its mark last: as a run that is made there."""
+    final = results / run.folder.relative_to(run.results)
+    claim = Claim.take(results, run.id)
+    if claim is None:
+        raise DataError(f"{final}: another process carries this run out; merge again when it is done.")
+    with claim:
+        hidden = results / ".partial" / f"{run.id}-{uuid.uuid4().hex[:12]}"
+        hidden.mkdir(parents=True)
+        owner = hidden / "owner.json"
+        write_owner(owner, hidden.name)
+        try:
+            for name in run.sums:
+                shutil.copyfile(run.folder / name, hidden / name)
+                checked(hidden / name, run.sums)
+            owner.unlink()
+            final.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(final, ignore_errors=True)  # without a mark: `results` was read first
+            os.replace(hidden, final)
+        except BaseException:
+            shutil.rmtree(hidden, ignore_errors=True)
+            raise
+        write_atomically(final / DONE, (run.folder / DONE).read_bytes())
+        final.with_name(final.name + ".failed.json").unlink(missing_ok=True)
+
+
+def _copy_failures(folder: Path, results: Path, done: set[str]) -> int:
+    present = {failure["identity"] for failure in load_failures(results)}
+    copied = 0
+    for file in sorted(folder.glob("runs/*/*/*/seed-*.failed.json")):
+        identity = file.name.removesuffix(".failed.json").rpartition("-")[2]
+        if identity not in done | present:
+            target = results / file.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(target, file.read_bytes())
+            copied += 1
+    return copied
