@@ -121,6 +121,20 @@ Threshold = Annotated[
         help="Recompute the metrics with label > T as relevant. Default: as the runs were evaluated.",
     ),
 ]
+
+
+def _worth(points: float) -> float:
+    if not 0 < points < 100:  # also for what is not a number
+        raise typer.BadParameter(f"points of a metric, above 0 and below 100, not {points:g}")
+    return points
+
+
+Worthwhile = Annotated[
+    float,
+    typer.Option(
+        "--worthwhile", callback=_worth, metavar="POINTS", help="The smallest difference worth having."
+    ),
+]
 Ties = Annotated[
     str,
     typer.Option("--ties", help="Tied scores: expected (mean over their orders) or file-order."),

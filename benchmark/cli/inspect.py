@@ -53,9 +53,8 @@ def models_command(
         )
         output.show("\nbench models --method NAME shows one in full.")
         return
-    described = [
-        _describe(name, dataset, category, preset or "quick", protocol) for name in names.pick_methods(method)
-    ]
+    preset = "quick" if preset is None else preset
+    described = [_describe(name, dataset, category, preset, protocol) for name in names.pick_methods(method)]
     if json_:
         output.print_json(described)
     else:

@@ -50,9 +50,7 @@ def stats(
     power: Annotated[
         bool, typer.Option("--power", help="Add how many seeds a difference worth having would need.")
     ] = False,
-    worthwhile: Annotated[
-        float, typer.Option("--worthwhile", metavar="POINTS", help="The smallest difference worth having.")
-    ] = 0.5,
+    worthwhile: common.Worthwhile = 0.5,
     seeds: Wanted = None,
     results: common.Results = common.DEFAULT_RESULTS,
     source: From = None,

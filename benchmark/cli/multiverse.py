@@ -76,7 +76,8 @@ def multiverse(
     datasets, categories = names.pick_data(data, dataset, category, first=True)
     described = [known(data)[name] for name in datasets]
     places = [(one, name) for one in described for name in categories if name in one.category_names]
-    varied, inert = _that_change_something(method, varied, places, preset or "quick", protocol, set_ or ())
+    preset = "quick" if preset is None else preset
+    varied, inert = _that_change_something(method, varied, places, preset, protocol, set_ or ())
     for name in inert:
         say(f"left out: {name}: the preset's default already")
     absent = {} if wanted else _absent_files(method, varied)
@@ -89,7 +90,7 @@ def multiverse(
             categories=categories,
             methods=(method,),
             seeds=names.parse_seeds(seeds),
-            preset=preset or "quick",
+            preset=preset,
             protocol=protocol,
             overrides=(*(set_ or ()), *overrides),
             device=device,

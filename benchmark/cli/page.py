@@ -24,10 +24,6 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel=LOOK)(plot)
 
 
-Worthwhile = Annotated[
-    float,
-    typer.Option("--worthwhile", metavar="POINTS", help="The smallest difference worth having."),
-]
 DEFAULT_CONTROLS = "controls"
 """Folder within the results folder where `bench controls` puts its runs."""
 
@@ -53,7 +49,7 @@ def report(
             "--controls", metavar="DIR", help="Runs of `bench controls`. Default: RESULTS/controls."
         ),
     ] = None,
-    worthwhile: Worthwhile = 0.5,
+    worthwhile: common.Worthwhile = 0.5,
     threshold: common.Threshold = None,
     ties: common.Ties = "expected",
     no_pictures: Annotated[
@@ -114,7 +110,7 @@ def plot(
     columns: Annotated[
         int | None, typer.Option("--columns", min=1, help="Panels side by side. Default: up to three.")
     ] = None,
-    worthwhile: Worthwhile = 0.5,
+    worthwhile: common.Worthwhile = 0.5,
 ) -> None:
     """One figure for a paper: the same picture as in the report.
 

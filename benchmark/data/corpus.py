@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.core.errors import DataError, UsageError
+from benchmark.core.files import read_regular
 from benchmark.data.catalog import SPLITS
 from benchmark.data.dataset_file import to_record
 from benchmark.data.datasets import DataSet
@@ -36,6 +37,7 @@ Float32 = npt.NDArray[np.float32]
 FIELDS = ("product", "review", "joint")
 MAX_LETTERS = 16
 """Characters kept of a word."""
+_LARGEST_JSON = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -278,12 +280,14 @@ def _open_split(pack: Path, name: str, manifest: dict[str, Any]) -> Split:
 def identity(root: Path) -> tuple[str, bool]:
     """(name, synthetic) by `<root>/synthetic.json`, which a generated corpus carries, else by the path."""
     file = root / "synthetic.json"
-    if not file.is_file():
-        return root.resolve().name, False
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = json.loads(read_regular(file, _LARGEST_JSON))
         return str(record.get("name", root.resolve().name)), bool(record.get("synthetic", True))
-    except (ValueError, AttributeError) as error:
+    except FileNotFoundError:
+        return root.resolve().name, False
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror}).") from error
+    except (ValueError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{file}: expected a JSON object such as {{'name': 'mini', 'synthetic': true}}"
         ) from error

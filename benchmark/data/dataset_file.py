@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.core.errors import DataError
+from benchmark.core.files import read_regular
 from benchmark.core.words import near_miss
 from benchmark.data.catalog import SPLITS
 from benchmark.data.datasets import (
@@ -60,17 +61,21 @@ CATEGORY_KEYS = {"name": str, "title": str, "product_text": list, "expected": di
 COUNT_KEYS = {"products": int, "reviews": int}
 _TYPE_WORDS = {str: "a text", list: "a list", dict: "a table", int: "a whole number"}
 _TITLE_LENGTH = 80
+_LARGEST = 1 << 20
+"""Bytes of a file that is read."""
 
 
 def read(file: Path) -> DataSet:
     """The descriptor in a `dataset.toml`. DataError names the file and the key of the first problem."""
     try:
-        record = tomllib.loads(file.read_text(encoding="utf-8"))
+        record = tomllib.loads(read_regular(file, _LARGEST).decode("utf-8"))
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror}).") from error
+    except RecursionError:
+        raise DataError(f"{file}: nested too deeply to be read.") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: byte {error.start}: not UTF-8 text.") from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError, or a number of thousands of digits
         raise DataError(f"{file}: not TOML: {error}.") from error
     data_set = from_record(record, str(file))
     if data_set.name in BUILT_IN:
@@ -197,6 +202,8 @@ def _category(record: Any, number: int, text: tuple[str, ...], where: str) -> Ca
         if split not in SPLITS or not isinstance(counts, dict):
             raise DataError(f"{where}: {key}: expected.train, .dev or .test = {{products = 1, reviews = 2}}.")
         _check_keys(counts, COUNT_KEYS, where, f"{key}.", tuple(COUNT_KEYS))
+        if min(counts.values()) < 0:
+            raise DataError(f"{where}: {key}: counts are 0 or more, not {min(counts.values())}.")
         expected.append((split, counts["products"], counts["reviews"]))
     own = record.get("product_text")
     return Category(

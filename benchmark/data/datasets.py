@@ -8,6 +8,7 @@ of their data in the results, so that tables need no root.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -158,7 +159,7 @@ def known(root: Path | None) -> dict[str, DataSet]:
     """
     from benchmark.data.dataset_file import read
 
-    if root is None or not (root / FILE_NAME).is_file():
+    if root is None or not os.path.lexists(root / FILE_NAME):
         return dict(BUILT_IN)
     own = read(root / FILE_NAME)
     present = {name: data_set for name, data_set in BUILT_IN.items() if (root / name).is_dir()}

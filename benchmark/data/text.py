@@ -22,6 +22,7 @@ import numpy.typing as npt
 import regex
 
 from benchmark.core.errors import DataError, UsageError
+from benchmark.core.files import open_regular
 
 PAD, UNKNOWN, CLS = 0, 1, 2
 """Ids of padding, of the unknown word, and (joint vocabulary only) of the token put before a text."""
@@ -276,7 +277,7 @@ def read_vectors(path: Path, words: Sequence[str]) -> WordVectors:
     vector_WD: Float32 | None = None
     digest = hashlib.sha256()
     try:
-        with path.open("rb") as lines:
+        with open_regular(path) as lines:
             for number, line in enumerate(lines, start=1):
                 digest.update(line)
                 fields = line.rstrip().split(b" ")

@@ -25,6 +25,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from benchmark.core.errors import DataError, UsageError
+from benchmark.core.files import open_regular
 from benchmark.kernels.linear import with_own_linear
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def _content_hash(folder: Path) -> str:
     digest = hashlib.sha256()
     for pattern in (*WANTED_FILES, "*.bin"):
         for path in sorted(folder.glob(pattern)):
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
 

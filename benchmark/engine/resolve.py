@@ -195,9 +195,11 @@ def parse_value(key: str, text: str, config_class: type[Any]) -> Any:
         return text
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
         lowered = {"true": True, "false": False, "none": None}
         value = lowered.get(text.lower(), text)
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise UsageError(f"--set {key}: a number of {len(text)} digits is beyond what can be computed with.")
     if hint is bool and isinstance(value, bool):
         return value
     if hint is int and isinstance(value, int) and not isinstance(value, bool):

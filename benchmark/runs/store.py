@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -43,6 +44,8 @@ from benchmark.runs.spec import NUMERICS_VERSION, Conditions, RunSpec, spec_from
 
 TEXT_COLUMNS = frozenset({"product_id", "review_id"})
 INTEGER_COLUMNS = frozenset({"label", "n_reviews", "n_relevant", "word_count", "has_image"})
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -247,7 +250,12 @@ def _made_under(spec: RunSpec, record: Mapping[str, Any]) -> tuple[int, str]:
 def load_runs(results: Path, dataset: str | None = None) -> list[StoredRun]:
     """All finished runs below `results`, in a fixed order (by path)."""
     pattern = f"runs/{dataset or '*'}/*/*/seed-*/{DONE}"
-    return [load_run(mark.parent) for mark in sorted(results.glob(pattern))]
+    marks = sorted(results.glob(pattern))
+    unmarked = {path for path in results.glob(pattern.removesuffix(f"/{DONE}")) if path.is_dir()}
+    for folder in sorted(unmarked - {mark.parent for mark in marks}):
+        # a run under way lies elsewhere: here it was killed in its last moment, or the mark was taken away
+        _log.warning("%s: no `%s` in it, so it does not count; `bench run` does it again", folder, DONE)
+    return [load_run(mark.parent) for mark in marks]
 
 
 def load_failures(results: Path, dataset: str | None = None) -> list[dict[str, Any]]:

@@ -1,0 +1,64 @@
+"""A part of the bad inputs and of the damages; `python -m tests.faults.bad_input` and `.damage` try them all."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.faults import damage
+from tests.faults.bad_input import all_cases
+from tests.faults.cases import Case, fault_of, judge
+from tests.fixtures_runs import write_run
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pipes, devices and alarms of POSIX")
+EVERY = 12
+
+
+@pytest.mark.parametrize("case", all_cases()[::EVERY], ids=str)
+def test_a_bad_input_is_a_message(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    verdict = judge(case, tmp_path / "place")
+    assert not verdict.fault, verdict.output
+
+
+def test_the_judge_sees_what_is_wrong() -> None:
+    case = Case("kind", "name", lambda place: [], 3, "file.txt")
+    assert fault_of(case, 3, "error: file.txt is bad", SystemExit(3)) == ""
+    assert "does not name" in fault_of(case, 3, "error: bad", SystemExit(3))
+    assert "code 2" in fault_of(case, 2, "error: file.txt", SystemExit(2))
+    assert "traceback" in fault_of(case, 1, "", KeyError("x"))
+
+
+@pytest.mark.parametrize("part", damage.PARTS, ids=lambda part: part.__name__)
+def test_damage_is_noticed_or_harmless(part: damage.Part, tmp_path: Path) -> None:
+    outcomes = list(part(tmp_path, random.Random(1), 3))
+    assert len(outcomes) >= 10
+    assert [outcome for outcome in outcomes if outcome.fault] == []
+    assert "noticed" in {outcome.verdict for outcome in outcomes}
+
+
+@pytest.mark.parametrize(
+    ("ending", "code", "said"),
+    [(">&-", 5, "standard output is closed"), ("> /dev/full", 5, "No space left"), ("| head -1", 0, "")],
+)
+def test_an_output_that_takes_nothing(tmp_path: Path, ending: str, code: int, said: str) -> None:
+    write_run(tmp_path / "results", "mcr", 0)
+    call = "from benchmark.cli import main; main()"
+    command = f'set -o pipefail; "$PYTHON" -c "{call}" table --dataset lazada --results "$RESULTS" {ending}'
+    environment = os.environ | {
+        "PYTHON": sys.executable,
+        "RESULTS": str(tmp_path / "results"),
+        "PYTHONIOENCODING": "ascii",
+    }
+    done = subprocess.run(
+        ["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "\ufffd" not in done.stdout
