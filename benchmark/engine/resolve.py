@@ -47,7 +47,8 @@ class Resolved:
     training: TrainingConfig
     model: Any
     overrides: tuple[str, ...]
-    """The overrides that apply to this method, qualified and sorted: `train.epochs=3`, `mmss.d_g=64`."""
+    """The overrides that apply to this method and change something, qualified and sorted: `train.epochs=3`,
+    `mmss.d_g=64`. One that sets what the preset has anyway is none: its run is the plain run."""
 
     def to_json(self) -> dict[str, Any]:
         return {"training": dataclasses.asdict(self.training), "model": dataclasses.asdict(self.model)}
@@ -85,20 +86,40 @@ def resolve(
         training |= QUICK_TRAINING
         model |= _low_dropout(model_class.config_class, model)
         model |= model_class.quick
+    standing = {**dataclasses.asdict(model_class.config_class(**model)), **model}
+    standing_training = {**dataclasses.asdict(TrainingConfig(**training)), **training}
+    varying = _varying(method, data_set, protocol)
     applied = []
     for key, text in sorted((overrides or {}).items()):
         scope, _, name = key.partition(".")
         if scope == "train":
-            training[name] = parse_value(key, text, TrainingConfig)
+            value, before = parse_value(key, text, TrainingConfig), standing_training[name]
+            training[name] = value
         elif scope == method:
-            model[name] = parse_value(key, text, model_class.config_class)
+            value, before = parse_value(key, text, model_class.config_class), standing[name]
+            model[name] = value
         else:
             continue
-        applied.append(f"{key}={text}")
+        if value != before or key in varying:
+            applied.append(f"{key}={text}")
     try:
         return Resolved(TrainingConfig(**training), model_class.config_class(**model), tuple(applied))
     except (ValueError, TypeError) as error:
         raise UsageError(f"{method}: {error}") from error
+
+
+def _varying(method: str, data_set: DataSet, protocol: str) -> set[str]:
+    """Qualified fields whose value without an override differs by method or category: setting one is an override
+    wherever it holds already, or a table's cells would part."""
+    found: set[str] = set()
+    if protocol == "released":
+        found |= {f"train.{field.name}" for field in dataclasses.fields(TrainingConfig)}
+    if data_set.released_as:
+        model_class = models.load(method)
+        for category in data_set.category_names:
+            sizes = model_class.released_sizes(data_set.released_as, category)
+            found |= {f"{method}.{name}" for name in sizes}
+    return found
 
 
 def _low_dropout(config_class: type[Any], fields: Mapping[str, Any]) -> dict[str, float]:

@@ -187,3 +187,24 @@ def test_nobody_gets_the_released_settings_of_another_data_set_unasked() -> None
         assert stated == resolve(name, AMAZON, "tools", preset="paper", protocol="released").training
     with pytest.raises(KeyError):
         models.load("convknrm").released_training("myshop", "tools")
+
+
+def test_an_override_that_changes_nothing_is_none() -> None:
+    """Its run is the plain run: recorded as one, or two tables would show the same numbers."""
+    plain = resolved("mcr")
+    again = resolved(
+        "mcr", f"epochs={plain.training.epochs}", "train.margin=1", f"hidden={plain.model.hidden}"
+    )
+    assert again.overrides == ()
+    assert again.to_json() == plain.to_json()
+    assert resolved("mcr", "epochs=3", "train.margin=1.0").overrides == ("train.epochs=3",)
+    assert resolved("mcr", "text_encoder=words").overrides == ()
+    assert resolved("mmss", f"d_g={resolved('mmss').model.d_g}").overrides == ()
+
+
+def test_where_categories_or_methods_differ_it_is_recorded_for_all() -> None:
+    """MCL's common space has 128 on Amazon: one table for the override, whichever cells had the value before."""
+    assert resolved("mcl", "common=128", preset="paper").overrides == ("mcl.common=128",)
+    rate = resolved("mcr", protocol="released").training.learning_rate
+    given = resolved("mcr", f"train.learning_rate={rate}", protocol="released")
+    assert given.overrides == (f"train.learning_rate={rate}",)
