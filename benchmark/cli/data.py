@@ -34,6 +34,9 @@ def check(
     data: Annotated[Path, typer.Option("--data", metavar="ROOT", help="Root of a release.")],
     labels_from_votes: opening.FromVotes = False,
     votes_column: opening.VotesColumn = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also look for near copies of reviews between splits (slower).")
+    ] = False,
     json_: common.Json = False,
 ) -> None:
     """Validate a release: every problem at once, and its counts beside the paper's Table 3."""
@@ -42,7 +45,7 @@ def check(
 
     votes = opening.votes_of(labels_from_votes, votes_column)
     with counted(quiet=json_) as progress:
-        report = checker.check(data, labels_from_votes=votes, progress=progress)
+        report = checker.check(data, labels_from_votes=votes, deep=deep, progress=progress)
     if json_:
         output.print_json(checker.to_json(report))
     else:

@@ -16,6 +16,7 @@ from benchmark.data.fields import Votes
 from benchmark.data.findings import Findings
 from benchmark.data.images import image_warnings
 from benchmark.data.leaks import Overlaps
+from benchmark.data.near import NearCopies, need_library
 from benchmark.data.pack import label_rule
 from benchmark.data.published import expected_count
 from benchmark.data.release import CategoryFolder, RawSplit, find_categories, read_split, sides
@@ -81,11 +82,16 @@ class Report:
         return not self.problems
 
 
-def check(root: Path, *, labels_from_votes: Votes = False, progress: Progress | None = None) -> Report:
+def check(
+    root: Path, *, labels_from_votes: Votes = False, deep: bool = False, progress: Progress | None = None
+) -> Report:
     """Reads every file of every category under `root` and collects all problems.
 
+    `deep` also looks for near copies of reviews between splits, which needs datasketch (UsageError without it).
     DataError only if there is no category at all.
     """
+    if deep:
+        need_library()
     findings = Findings()
     folders = find_categories(root)
     categories: list[CategoryReport] = []
@@ -95,27 +101,36 @@ def check(root: Path, *, labels_from_votes: Votes = False, progress: Progress | 
             reader = FeatureReader(folder, findings, worker)
             if folder.dataset in readers:  # one width for a whole data set
                 reader.width, reader.first = readers[folder.dataset].width, readers[folder.dataset].first
-            categories.append(_check_category(folder, reader, labels_from_votes, progress))
+            categories.append(_check_category(folder, reader, labels_from_votes, progress, deep))
             readers[folder.dataset] = reader
     _, synthetic = identity(root)
     return Report(str(root), synthetic, categories, findings.problems, findings.notes)
 
 
 def _check_category(
-    folder: CategoryFolder, reader: FeatureReader, labels_from_votes: Votes, progress: Progress | None
+    folder: CategoryFolder,
+    reader: FeatureReader,
+    labels_from_votes: Votes,
+    progress: Progress | None,
+    deep: bool,
 ) -> CategoryReport:
     report = CategoryReport(folder.dataset, folder.category, folder.data_set.category_title(folder.category))
     labels_from_votes = labels_from_votes or folder.data_set.labels == "votes"
     overlaps, columns = Overlaps(), []
+    near = NearCopies(progress) if deep else None
     for number, name in enumerate(SPLITS):
         if progress is not None:
             progress(number, len(SPLITS), f"checking {folder.dataset}/{folder.category}: {name}")
         split = read_split(folder, name, reader.findings, labels_from_votes)
         if split is not None:
             overlaps.add(split)
+            if near is not None:
+                near.add(split)
             columns.append(split.label_column)
             report.splits.append(_check_split(folder, split, reader, progress))
     overlaps.note(folder, reader.findings)
+    if near is not None:
+        near.note(folder, reader.findings)
     report.labels = label_rule(labels_from_votes, columns)
     report.roi_width, report.unreadable = reader.width, reader.unreadable
     return report
