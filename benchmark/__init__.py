@@ -1,8 +1,44 @@
-"""mrhp-bench: the reproducibility benchmark for multimodal review helpfulness prediction."""
+"""mrhp-bench: the reproducibility benchmark for multimodal review helpfulness prediction.
 
+From Python: `load_runs`, `frame`, `crossed_test`, `paired_test`, `run`. Each is imported when it is first used; none
+but `run` needs torch, and that only in the processes that train.
+"""
+
+from __future__ import annotations
+
+import importlib
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benchmark.cluster.interface import run as run
+    from benchmark.report.frame import frame as frame
+    from benchmark.runs.store import load_runs as load_runs
+    from benchmark.stats.crossed import crossed_test as crossed_test
+    from benchmark.stats.crossed import paired_test as paired_test
 
 try:
     __version__ = version("mrhp-bench")
 except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
+
+_HOME = {
+    "crossed_test": "benchmark.stats.crossed",
+    "frame": "benchmark.report.frame",
+    "load_runs": "benchmark.runs.store",
+    "paired_test": "benchmark.stats.crossed",
+    "run": "benchmark.cluster.interface",
+}
+"""Name of the interface -> the module that has it."""
+
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

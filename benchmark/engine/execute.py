@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from benchmark import models
+from benchmark.core.code import locate
 from benchmark.core.errors import BenchError, StoppedError
 from benchmark.data.source import Source
 from benchmark.engine import runner
@@ -93,9 +95,8 @@ def execute(
             except StoppedError:
                 raise
             except (Exception, SystemExit) as error:
-                return outcome(
-                    "failed", record_failure(spec, results, _reason(error), traceback.format_exc())
-                )
+                reason = _reason(error) + _where(error, spec, results)
+                return outcome("failed", record_failure(spec, results, reason, traceback.format_exc()))
         return outcome("done")
     except StoppedError as error:
         return outcome("stopped", str(error))
@@ -134,6 +135,17 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, BenchError):
         return str(error)
     return f"{type(error).__name__}: {error}"
+
+
+def _where(error: BaseException, spec: RunSpec, results: Path) -> str:
+    """For a method of somebody's own: the line of its file that led to the error, and where the traceback lies."""
+    method = models.METHODS.get(spec.method)
+    if isinstance(error, BenchError) or method is None or method.built_in or not method.installed:
+        return ""
+    file = str(locate(method.target).file)
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    place = f"{file}:{own[-1].lineno}, in {own[-1].name}; " if own else ""
+    return f" ({place}the full traceback is in {files.failure_file(spec, results)})"
 
 
 def _carry_out(

@@ -247,8 +247,9 @@ def _made_under(spec: RunSpec, record: Mapping[str, Any]) -> tuple[int, str]:
     return NUMERICS_VERSION, spec.identity
 
 
-def load_runs(results: Path, dataset: str | None = None) -> list[StoredRun]:
+def load_runs(results: str | Path, dataset: str | None = None) -> list[StoredRun]:
     """All finished runs below `results`, in a fixed order (by path)."""
+    results = Path(results)
     pattern = f"runs/{dataset or '*'}/*/*/seed-*/{DONE}"
     marks = sorted(results.glob(pattern))
     unmarked = {path for path in results.glob(pattern.removesuffix(f"/{DONE}")) if path.is_dir()}
