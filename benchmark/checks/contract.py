@@ -20,6 +20,7 @@ from torch import Tensor
 
 from benchmark import models
 from benchmark.core.model import RankingModel
+from benchmark.core.surface import FEATURES
 from benchmark.core.types import Batch, CorpusShape, Items
 from benchmark.engine.config import TrainingConfig
 from benchmark.engine.losses import ranking_loss
@@ -71,13 +72,21 @@ def _collate(items: list[_Item], model: RankingModel, more: int) -> Items:
     for row, item in enumerate(items):
         token_NT[row, : len(item.tokens)] = torch.tensor(item.tokens)
     count_N, row_N = torch.tensor([len(item.tokens) for item in items]), torch.arange(len(items))
+    # hand-made features belong to an item, so they are drawn from its text
+    surface_NS = (
+        torch.stack([torch.from_numpy(_surface(item)) for item in items]) if model.reads_surface else None
+    )
     if not model.reads_images:
-        return Items(token_NT, count_N, None, None, row_N)
+        return Items(token_NT, count_N, None, None, row_N, surface_NS)
     n_rois = [len(item.rois) or padding.empty_rois for item in items]
     roi_NVF = torch.zeros(len(items), max(1, padding.min_rois, *n_rois) + more, ROI_WIDTH)
     for row, item in enumerate(items):
         roi_NVF[row, : len(item.rois)] = torch.from_numpy(item.rois)
-    return Items(token_NT, count_N, roi_NVF, torch.tensor(n_rois), row_N)
+    return Items(token_NT, count_N, roi_NVF, torch.tensor(n_rois), row_N, surface_NS)
+
+
+def _surface(item: _Item) -> Any:
+    return np.random.default_rng(item.tokens).normal(size=len(FEATURES)).astype(np.float32)
 
 
 def example_batch(
