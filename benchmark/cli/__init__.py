@@ -19,6 +19,7 @@ from benchmark.cli import (
     page,
     run,
     speed,
+    status,
     table,
 )
 from benchmark.cli.app import app
@@ -27,6 +28,7 @@ from benchmark.cli.output import prepare_output
 __all__ = ["app", "main"]
 
 run.register(app)
+status.register(app)
 table.register(app)
 page.register(app)
 case.register(app)

@@ -92,9 +92,11 @@ class Job:
         return jobs
 
     def headline(self) -> str:
+        from benchmark.core.words import count
+
         plan = self.plan
         again = f" ({len(plan.failed)} failed before)" if plan.failed else ""
-        return f"{len(plan.specs)} runs: {len(plan.done)} done, {len(plan.to_do)} to run{again}"
+        return f"{count(len(plan.specs), 'run')}: {len(plan.done)} done, {len(plan.to_do)} to run{again}"
 
     def show_plan(self) -> None:
         """What is done, failed and to do, and what it would take."""
@@ -186,6 +188,9 @@ class Job:
             tell(f"note: {compiled.problem()}")
 
     def _summarise(self, finished: int, failed: Sequence[Outcome], seconds: float, duration: Any) -> None:
+        from benchmark.core.words import count
+        from benchmark.runs import files
+
         plan = self.plan
         if self.json:
             reasons = {outcome.spec.identity: outcome.reason for outcome in failed}
@@ -207,10 +212,14 @@ class Job:
             output.show(f"nothing to do: all {len(plan.specs)} runs are done in {self.results}.")
         else:
             output.show(
-                f"{finished} runs done in {duration(seconds)}, {len(failed)} failed; {len(plan.done)} were done before."
+                f"{count(finished, 'run')} done in {duration(seconds)}, {len(failed)} failed; "
+                f"{len(plan.done)} done before."
             )
         for outcome in failed:
             output.show(f"failed: {outcome.spec}: {outcome.reason}")
+            output.show(
+                f"  its traceback: {files.failure_file(outcome.spec, self.results)}, or: bench status -v"
+            )
         if not failed:
             shown = " ".join(dict.fromkeys(spec.dataset for spec in plan.specs))
             for dataset in shown.split():

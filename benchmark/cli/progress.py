@@ -121,6 +121,7 @@ class RunsProgress:
             MofNCompleteColumn(),
             TextColumn("{task.fields[left]}"),
             console=Console(stderr=True),
+            transient=True,  # whatever ends the job, no half bar stays on the screen
         )
         self.task = self.bar.add_task("runs", total=self.total, left="estimating the time left")
         self.bar.start()

@@ -1,16 +1,14 @@
-"""`bench run`, `bench ablate`, `bench status`."""
+"""`bench run`, `bench ablate`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from benchmark.cli import common, names, opening, output
+from benchmark.cli import common, names, opening
 from benchmark.cli.app import RUN
-from benchmark.cli.job import Job, JobOptions, describe
+from benchmark.cli.job import Job, JobOptions
 from benchmark.cli.output import handled
 from benchmark.cli.where import Cluster, ClusterConfig
 from benchmark.core.errors import EXIT_RUN_FAILED, UsageError
@@ -20,7 +18,6 @@ from benchmark.models import PROPOSED
 def register(app: typer.Typer) -> None:
     app.command(rich_help_panel=RUN)(run)
     app.command(rich_help_panel=RUN)(ablate)
-    app.command(rich_help_panel=RUN)(status)
 
 
 KeepWeights = Annotated[bool, typer.Option("--keep-weights", help="Keep the selected weights of every run.")]
@@ -215,84 +212,3 @@ def ablate(
     print_ablation(job.plan.specs, results, "json" if json_ else format_, own)
     if failed:
         raise typer.Exit(EXIT_RUN_FAILED)
-
-
-@handled
-def status(
-    results: common.Results = common.DEFAULT_RESULTS,
-    named: common.Named = None,
-    dataset: common.Datasets = None,
-    json_: common.Json = False,
-) -> None:
-    """What is done, failed and running in a results folder."""
-    from benchmark.runs import store
-
-    runs, failures = store.load_runs(results), store.load_failures(results)
-    found = [*(run.spec.dataset for run in runs), *(failure["spec"]["dataset"] for failure in failures)]
-    chosen = names.pick_stored(common.both(named, dataset), found)
-    runs = [run for run in runs if run.spec.dataset in chosen]
-    failures = [failure for failure in failures if failure["spec"]["dataset"] in chosen]
-    running = sorted(folder.name for folder in (results / ".partial").glob("*"))
-    if json_:
-        output.print_json(
-            {
-                "done": [
-                    describe(run.spec, results) | {"seconds": run.provenance["seconds"]["total"]}
-                    for run in runs
-                ],
-                "failed": [
-                    {"id": failure["identity"], "spec": failure["spec"], "reason": failure["reason"]}
-                    for failure in failures
-                ],
-                "unfinished": running,
-            }
-        )
-        return
-    output.show(_status_text(results, runs, failures, running))
-
-
-def _status_text(results: Path, runs: Sequence[Any], failures: Sequence[Any], running: Sequence[str]) -> str:
-    from tabulate import tabulate
-
-    if not runs and not failures and not running:
-        return f"no runs in {results}. Start with: bench run --all-categories"
-    rows: dict[tuple[str, ...], list[Any]] = {}
-    for run in runs:
-        key = (
-            run.spec.corpus,
-            run.spec.fingerprint[:8],
-            run.spec.preset,
-            run.spec.protocol,
-            run.spec.device,
-            run.spec.dataset,
-            run.spec.category,
-            run.spec.model,
-        )
-        rows.setdefault(key, []).append(run)
-    table = [
-        [
-            *key,
-            ",".join(str(run.spec.seed) for run in sorted(cell, key=lambda run: run.spec.seed)),
-            sum(run.provenance["seconds"]["total"] for run in cell) / len(cell),
-        ]
-        for key, cell in rows.items()
-    ]
-    headers = [
-        "corpus",
-        "data",
-        "preset",
-        "protocol",
-        "device",
-        "dataset",
-        "category",
-        "model",
-        "seeds",
-        "s/run",
-    ]
-    parts = [tabulate(table, headers, tablefmt="github", floatfmt=".1f")] if table else []
-    parts.append(f"{len(runs)} runs done, {len(failures)} failed, {len(running)} unfinished folders")
-    for failure in failures:
-        spec = failure["spec"]
-        name = f"{spec['dataset']}/{spec['category']} {spec['method']} seed {spec['seed']}"
-        parts.append(f"failed: {name}: {failure['reason'].splitlines()[0]}")
-    return "\n".join(parts)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import site
+import sysconfig
 import time
 import traceback
 from collections.abc import Mapping
@@ -134,7 +136,21 @@ def record_failure(spec: RunSpec, results: Path, reason: str, details: str) -> s
 def _reason(error: BaseException) -> str:
     if isinstance(error, BenchError):
         return str(error)
-    return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {error}{_place(error)}"
+
+
+def _place(error: BaseException) -> str:
+    """` (file, line n)` of the innermost code that is a method's: neither the harness's nor a library's."""
+    import benchmark
+
+    harness, place = Path(benchmark.__file__).parent, ""
+    libraries = {*map(Path, sysconfig.get_paths().values()), *map(Path, site.getsitepackages())}
+    for frame in traceback.extract_tb(error.__traceback__):
+        file = Path(frame.filename)
+        outside = not file.is_file() or "site-packages" in file.parts or bool(libraries & {*file.parents})
+        if not (file.is_relative_to(harness) or outside):
+            place = f" ({frame.filename}, line {frame.lineno})"
+    return place
 
 
 def _where(error: BaseException, spec: RunSpec, results: Path) -> str:

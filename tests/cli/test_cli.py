@@ -62,7 +62,7 @@ def test_dry_run_tells_what_it_would_do_and_does_nothing(where: list[str], tmp_p
 def test_force_does_a_finished_run_again(where: list[str]) -> None:
     bench("run", "--dataset", "amazon", "--seeds", "0", *FAST, *where)
     assert (
-        "1 runs done" in bench("run", "--dataset", "amazon", "--seeds", "0", "--force", *FAST, *where).stdout
+        "1 run done" in bench("run", "--dataset", "amazon", "--seeds", "0", "--force", *FAST, *where).stdout
     )
 
 
@@ -106,7 +106,7 @@ def test_a_failed_run_is_recorded_and_the_rest_goes_on(where: list[str], tmp_pat
     status = bench("status", *where[-2:])
     assert "1 failed" in status.stdout
     both = bench("run", "--method", "prhnet", *words[1:], *where)
-    assert "1 runs done" in both.stdout
+    assert "1 run done" in both.stdout
     planned = bench("run", *broken, "--dry-run", *where)
     assert "failed before" in planned.stdout
 

@@ -77,7 +77,7 @@ def test_a_run_says_what_is_missing_and_its_table_that_labels_came_from_votes(re
     ]
     said = bench("run", "--data", str(release), *words, *place).stderr
     warning = next(line for line in said.splitlines() if "images unreadable or missing" in line)
-    assert said.index(warning) < said.index("1 runs: 0 done, 1 to run")
+    assert said.index(warning) < said.index("1 run: 0 done, 1 to run")
     train, dev, test = warning.partition("missing: ")[2].split("; ")
     assert train == "train: 12 of 48 reviews that list images have no RoI"  # three of four have features
     assert dev == "dev: 1 unreadable feature files of reviews, 5 of 16 reviews that list images have no RoI"
