@@ -59,12 +59,14 @@ def carry_out(request: str) -> str:
     why_not = _unfit(assignment, spec, record["identity"], job)
     if why_not:
         return json.dumps({"state": UNFIT, "seconds": 0.0, "reason": f"{socket.gethostname()}: {why_not}"})
-    devices = _devices().take() if spec.device == "cuda" else {}
+    timeout = record["timeout"]
+    if spec.device != "cuda":
+        return json.dumps(_in_child(assignment, spec, timeout, {}, job))
+    devices = _devices().take()
     try:
-        answer = _in_child(assignment, spec, record["timeout"], devices, job)
+        return json.dumps(_in_child(assignment, spec, timeout, devices, job))
     finally:
         _devices().release(devices)
-    return json.dumps(answer)
 
 
 def _unfit(assignment: Assignment, spec: RunSpec, identity: str, job: Path) -> str:
