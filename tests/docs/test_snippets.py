@@ -94,11 +94,28 @@ def test_the_method_of_the_page_scores_and_learns() -> None:
     assert len(set(score_B.tolist())) == 6
 
 
-@pytest.mark.parametrize("block", [one for one in BLOCKS if one.language == "toml"], ids=lambda one: one.page)
+CLUSTER = "docs/clusters.md"
+TOML = [one for one in BLOCKS if one.language == "toml"]
+
+
+@pytest.mark.parametrize("block", [one for one in TOML if one.page != CLUSTER], ids=lambda one: one.page)
 def test_a_dataset_file_of_the_documentation_is_valid(block: Block, tmp_path: Path) -> None:
     file = tmp_path / "dataset.toml"
     file.write_text(block.text, encoding="utf-8")
     assert dataset_file.read(file).name == "myshop"
+
+
+def test_the_cluster_settings_of_the_documentation_are_valid(tmp_path: Path) -> None:
+    from benchmark.cluster.settings import read_settings
+
+    (block,) = [one for one in TOML if one.page == CLUSTER]
+    file = tmp_path / "cluster.toml"
+    file.write_text(block.text, encoding="utf-8")
+    settings = read_settings(file)
+    assert (settings.partition, settings.wait, settings.resources) == ("gpu", 30, {})
+    page = (ROOT / CLUSTER).read_text(encoding="utf-8")
+    for name in vars(settings):
+        assert re.search(rf"^{name} =|and {name}$|`{name}`|^\[{name}\]", page, re.M), name
 
 
 def test_blocks_are_run_or_say_why_not() -> None:
