@@ -238,8 +238,8 @@ def group_settings(
 
     A run carries only the overrides that apply to its method. So a setting with overrides O takes, of each
     method, the runs whose overrides are exactly those of O that apply to it (`train.*` or `<method>.*`): with
-    `mmss.d_g=64` the baselines' plain runs belong to it. `overrides=None` finds the sets from the runs; a
-    set whose runs all belong to a larger setting as well is left out.
+    `mmss.d_g=64` the baselines' plain runs belong to it. `overrides=None` finds the sets from the runs
+    (`override_sets`); a set whose runs all belong to a larger setting as well is left out.
 
     A category with two fingerprints (its data changed) gives a setting for each. Of runs that were asked for
     alike the newest version is taken, see `newest`. Methods that only the runs know join the registry.
@@ -263,7 +263,7 @@ def group_settings(
 def _split_by_overrides(
     common: Conditions, data_set: DataSet, runs: list[StoredRun], overrides: Sequence[str] | None
 ) -> list[Setting]:
-    sets = {run.spec.overrides for run in runs} if overrides is None else {tuple(sorted(overrides))}
+    sets = override_sets(runs) if overrides is None else {tuple(sorted(overrides))}
     found = [
         setting
         for one in sorted(sets)
@@ -277,6 +277,34 @@ def _split_by_overrides(
         for setting, own in zip(found, ids, strict=True)
         if not setting.conditions.overrides or not any(own < other for other in ids)
     ]
+
+
+def override_sets(runs: Iterable[StoredRun]) -> set[tuple[str, ...]]:
+    """The sets of overrides of which settings are made: each run's, and with it those of other methods that the same
+    bare `--set` gives them. `--set text_encoder=bert --set encoder=E` is `mcr.text_encoder=bert mcr.encoder=E`
+    for MCR and `mmss.encoder=E` for MM-SS, which has no such field: rows of one table."""
+    fields: dict[tuple[str, tuple[str, ...]], set[str]] = {}
+    for run in runs:
+        own = fields.setdefault((run.spec.method, run.spec.overrides), set())
+        own |= set(run.spec.config.get("model", {}))
+    sets = set()
+    for method, overrides in fields:
+        train, asked = _parted(overrides)
+        joined = set(overrides)
+        for (other, others), has in fields.items():
+            others_train, given = _parted(others)
+            if other == method or not given or others_train != train:
+                continue
+            if given == {one for one in asked if one.partition("=")[0] in has}:
+                joined |= set(others)
+        sets.add(tuple(sorted(joined)))
+    return sets
+
+
+def _parted(overrides: Iterable[str]) -> tuple[set[str], set[str]]:
+    """(those of training, those of the method without its name)."""
+    train = {one for one in overrides if one.startswith("train.")}
+    return train, {one.partition(".")[2] for one in set(overrides) - train}
 
 
 def _split_by_data(conditions: Conditions, data_set: DataSet, runs: list[StoredRun]) -> list[Setting]:

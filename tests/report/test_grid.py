@@ -1,6 +1,8 @@
 """Which runs may stand in one table, and what a cell makes of them."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from scipy import stats
 
 from benchmark.core.errors import DataError
 from benchmark.report.captions import provenance_sentence
-from benchmark.report.grid import best_baseline, commits_of, group_settings
+from benchmark.report.grid import best_baseline, commits_of, group_settings, override_sets
 from benchmark.runs.store import load_runs, rescored
 from benchmark.stats import crossed_test, holm
 from tests.fixtures_runs import write_grid, write_run
@@ -152,3 +154,29 @@ def test_commits(tmp_path):
     assert provenance_sentence([run for run in runs if run.provenance["commit"] == ""]) == (
         "Made from 1 run by version 0.1.0."
     )
+
+
+def test_one_bare_override_of_several_methods_makes_one_table() -> None:
+    """`--set text_encoder=bert --set encoder=E`: MM-SS has no `text_encoder`, MCR and Conv-KNRM have both."""
+
+    def run(method: str, *overrides: str, train: str = "train.epochs=1") -> Any:
+        fields = {"encoder": "", "drop": ""} if method == "mmss" else {"encoder": "", "text_encoder": ""}
+        own = tuple(sorted([train, *(f"{method}.{one}" for one in overrides)]))
+        return SimpleNamespace(
+            spec=SimpleNamespace(method=method, overrides=own, config={"model": fields, "training": {}})
+        )
+
+    mcr, knrm = (run(method, "encoder=E", "text_encoder=bert") for method in ("mcr", "convknrm"))
+    mmss, plain = run("mmss", "encoder=E"), run("bimpm")
+    everything = tuple(sorted({*mcr.spec.overrides, *knrm.spec.overrides, *mmss.spec.overrides}))
+    assert override_sets([mcr, knrm, mmss, plain]) == {
+        everything,
+        mmss.spec.overrides,  # a part of the table above, which `group_settings` leaves out
+        ("train.epochs=1",),
+    }
+    for other in (
+        run("mmss", "encoder=F"),
+        run("mmss", "encoder=E", train="train.epochs=2"),
+        run("mmss", "drop=d", "encoder=E"),
+    ):
+        assert override_sets([mcr, other]) == {mcr.spec.overrides, other.spec.overrides}
