@@ -90,9 +90,16 @@ def show(
     results: common.Results = common.DEFAULT_RESULTS,
     json_: common.Json = False,
 ) -> None:
-    """Everything about one run: data, configuration, provenance, epochs, results."""
-    from benchmark.report.show import describe, find_run, render
+    """Everything about one run: data, configuration, provenance, epochs, results; of one that failed, why."""
+    from benchmark.report.show import describe, find_failure, find_run, render, render_failure
 
+    failure = find_failure(results, run)
+    if failure is not None:
+        if json_:
+            output.print_json(failure)
+        else:
+            output.show(render_failure(failure))
+        return
     found = find_run(results, run)
     if json_:
         output.print_json(describe(found))

@@ -12,6 +12,7 @@ from tabulate import tabulate
 from benchmark.core.errors import UsageError
 from benchmark.core.metrics import PAPER_METRICS
 from benchmark.runs import store
+from benchmark.runs.files import failure_record
 from benchmark.runs.store import StoredRun
 
 EPOCH_FORMATS = ("d", ".4f", ".2f", ".2f", ".2f", ".1f", ".1f", ".2f")
@@ -36,6 +37,26 @@ def find_run(results: Path, given: str) -> StoredRun:
         raise UsageError(f"no run {given!r} in {results}. `bench status --json` lists the identities.")
     listed = ", ".join(f"{run.id} ({run.spec})" for run in found[:5])
     raise UsageError(f"{given!r} begins the identity of {len(found)} runs: {listed}. Give more of it.")
+
+
+def find_failure(results: Path, given: str) -> dict[str, Any] | None:
+    """The record of the failed run that `given` names (its `.failed.json`, or the beginning of its identity); None if
+    that is not one run that failed."""
+    if given.endswith(".failed.json") and Path(given).is_file():
+        return failure_record(Path(given))
+    found = [one for one in store.load_failures(results) if str(one["identity"]).startswith(given)]
+    return found[0] if given and len(found) == 1 else None
+
+
+def render_failure(failure: Mapping[str, Any]) -> str:
+    """A failed run in words: which, why, and its full traceback."""
+    spec = failure["spec"]
+    dropped = f" without {' '.join(spec['drop'])}" if spec.get("drop") else ""
+    name = f"{spec['dataset']}/{spec['category']} {spec['method']}{dropped} seed {spec['seed']}"
+    details = str(failure.get("details") or "").rstrip()
+    return f"FAILED: {name} ({failure['identity']})\n{failure['reason']}" + (
+        f"\n\n{details}" if details else ""
+    )
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
