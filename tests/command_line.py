@@ -1,5 +1,8 @@
 """Calls `bench` in this process."""
 
+import json
+from typing import Any
+
 from click.testing import Result
 from typer.testing import CliRunner
 
@@ -11,3 +14,11 @@ def bench(*words: str, code: int = 0) -> Result:
     result = CliRunner().invoke(app, list(words))
     assert result.exit_code == code, (result.stdout, result.stderr, result.exception)
     return result
+
+
+def results_of(text: str) -> list[Any]:
+    """What a command with `--json` lists, after checking that it says what its document is."""
+    document = json.loads(text)
+    assert document["schema_version"] == 1
+    found: list[Any] = document["results"]
+    return found

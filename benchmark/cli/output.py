@@ -14,7 +14,7 @@ import shutil
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -22,6 +22,7 @@ import typer
 
 from benchmark.core.errors import EXIT_DATA, EXIT_INTERRUPTED, EXIT_MACHINE, BenchError, refusal
 from benchmark.core.files import write_atomically
+from benchmark.core.schema import SCHEMA_VERSION
 
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Say more: where an error comes from, with its traceback.")
@@ -146,9 +147,15 @@ def complain(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def print_json(value: object) -> None:
-    """One JSON document on standard output."""
-    print(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
+def print_json(value: Mapping[str, Any] | Sequence[Any]) -> None:
+    """One JSON document on standard output: an object with `schema_version`; what is a list, however many there
+    are, stands under `results`."""
+    content = value if isinstance(value, Mapping) else {"results": list(value)}
+    print(
+        json.dumps(
+            {"schema_version": SCHEMA_VERSION, **content}, indent=1, ensure_ascii=False, allow_nan=False
+        )
+    )
 
 
 def on_terminal() -> bool:

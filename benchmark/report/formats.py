@@ -14,6 +14,7 @@ from typing import Any
 from tabulate import tabulate
 
 from benchmark.core.errors import UsageError
+from benchmark.core.schema import SCHEMA_VERSION
 from benchmark.core.words import near_miss
 from benchmark.report.table import Column, Entry, Row, Table
 
@@ -143,9 +144,10 @@ def render(table: Table, format_: str = "md") -> str:
 
 
 def render_all(tables: Sequence[Table], format_: str = "md") -> str:
-    """Several tables as one document: one JSON list, one CSV head, else one after the other."""
-    if format_ == "json" and len(tables) != 1:
-        return json.dumps([to_json_value(table) for table in tables], indent=1, ensure_ascii=False) + "\n"
+    """Several tables as one document: one JSON object, one CSV head, else one after the other."""
+    if format_ == "json":
+        document = {"schema_version": SCHEMA_VERSION, "tables": [to_json_value(table) for table in tables]}
+        return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
     texts = [render(table, format_) for table in tables]
     if format_ == "csv":
         heads = {text.partition("\n")[0] for text in texts}

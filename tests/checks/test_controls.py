@@ -39,7 +39,7 @@ def verdicts(source: Source, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     results = tmp_path_factory.mktemp("results")
     words = ["--method", "egcnn", "--method", "drnet", "--seeds", "0-2", "--jobs", "1", "--device", "cpu"]
     place = ["--data", str(source.root), "--cache", str(source.cache), "--results", str(results)]
-    return json.loads(bench("controls", "--quick", "--json", *words, *place).stdout), results
+    return json.loads(bench("controls", "--quick", "--json", *words, *place).stdout)["results"], results
 
 
 def test_all_controls_hold(verdicts: tuple[list[dict], Path]) -> None:

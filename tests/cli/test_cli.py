@@ -231,7 +231,9 @@ def test_data_make_check_stats_and_run_fit_together(tmp_path: Path, cache: Path)
         "home",
     )
     assert "amazon/home" in bench("data", "check", "--data", str(root)).stdout
-    stats = json.loads(bench("data", "stats", "--data", str(root), "--cache", str(cache), "--json").stdout)
+    stats = json.loads(bench("data", "stats", "--data", str(root), "--cache", str(cache), "--json").stdout)[
+        "results"
+    ]
     assert stats[0]["splits"]["train"]["products"] == 8
     assert "train" in bench("data", "stats", "--data", str(root), "--cache", str(cache)).stdout
 

@@ -18,7 +18,7 @@ from sklearn.metrics import average_precision_score
 from benchmark import models
 from benchmark.core.metrics import PAPER_METRICS
 from benchmark.runs import store
-from tests.command_line import bench
+from tests.command_line import bench, results_of
 from tests.fixtures_runs import make_consistent, reseal, write_grid, write_run
 
 QUALITY = {"bimpm": 0.50, "egcnn": 0.52, "mcr": 0.55, "mcl": 0.56, "mmss": 0.60}
@@ -80,9 +80,10 @@ def test_tables_of_both_data_sets_in_every_format(grid: Path) -> None:
     lines = bench("table", "--format", "csv", "--results", str(grid)).stdout
     rows = list(csv.DictReader(io.StringIO(lines)))
     assert list(dict.fromkeys(row["dataset"] for row in rows)) == ["lazada", "amazon"]
-    both = json.loads(bench("table", "--format", "json", "--results", str(grid)).stdout)
+    both = json.loads(bench("table", "--format", "json", "--results", str(grid)).stdout)["tables"]
     assert [table["table"] for table in both] == [1, 2]
-    one = json.loads(bench("table", "--dataset", "amazon", "--format", "json", "--results", str(grid)).stdout)
+    only = bench("table", "--dataset", "amazon", "--format", "json", "--results", str(grid)).stdout
+    (one,) = json.loads(only)["tables"]
     known = {run.id for run in store.load_runs(grid)}
     cells = [cell for row in one["rows"] for cell in row["cells"]]
     assert {run for cell in cells for run in cell["runs"]} <= known
@@ -159,7 +160,9 @@ def test_tables_name_threshold_and_ties(real: Path) -> None:
     other = bench("table", "--threshold", "1", "--ties", "file-order", *place).stdout
     assert "Relevant: label > 1 (recomputed from the scores; epochs were selected with label > 0)" in other
     assert "tied scores: in file order" in other
-    facts = json.loads(bench("table", "--threshold", "1", "--format", "json", *place).stdout)["settings"][0]
+    facts = json.loads(bench("table", "--threshold", "1", "--format", "json", *place).stdout)["tables"][0][
+        "settings"
+    ][0]
     assert facts["relevance_threshold"] == [1]
     assert facts["ties"] == "expected"
 
@@ -197,7 +200,7 @@ def test_judgements_at_another_threshold(grid: Path, command: str) -> None:
 
 def test_stats(grid: Path) -> None:
     place = ["--dataset", "lazada", "--results", str(grid)]
-    (report,) = json.loads(bench("stats", "--against", "all", "--json", *place).stdout)
+    (report,) = results_of(bench("stats", "--against", "all", "--json", *place).stdout)
     assert len(report["comparisons"]) == 4 * 3 * len(PAPER_METRICS)
     assert set(report["family_sizes"].values()) == {12}
     text = bench("stats", "--robust", "--power", *place).stdout
@@ -207,7 +210,7 @@ def test_stats(grid: Path) -> None:
 
 def test_compare_fails_where_values_are_far_from_the_papers(grid: Path) -> None:
     place = ["--dataset", "lazada", "--results", str(grid)]
-    (report,) = json.loads(bench("compare", "--json", *place, code=4).stdout)
+    (report,) = results_of(bench("compare", "--json", *place, code=4).stdout)
     assert report["counts"]["FAIL"] > 0
     assert report["counts"]["not run"] > 0
     assert "contradict" in bench("compare", *place, code=4).stdout or report["notes"]
@@ -216,15 +219,15 @@ def test_compare_fails_where_values_are_far_from_the_papers(grid: Path) -> None:
 def test_no_comparison_is_made_on_a_synthetic_corpus(synthetic: Path) -> None:
     result = bench("compare", "--results", str(synthetic))
     assert "Not the paper's data (CS&J, Elec, H&K): the corpus mini is synthetic" in result.stdout
-    (report,) = json.loads(bench("compare", "--json", "--results", str(synthetic)).stdout)
+    (report,) = results_of(bench("compare", "--json", "--results", str(synthetic)).stdout)
     assert report["cells"] == []
-    (judged,) = json.loads(bench("claims", "--json", "--results", str(synthetic)).stdout)
+    (judged,) = results_of(bench("claims", "--json", "--results", str(synthetic)).stdout)
     assert {claim["verdict"] for claim in judged["claims"]} == {"undecided"}
     assert all("synthetic" in claim["why"] for claim in judged["claims"])
 
 
 def test_claims_without_runs_say_what_would_decide_them(tmp_path: Path) -> None:
-    (judged,) = json.loads(bench("claims", "--json", "--results", str(tmp_path)).stdout)
+    (judged,) = results_of(bench("claims", "--json", "--results", str(tmp_path)).stdout)
     assert [claim["id"] for claim in judged["claims"]] == [f"C{i}" for i in range(1, 8)]
     assert all(claim["command"].startswith("bench ") for claim in judged["claims"])
     assert "UNDECIDED" in bench("claims", "--results", str(tmp_path)).stdout
@@ -248,7 +251,7 @@ def test_show_and_diff(real: Path) -> None:
 
 
 def test_decisions() -> None:
-    every = json.loads(bench("decisions", "--json").stdout)
+    every = json.loads(bench("decisions", "--json").stdout)["results"]
     assert {"D-OFFSET", "D-NEG"} <= {item["id"] for item in every}
     one = bench("decisions", "D-NEG").stdout
     assert "D-NEG" in one
@@ -299,5 +302,5 @@ def test_an_export_is_enough_in_another_process_without_torch(honest: Path, tmp_
 
 
 def test_every_registered_method_is_listed() -> None:
-    listed = json.loads(bench("models", "--json").stdout)
+    listed = json.loads(bench("models", "--json").stdout)["results"]
     assert [row["name"] for row in listed] == list(models.METHODS)

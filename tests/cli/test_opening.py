@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from benchmark.report.captions import label_sentences
 from benchmark.runs.store import load_runs
-from tests.command_line import bench
+from tests.command_line import bench, results_of
 from tests.fixtures_release import feature_path, read_records, write_release, write_table
 
 HERE = ("amazon", "electronics")
@@ -29,7 +28,7 @@ def release(tmp_path: Path) -> Path:
 def packed(root: Path, *words: str) -> dict[str, object]:
     """The manifest that `bench data pack` prints."""
     cache = ["--cache", str(root.parent / "cache")]
-    (manifest,) = json.loads(bench("data", "pack", "--data", str(root), *cache, *words, "--json").stdout)
+    (manifest,) = results_of(bench("data", "pack", "--data", str(root), *cache, *words, "--json").stdout)
     return dict(manifest)
 
 
@@ -105,6 +104,6 @@ def test_verify_reads_packs_from_end_to_end(release: Path) -> None:
     content = bytearray(rois.read_bytes())
     content[-1] ^= 1
     rois.write_bytes(content)
-    (found,) = json.loads(bench(*words, "--json", code=4).stdout)
+    (found,) = results_of(bench(*words, "--json", code=4).stdout)
     assert found["state"].startswith("damaged: rois.npy is damaged")
     assert "whole" in bench(*words).stdout

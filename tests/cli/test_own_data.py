@@ -70,7 +70,7 @@ def test_it_is_checked_counted_and_packed(root: Path, tmp_path: Path) -> None:
     checked = bench("data", "check", "--data", str(root))
     assert "myshop/zz-tools (Werk & Zeug)" in checked.stdout
     counted = bench("data", "stats", "--data", str(root), "--cache", str(tmp_path), "--json")
-    assert [one["category"] for one in json.loads(counted.stdout)] == list(NAMES)
+    assert [one["category"] for one in json.loads(counted.stdout)["results"]] == list(NAMES)
     packed = bench("data", "pack", "--data", str(root), "--category", "Garten", "--cache", str(tmp_path))
     assert packed.stdout.startswith("myshop/Garten")
 
@@ -82,7 +82,7 @@ def test_its_table_has_its_columns_in_its_order_and_nothing_of_the_paper(results
     assert groups == [name for name in ("Werk & Zeug", "3d_druck", "Garten") for _ in range(3)]
     assert table.stdout.startswith("### Results on Mein Laden\n")
     assert "square brackets" not in table.stdout
-    asked = json.loads(bench("table", "--results", str(results), "--format", "json").stdout)
+    (asked,) = json.loads(bench("table", "--results", str(results), "--format", "json").stdout)["tables"]
     assert asked["table"] is None
 
 

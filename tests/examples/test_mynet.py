@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.runs.store import load_runs
+from tests.command_line import results_of
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "mynet"
 ON = ("--dataset", "lazada", "--category", "home")
@@ -77,7 +78,7 @@ def test_its_file_gives_the_same_run(results):
 
 
 def test_it_is_the_one_that_is_judged(results, installed):
-    (report,) = json.loads(
+    (report,) = results_of(
         bench("stats", "lazada", "--proposed", "mynet", "--json", "--results", results, site=installed)
     )
     assert report["proposed"] == "mynet"

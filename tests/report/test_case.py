@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import pytest
 from benchmark.core.errors import UsageError
 from benchmark.report.case import LISTED, cases, pairs, render, standardised
 from benchmark.runs.store import load_runs
-from tests.command_line import bench
+from tests.command_line import bench, results_of
 from tests.fixtures_runs import reseal, write_run
 
 LABELS = [2, 1, 0, 0]
@@ -123,7 +122,7 @@ def test_the_command(results: Path) -> None:
     shown = bench("case", "--results", str(results)).stdout
     assert shown.count("agreement") + shown.count("Agreement") == 2
     assert "ptrt" in shown
-    (one,) = json.loads(bench("case", "--results", str(results), "--product", "P002", "--json").stdout)
+    (one,) = results_of(bench("case", "--results", str(results), "--product", "P002", "--json").stdout)
     assert one["reviews"][0]["subtasks"] == {"ptrt": 19.0, "pvrv": 29.0}
     assert "no product" in bench("case", "--results", str(results), "--product", "P9", code=2).stderr
     assert "no such folder" in bench("case", "--data", str(results / "x"), code=2).stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from benchmark.data.datasets import AMAZON
 from benchmark.report.multiverse import Effect, by_size, effect, render, to_json, variants
 from benchmark.runs import store
 from benchmark.stats import paired_test
-from tests.command_line import bench
+from tests.command_line import bench, results_of
 from tests.fixtures_runs import write_grid
 
 PLACE = ("amazon", "home")
@@ -70,7 +69,7 @@ def test_a_small_multiverse(where: list[str], tmp_path: Path) -> None:
     words = ["--vary", "D-NEGWEIGHT", "--method", "egcnn", "--dataset", "amazon", "--category", "home"]
     words += ["--seeds", "0-2", "--set", "epochs=1", "--jobs", "1", "--device", "cpu"]
     picture = tmp_path / "picture.png"
-    (found,) = json.loads(bench("multiverse", *words, "--json", "--plot", str(picture), *where).stdout)
+    (found,) = results_of(bench("multiverse", *words, "--json", "--plot", str(picture), *where).stdout)
     assert found["variant"].startswith("D-NEGWEIGHT: weighted_negatives=")
     runs = store.load_runs(tmp_path / "results")
     assert len(runs) == 6

@@ -329,7 +329,7 @@ def test_statistics_from_the_manifests(setting, results):
 
 def test_several_tables_make_one_document(setting):
     table = results_table(setting)
-    assert len(json.loads(render_all([table, table], "json"))) == 2
+    assert len(json.loads(render_all([table, table], "json"))["tables"]) == 2
     assert len(render_all([table, table], "csv").splitlines()) == 1 + 2 * 9 * (9 + len(REFERENCE))
     assert render_all([table, table]).count("### Table 1.") == 2
 
