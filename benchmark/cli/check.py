@@ -202,9 +202,13 @@ def import_weights(
     to: Annotated[
         Path, typer.Option("--to", metavar="DIR", help="Folder for weights.safetensors and config.json.")
     ],
+    json_: common.Json = False,
 ) -> None:
     """Load a checkpoint trained with a method's original code; nothing in it can run."""
     from benchmark.checks.reference import import_weights as convert
 
     convert(names.one_method(method), source, to)
-    say(f"wrote {to}")
+    if json_:
+        output.print_json({"to": str(to), "method": method})
+    else:
+        say(f"wrote {to}")

@@ -166,6 +166,7 @@ def make(
     dataset: common.Datasets = None,
     category: common.Categories = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the generator.")] = 2024,
+    json_: common.Json = False,
 ) -> None:
     """Write a synthetic corpus of any size in the release's format, with known planted effects."""
     from benchmark.cli.progress import counted
@@ -186,6 +187,9 @@ def make(
         categories=categories,
         seed=seed,
     )
-    with counted() as progress:
+    with counted(quiet=json_) as progress:
         write_corpus(out, spec, progress)
+    if json_:
+        output.print_json({"out": str(out), "datasets": list(datasets), "categories": list(categories)})
+        return
     say(f"wrote {out}; use it with: bench run --all-categories --data {out}")

@@ -89,6 +89,7 @@ def new_method(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="The file to write. Default: NAME.py here.")
     ] = None,
+    json_: common.Json = False,
 ) -> None:
     """Write a method that trains as it is; change it from there."""
     from benchmark import models
@@ -104,6 +105,9 @@ def new_method(
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(TEMPLATE.replace("@CLASS@", class_name).replace("@NAME@", name), encoding="utf-8")
     target = f"{file}:{class_name}"
+    if json_:
+        output.print_json({"out": str(file), "method": target})
+        return
     print(f"wrote {file}. Next:")
     print(f"  bench check-method {target}")
     print(f"  bench run --dataset lazada --category home --method {target} --seeds 0")

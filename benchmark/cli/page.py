@@ -111,6 +111,7 @@ def plot(
         int | None, typer.Option("--columns", min=1, help="Panels side by side. Default: up to three.")
     ] = None,
     worthwhile: common.Worthwhile = 0.5,
+    json_: common.Json = False,
 ) -> None:
     """One figure for a paper: the same picture as in the report.
 
@@ -140,8 +141,11 @@ def plot(
         if picture is None:
             raise UsageError(f"the runs in {source or results} have nothing to show in a picture {kind!r}.")
         canvas.save(picture, out, columns)
-    say(f"wrote {out}: {picture.title}")
-    say(picture.caption)
+    if json_:
+        output.print_json({"out": str(out), "title": picture.title, "caption": picture.caption})
+    else:
+        say(f"wrote {out}: {picture.title}")
+        say(picture.caption)
 
 
 def _chosen(found: Sequence[StoredRun], dataset: Sequence[str] | None, place: Path) -> list[StoredRun]:

@@ -58,6 +58,7 @@ def table(
     ties: common.Ties = "expected",
     format_: common.Format = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write to a file.")] = None,
+    json_: common.Json = False,
 ) -> None:
     """Print the paper's tables from finished runs: Table 1 for lazada, Table 2 for amazon; the same table for a
     data set of your own.
@@ -69,6 +70,7 @@ def table(
     from benchmark.report.formats import FORMATS, render_all
 
     dataset = common.both(named, dataset)
+    format_ = "json" if json_ else format_
     format_ = understood("format", format_, tuple(FORMATS)) if format_ else None
     if statistics and ablation:
         raise UsageError("--statistics and --ablation are two tables; ask for one.")
@@ -180,6 +182,7 @@ def export(
     out: Annotated[Path, typer.Option("--out", metavar="FILE.zip", help="The archive to write.")],
     results: common.Results = common.DEFAULT_RESULTS,
     dataset: common.Datasets = None,
+    json_: common.Json = False,
 ) -> None:
     """Bundle runs, provenance, values per product and the tables for a supplement.
 
@@ -202,4 +205,7 @@ def export(
     if any(run.spec.drop and run.spec.method == PROPOSED for run in runs):
         tables["ablation.md"] = render_all(_ablations(runs, False, None), "md")
     count = exporting.export(runs, tables, out)
-    say(f"wrote {out}: {len(runs)} runs, {len(tables)} tables, {count} files")
+    if json_:
+        output.print_json({"out": str(out), "runs": len(runs), "tables": sorted(tables), "files": count})
+    else:
+        say(f"wrote {out}: {len(runs)} runs, {len(tables)} tables, {count} files")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import select
@@ -201,3 +202,26 @@ def test_on_a_terminal_a_table_fits_and_in_a_pipe_it_is_markdown(where: list[str
         lines = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
         assert max(map(len, lines)) <= 80
         assert not any(line.startswith("|") for line in lines)
+
+
+def test_every_command_has_json() -> None:
+    """All but the help itself; those of the groups too."""
+
+    def options(path: list[str]) -> str:
+        return bench("help", *path).stdout
+
+    groups = [([str(group.name)], group.typer_instance) for group in app.registered_groups]
+    for prefix, found in [([], app), *groups]:
+        assert found is not None
+        for command in found.registered_commands:
+            assert command.callback is not None
+            name = command.name or command.callback.__name__
+            if not command.hidden:
+                assert "--json" in options([*prefix, name]), name
+
+
+def test_json_names_its_schema_and_has_one_shape() -> None:
+    for words in (["models"], ["models", "--method", "mcr"], ["decisions"], ["decisions", "d-offset"]):
+        document = json.loads(bench(*words, "--json").stdout)
+        assert list(document) == ["schema_version", "results"]
+        assert isinstance(document["results"], list)
