@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from benchmark.report.show import find_failure, find_run
 from benchmark.runs.files import failure_file, write_failure
 from benchmark.runs.store import load_run
 from tests.command_line import bench
@@ -21,4 +22,5 @@ def test_a_failed_run_is_shown_with_its_reason_and_traceback(tmp_path):
         assert "line 12" in text
     found = json.loads(bench("show", spec.identity, "--json", "--results", str(tmp_path)).stdout)
     assert found["reason"] == "ValueError: not today"
-    assert done.id in bench("show", done.id[:8], "--results", str(tmp_path)).stdout
+    assert find_failure(tmp_path, done.id[:8]) is None
+    assert find_run(tmp_path, done.id[:8]).id == done.id
