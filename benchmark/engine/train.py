@@ -23,6 +23,7 @@ from benchmark.core.seeding import derive_seed
 from benchmark.engine.config import TrainingConfig
 from benchmark.engine.evaluate import DIVERGED_ADVICE, mean_metrics, score_split
 from benchmark.engine.losses import ranking_loss
+from benchmark.engine.pairs import MIN_DISTINCT_LABELS
 from benchmark.engine.prefetch import prefetched
 from benchmark.engine.steps import autocast, collate, epoch_plan, make_optimiser, rows_of_plan, train_step
 
@@ -148,7 +149,7 @@ class Trainer:
         """
         plan = epoch_plan(self.model, self.train.split, self.config, self.seed, self.epoch.number)
         if not plan:
-            raise TrainingError(_no_pairs(self.config))
+            raise TrainingError(_no_pairs(self.model, self.config))
         progress = Progress(self.epoch.number, self.config.epochs, self.epoch.step, len(plan))
         self._train(plan, progress, on_step)
         judging = time.perf_counter()
@@ -335,7 +336,12 @@ def _assert_finite(total: Tensor, epoch: int, step: int) -> None:
         )
 
 
-def _no_pairs(config: TrainingConfig) -> str:
+def _no_pairs(model: RankingModel, config: TrainingConfig) -> str:
+    if model.sampling == "lists":
+        return (
+            "the training split yields no training lists: a product needs at least "
+            f"{MIN_DISTINCT_LABELS} distinct labels."
+        )
     needed = 2 + config.label_gap
     return (
         "the training split yields no training pairs: with label_gap "

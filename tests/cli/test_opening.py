@@ -107,3 +107,25 @@ def test_verify_reads_packs_from_end_to_end(release: Path) -> None:
     (found,) = results_of(bench(*words, "--json", code=4).stdout)
     assert found["state"].startswith("damaged: rois.npy is damaged")
     assert "whole" in bench(*words).stdout
+
+
+def test_a_listwise_method_without_lists_says_what_it_needs(release: Path) -> None:
+    for split in ("train", "dev", "test"):
+        records = read_records(release, *HERE, "rel", split)
+        rows = [record | {"thumbs": 16 if row % 2 else 2} for row, record in enumerate(records)]
+        write_table(release, *HERE, "rel", split, rows)
+    place = ["--results", str(release.parent / "results"), "--cache", str(release.parent / "cache")]
+    words = [
+        "--dataset",
+        "amazon",
+        "--method",
+        "gbdt",
+        "--seeds",
+        "0",
+        "--jobs",
+        "1",
+        "--votes-column",
+        "thumbs",
+    ]
+    said = bench("run", "--data", str(release), *words, *place, code=1).stdout
+    assert "no training lists: a product needs at least 3 distinct labels" in said
