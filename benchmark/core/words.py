@@ -36,8 +36,17 @@ def squashed(name: str) -> str:
 
 
 def split_list(chosen: Iterable[str] | None) -> list[str]:
-    """`["a,b", "c"]` -> `["a", "b", "c"]`: an option that is given again and a list with commas are one."""
-    return [part.strip() for item in chosen or () for part in item.split(",") if part.strip()]
+    """`["a,b", "c"]` -> `["a", "b", "c"]`: an option that is given again and a list with commas are one.
+
+    UsageError for an item without a name in it, such as the value of an unset shell variable: to take it as
+    "not given", which chooses everything, would be a surprise."""
+    names: list[str] = []
+    for item in chosen or ():
+        parts = [part.strip() for part in item.split(",") if part.strip()]
+        if not parts:
+            raise UsageError(f"{item!r} names nothing: give a name, or leave the option out.")
+        names += parts
+    return names
 
 
 def count(number: int, one: str, many: str = "") -> str:
