@@ -45,7 +45,7 @@ def version_sentences(
         sentences.append(f"CELLS OF ONE METHOD WERE MADE BY DIFFERENT VERSIONS OF THE CODE: {titles}.")
     if unknown := [name for name in versions if not models.METHODS[name].installed]:
         titles = ", ".join(f"{models.METHODS[name].title} ({name})" for name in unknown)
-        sentences.append(f"Not installed here, shown from their stored runs: {titles}.")
+        sentences.append(f"Not a method of this installation, shown from what its runs store: {titles}.")
     return sentences
 
 

@@ -84,13 +84,13 @@ def test_it_is_the_one_that_is_judged(results, installed):
     assert report["proposed"] == "mynet"
     text = bench("table", "lazada", "--proposed", "MyNet", "--results", results, site=installed)
     assert "MyNet better than" in text or "No test" in text
-    assert "Not installed here" not in text
+    assert "Not a method of" not in text
 
 
 def test_who_does_not_have_it_sees_its_row(results):
     text = bench("table", "lazada", "--results", results)
     assert "MyNet" in text
-    assert "Not installed here, shown from their stored runs: MyNet (mynet)." in text
+    assert "Not a method of this installation, shown from what its runs store: MyNet (mynet)." in text
 
 
 def test_its_parts_can_be_dropped(installed, results):

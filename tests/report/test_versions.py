@@ -68,7 +68,7 @@ def test_one_version_says_nothing(tmp_path):
     text = caption(setting_of(tmp_path))
     assert "older configuration" not in text
     assert "VERSIONS" not in text
-    assert "Not installed" not in text
+    assert "Not a method of" not in text
 
 
 def test_a_method_that_is_not_installed_stands_in_the_table(tmp_path):
@@ -79,5 +79,5 @@ def test_a_method_that_is_not_installed_stands_in_the_table(tmp_path):
     assert setting.methods == ("mcr", "theirnet")
     text = caption(setting)
     assert "| Text-only  | Their Net" in text or "Their Net" in text
-    assert "Not installed here, shown from their stored runs: Their Net (theirnet)." in text
+    assert "Not a method of this installation, shown from what its runs store: Their Net (theirnet)." in text
     assert len(setting.family("map", proposed="theirnet")) == 1
