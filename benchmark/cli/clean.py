@@ -10,6 +10,7 @@ import typer
 from benchmark.cli import common, names, output
 from benchmark.cli.app import RUN
 from benchmark.cli.output import handled
+from benchmark.core.words import count
 
 if TYPE_CHECKING:
     from benchmark.engine.stale import Stale
@@ -59,8 +60,8 @@ def clean(
         _list("no present configuration asks for", found.stale)
         _list("kept, for it cannot be said", found.unknown)
         output.show(
-            f"{len(found.stale)} runs {'removed' if removing else 'to remove'}, {len(found.unknown)} kept unjudged, "
-            f"{len(found.asked_for)} asked for."
+            f"{count(len(found.stale), 'run')} {'removed' if removing else 'to remove'}, "
+            f"{len(found.unknown)} kept unjudged, {len(found.asked_for)} asked for."
         )
         if found.stale and not removing and not dry_run:
             output.show("Nothing was removed; with --yes they are.")

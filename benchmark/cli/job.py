@@ -209,7 +209,8 @@ class Job:
             )
             return
         if not plan.to_do:
-            output.show(f"nothing to do: all {len(plan.specs)} runs are done in {self.results}.")
+            whole = "the run is" if len(plan.specs) == 1 else f"all {len(plan.specs):,} runs are"
+            output.show(f"nothing to do: {whole} done in {self.results}.")
         else:
             output.show(
                 f"{count(finished, 'run')} done in {duration(seconds)}, {len(failed)} failed; "

@@ -10,6 +10,7 @@ import typer
 from benchmark.cli import common, output
 from benchmark.cli.app import RUN
 from benchmark.cli.output import handled
+from benchmark.core.words import count
 
 
 def register(app: typer.Typer) -> None:
@@ -44,7 +45,7 @@ def merge(
         )
         return
     print(
-        f"{len(merged.copied)} runs copied to {results}, {merged.present} were there with the same scores"
+        f"{count(len(merged.copied), 'run')} copied to {results}, {merged.present} there already with the same scores"
         + (f", {merged.failures} failure records copied" if merged.failures else "")
         + "."
     )

@@ -53,7 +53,12 @@ def multiverse(
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE", help="Also draw it, as .png, .pdf or .svg.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be run; do nothing.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Print what would be run and how long it would take; run and keep nothing."
+        ),
+    ] = False,
     json_: common.Json = False,
 ) -> None:
     """Run the alternatives of open decisions and print what each choice moves, largest first.

@@ -10,12 +10,12 @@ from typing import Annotated
 import typer
 
 from benchmark.cli import common, output
-from benchmark.cli.app import YOURS
+from benchmark.cli.app import YOURS, Commands
 from benchmark.cli.names import one_method
 from benchmark.cli.output import handled, say
 from benchmark.core.errors import EXIT_CHECK, UsageError
 
-new = typer.Typer(help="Write a starting file.", no_args_is_help=True, rich_markup_mode=None)
+new = typer.Typer(cls=Commands, help="Write a starting file: `bench new method NAME`.", rich_markup_mode=None)
 
 
 def register(app: typer.Typer) -> None:

@@ -13,6 +13,7 @@ from benchmark.cli.app import LOOK
 from benchmark.cli.output import handled, say
 from benchmark.cli.table import From, stored_runs
 from benchmark.core.errors import UsageError
+from benchmark.core.words import count
 
 if TYPE_CHECKING:
     from benchmark.report.grid import Setting
@@ -85,7 +86,7 @@ def report(
     if json_:
         output.print_json({"out": str(out), "bytes": size, "runs": len(runs)})
     else:
-        say(f"wrote {out}: {len(runs)} runs, {size / 1e6:.1f} MB")
+        say(f"wrote {out}: {count(len(runs), 'run')}, {size / 1e6:.1f} MB")
 
 
 @handled

@@ -22,7 +22,11 @@ def register(app: typer.Typer) -> None:
 
 KeepWeights = Annotated[bool, typer.Option("--keep-weights", help="Keep the selected weights of every run.")]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Print what would be done and what it would take; do nothing.")
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Print what would be run and how long it would take, measured in short trials; run and keep nothing.",
+    ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Do finished runs again.")]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failed run.")]

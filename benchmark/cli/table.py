@@ -189,6 +189,7 @@ def export(
     `bench table --from FILE.zip` remakes the tables from it anywhere, byte for byte. Weights and review
     texts are not in it.
     """
+    from benchmark.core.words import count as counted
     from benchmark.report import export as exporting
     from benchmark.report.formats import render_all
     from benchmark.runs import store
@@ -208,4 +209,5 @@ def export(
     if json_:
         output.print_json({"out": str(out), "runs": len(runs), "tables": sorted(tables), "files": count})
     else:
-        say(f"wrote {out}: {len(runs)} runs, {len(tables)} tables, {count} files")
+        parts = (counted(len(runs), "run"), counted(len(tables), "table"), counted(count, "file"))
+        say(f"wrote {out}: {', '.join(parts)}")
