@@ -22,6 +22,8 @@ POLL_SECONDS = 0.5
 REFILL_SECONDS = 10.0
 """How often workers that are gone are started again."""
 IGNORE_INTERRUPTS = "benchmark.cluster.quiet"
+SCHEDULER = {"dashboard": False, "dashboard_address": "127.0.0.1:0", "allowed_failures": 0}
+"""Of schedulers that are started: each lost worker is reported, and what becomes of its run decided by the job."""
 
 
 class Workers:
@@ -156,8 +158,7 @@ def _check_offer(place: Place, device: str) -> None:
 
 
 def _scheduler(distributed: Any, **where: Any) -> dict[str, Any]:
-    options = {"port": 0, "dashboard": False, "dashboard_address": None, "allowed_failures": 0}
-    return {"cls": distributed.Scheduler, "options": options | where}
+    return {"cls": distributed.Scheduler, "options": {"port": 0, **SCHEDULER} | where}
 
 
 def _local(distributed: Any, place: Place, device: str, threads: int, wanted: int, results: Path) -> Any:
@@ -207,7 +208,7 @@ def _slurm(distributed: Any, place: Place, device: str, threads: int, wanted: in
         job_extra_directives=[*gres, *settings.directives],
         job_script_prologue=list(settings.prologue),
         worker_extra_args=["--resources", f"{GPU}={gpus}", "--no-dashboard", "--memory-limit", "0"],
-        scheduler_options={"dashboard": False, "dashboard_address": None, "allowed_failures": 0},
+        scheduler_options=dict(SCHEDULER),
         silence_logs=logging.CRITICAL,
     )
 
