@@ -70,4 +70,4 @@ def case(
     if json_:
         output.print_json([one.to_json() for one in shown])
     else:
-        print("\n\n".join(map(render, shown)))
+        output.show("\n\n".join(map(render, shown)))

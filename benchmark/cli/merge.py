@@ -44,7 +44,7 @@ def merge(
             }
         )
         return
-    print(
+    output.show(
         f"{count(len(merged.copied), 'run')} copied to {results}, {merged.present} there already with the same scores"
         + (f", {merged.failures} failure records copied" if merged.failures else "")
         + "."
