@@ -7,7 +7,6 @@ is reported: one that we cannot check is a failure, not a silence.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 import math
@@ -16,7 +15,6 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark import models
+from benchmark.checks.cases import TOLERANCE, CaseResult, Comparison
 from benchmark.checks.reference import GOLDEN_METHODS, build, read_reference
 from benchmark.checks.selfmm import FUSION, SelfMMLabels
 from benchmark.core.errors import BenchError, DataError
@@ -36,73 +35,10 @@ from benchmark.core.types import Batch, Items
 from benchmark.engine.losses import hinge_loss, label_gap_hinge_loss, point_loss
 from benchmark.engine.pairs import PairPlan, pair_plan, training_groups
 
-TOLERANCE = {"float64": 1e-8, "float32": 2e-5}
-"""Absolute and relative: |ours - recorded| <= tolerance * (1 + |recorded|)."""
 DTYPE = {"float64": torch.float64, "float32": torch.float32}
 METRIC_NAMES = {"MAP": "map", "MRR": "mrr", "NDCG@3": "ndcg@3", "NDCG@5": "ndcg@5"}
 
 Arrays = Mapping[str, NDArray[Any]]
-Recorded = tuple[str, Any, Any]
-"""(what, ours, recorded)"""
-
-
-@dataclass(frozen=True)
-class CaseResult:
-    """One golden case: one batch of a network, one set of rows of the losses, one file of metrics, ..."""
-
-    case: str
-    precision: str
-    absolute: float
-    """Largest absolute difference; NaN where nothing could be compared."""
-    relative: float
-    """Largest relative difference among recorded values that are not 0."""
-    tolerance: float
-    ok: bool
-    note: str = ""
-    """Why it failed, or what was not compared."""
-
-    def to_json(self) -> dict[str, Any]:
-        values = dataclasses.asdict(self)
-        return {
-            key: None if isinstance(value, float) and math.isnan(value) else value
-            for key, value in values.items()
-        }
-
-
-@dataclass
-class _Comparison:
-    """Collects differences of one case."""
-
-    tolerance: float
-    absolute: float = 0.0
-    relative: float = 0.0
-    notes: list[str] = field(default_factory=list)
-    ok: bool = True
-    compared: int = 0
-
-    def fail(self, note: str) -> None:
-        self.ok = False
-        self.notes.append(note)
-
-    def equal(self, what: str, ours: Any, recorded: Any) -> None:
-        """For counts and sets, where nearly is not enough."""
-        self.compared += 1
-        if ours != recorded:
-            self.fail(f"{what}: {ours}, recorded {recorded}")
-
-    def close(self, what: str, ours: Any, recorded: Any) -> None:
-        a, b = np.asarray(ours, dtype=np.float64), np.asarray(recorded, dtype=np.float64)
-        if a.shape != b.shape:
-            self.fail(f"{what}: shape {list(a.shape)}, recorded {list(b.shape)}")
-            return
-        self.compared += 1
-        difference = np.where(np.isnan(a) & np.isnan(b), 0.0, np.abs(a - b))
-        self.absolute = float(np.max(difference, initial=self.absolute))
-        nonzero = (b != 0) & ~np.isnan(b)
-        self.relative = float(np.max(difference[nonzero] / np.abs(b[nonzero]), initial=self.relative))
-        # "not within" rather than "beyond", so that a NaN of ours fails
-        if not np.all(difference <= self.tolerance * (1 + np.where(np.isnan(b), 0.0, np.abs(b)))):
-            self.fail(f"{what} differs by up to {np.max(difference):.2g}")
 
 
 def run_selfcheck(folder: Path | None, device: torch.device, precision: str) -> list[CaseResult]:
@@ -175,7 +111,7 @@ def _check_json(path: Path, precision: str, device: torch.device) -> Iterator[Ca
     elif isinstance(content, dict) and "relation" in content:
         for name, recorded in content["cases"].items():
 
-            def check(case: _Comparison, recorded: Mapping[str, Any] = recorded) -> None:
+            def check(case: Comparison, recorded: Mapping[str, Any] = recorded) -> None:
                 _pairs(case, content["relation"], content["num_neg"], recorded)
 
             yield _case(f"{path.stem}/{name}", precision, check, TOLERANCE["float64"])
@@ -184,7 +120,7 @@ def _check_json(path: Path, precision: str, device: torch.device) -> Iterator[Ca
             arrays = {name: golden[name] for name in golden.files}
         for recorded in content["cases"]:
 
-            def check_losses(case: _Comparison, recorded: Mapping[str, Any] = recorded) -> None:
+            def check_losses(case: Comparison, recorded: Mapping[str, Any] = recorded) -> None:
                 _losses(case, arrays, recorded, precision, device)
 
             yield _case(f"{path.stem}/{recorded['key']}", precision, check_losses)
@@ -193,10 +129,10 @@ def _check_json(path: Path, precision: str, device: torch.device) -> Iterator[Ca
 
 
 def _case(
-    name: str, precision: str, check: Callable[[_Comparison], None], tolerance: float | None = None
+    name: str, precision: str, check: Callable[[Comparison], None], tolerance: float | None = None
 ) -> CaseResult:
     """Run one check; whatever goes wrong in it is that case's failure and the others go on."""
-    case = _Comparison(TOLERANCE[precision] if tolerance is None else tolerance)
+    case = Comparison(TOLERANCE[precision] if tolerance is None else tolerance)
     try:
         check(case)
     except BenchError as error:
@@ -233,7 +169,7 @@ def _check_network(
     """One case per batch: `input/...` at the top level, and under `b1/`, `b2/`, ..."""
     built: list[RankingModel] = []
 
-    def check(case: _Comparison, prefix: str) -> None:
+    def check(case: Comparison, prefix: str) -> None:
         if not built:
             built.append(build(models.load(method), read_reference(path)).to(device, DTYPE[precision]))
         _network(case, built[0], arrays, prefix, device, precision)
@@ -248,7 +184,7 @@ def _check_network(
 
 
 def _network(
-    case: _Comparison, model: RankingModel, arrays: Arrays, prefix: str, device: torch.device, precision: str
+    case: Comparison, model: RankingModel, arrays: Arrays, prefix: str, device: torch.device, precision: str
 ) -> None:
     """Compare everything that the golden records of one batch."""
     marker = "_f64" if precision == "float64" else ""
@@ -320,7 +256,7 @@ def _roi_gradient(outputs: Mapping[str, Tensor], stem: str, items: Items) -> Ten
 
 
 def _losses(
-    case: _Comparison, arrays: Arrays, recorded: Mapping[str, Any], precision: str, device: torch.device
+    case: Comparison, arrays: Arrays, recorded: Mapping[str, Any], precision: str, device: torch.device
 ) -> None:
     """Every loss of one set of rows, its gradient, and the values repeated in the .json."""
     key, group_size = recorded["key"], 1 + recorded["num_neg"]
@@ -348,7 +284,7 @@ def _named_loss(name: str, score_B: Tensor, label_B: Tensor, group_size: int) ->
     raise ValueError(f"unknown loss {name!r}")
 
 
-def _metrics(case: _Comparison, content: Mapping[str, Any]) -> None:
+def _metrics(case: Comparison, content: Mapping[str, Any]) -> None:
     """Per product at each recorded threshold, and their means; ties in file order."""
     products = content["products"]
     label_R = np.concatenate([np.asarray(product["labels"], dtype=np.float64) for product in products])
@@ -373,7 +309,7 @@ def _metrics(case: _Comparison, content: Mapping[str, Any]) -> None:
                     )
 
 
-def _pairs(case: _Comparison, relation: list[list[Any]], negatives: int, recorded: Mapping[str, Any]) -> None:
+def _pairs(case: Comparison, relation: list[list[Any]], negatives: int, recorded: Mapping[str, Any]) -> None:
     """Positives, how often each is emitted, eligible negatives with weight and probability, and all counts."""
     products, reviews, labels = zip(*relation, strict=True)
     product_R = np.unique(np.array(products), return_inverse=True)[1]
@@ -404,7 +340,7 @@ def _pairs(case: _Comparison, relation: list[list[Any]], negatives: int, recorde
 
 
 def _positive(
-    case: _Comparison,
+    case: Comparison,
     plan: PairPlan,
     group: int,
     reviews: tuple[str, ...],
@@ -424,7 +360,7 @@ def _positive(
         case.close(f"weight of {name}", weight, [expected[reviews[row]]["raw_weight"] for row in rows])
 
 
-def _selfmm(case: _Comparison, arrays: Arrays, config: Mapping[str, Any]) -> None:
+def _selfmm(case: Comparison, arrays: Arrays, config: Mapping[str, Any]) -> None:
     """The trajectory of labels and centres. Recorded in float32 only, so followed in float32."""
     widths = {FUSION: config["dims"][FUSION], **config["dims"]}
     labels = SelfMMLabels(

@@ -6,14 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from tabulate import tabulate
-
 from benchmark import models
 from benchmark.core.errors import UsageError
 from benchmark.core.metrics import PAPER_METRICS
 from benchmark.core.seeding import generator
 from benchmark.data.published import METRIC_LABELS
-from benchmark.report.grid import Cell, Comparison, Setting, best_baseline
+from benchmark.report.grid import Comparison, Setting, best_baseline
+from benchmark.report.numbers import grid, interval_words, n_words, p_words, points, sd_points, sd_words
 from benchmark.report.sentinels import Sentinel, TieReport, sentinels, tie_report
 from benchmark.stats.crossed import MIN_PRODUCTS
 from benchmark.stats.effects import WinTieLoss, probability_better, win_tie_loss
@@ -72,8 +71,8 @@ class Report:
                 {
                     **comparison_facts(finding.comparison),
                     "verdict": finding.verdict,
-                    "sd_a": _sd_points(finding.comparison.a, finding.comparison.metric),
-                    "sd_b": _sd_points(finding.comparison.b, finding.comparison.metric),
+                    "sd_a": sd_points(finding.comparison.a, finding.comparison.metric),
+                    "sd_b": sd_points(finding.comparison.b, finding.comparison.metric),
                     "probability_a_better": finding.probability,
                     "products": finding.products._asdict(),
                     "variance": _variance_facts(finding.comparison),
@@ -243,15 +242,15 @@ def _comparison_block(report: Report) -> str:
     rows = [
         [
             *_place(report, finding),
-            _points(finding.comparison.result.difference, signed=True),
-            _interval(finding.comparison.result.interval),
-            _p(finding.comparison.result.p_value),
-            _p(finding.comparison.p_holm),
+            points(finding.comparison.result.difference, signed=True),
+            interval_words(finding.comparison.result.interval),
+            p_words(finding.comparison.result.p_value),
+            p_words(finding.comparison.p_holm),
             finding.verdict,
-            _sd(finding.comparison),
+            sd_words(finding.comparison),
             f"{finding.probability:.2f}",
             " / ".join(str(count) for count in finding.products),
-            _n(finding.comparison),
+            n_words(finding.comparison),
         ]
         for finding in report.findings
     ]
@@ -259,7 +258,7 @@ def _comparison_block(report: Report) -> str:
     headers += ["sd over seeds", "P(A>B)", "win / tie / loss", "seeds x products"]
     sizes = "; ".join(f"{METRIC_LABELS[metric]} {size}" for metric, size in report.family_sizes.items())
     return (
-        f"{_grid(rows, headers)}\n\n"
+        f"{grid(rows, headers)}\n\n"
         "Crossed test over seeds and products (two-way random effects), two-sided. Differences in points, A is "
         f"{models.get(report.proposed).title}. Holm over the family of all baselines run x categories, per metric "
         f"({sizes} comparisons), whatever is shown; MAP is primary, N@3 and N@5 are secondary. P(A>B): over pairs "
@@ -275,13 +274,13 @@ def _robust_block(report: Report) -> str:
     rows = [
         [
             *_place(report, finding),
-            _p(finding.comparison.result.p_value),
-            _p(block.welch),
-            "-" if block.permutation is None else _p(block.permutation.p_value),
-            "-" if block.permutation is None else _p(block.permutation.smallest_possible),
-            _p(block.paired_t),
-            _p(block.sign_flips),
-            _interval((block.bootstrap.low, block.bootstrap.high)),
+            p_words(finding.comparison.result.p_value),
+            p_words(block.welch),
+            "-" if block.permutation is None else p_words(block.permutation.p_value),
+            "-" if block.permutation is None else p_words(block.permutation.smallest_possible),
+            p_words(block.paired_t),
+            p_words(block.sign_flips),
+            interval_words((block.bootstrap.low, block.bootstrap.high)),
             f"{block.shares.seed:.0%} / {block.shares.product:.0%} / {block.shares.residual:.0%}",
         ]
         for finding, block in with_block
@@ -289,7 +288,7 @@ def _robust_block(report: Report) -> str:
     headers = ["", "metric", "against", "crossed p", "Welch p", "permutation p", "its smallest", "paired t p"]
     headers += ["sign flips p", "bootstrap 95%", "seed / product / residual"]
     return (
-        f"### Robustness\n\n{_grid(rows, headers)}\n\n"
+        f"### Robustness\n\n{grid(rows, headers)}\n\n"
         "Welch and the permutation test take the seeds as the sample, the products as the population; paired t and "
         "sign flips hold given these trained models only; the bootstrap resamples seeds and products. Unadjusted. "
         "Last column: shares of the difference's variance."
@@ -304,7 +303,7 @@ def _power_block(report: Report) -> str:
         [
             *_place(report, finding),
             f"{block.power_now:.0%}",
-            f"more than any: at best {_points(block.smallest_with_any_seeds)} points"
+            f"more than any: at best {points(block.smallest_with_any_seeds)} points"
             if block.seeds is None
             else str(block.seeds),
         ]
@@ -312,7 +311,7 @@ def _power_block(report: Report) -> str:
     ]
     headers = ["", "metric", "against", "power now", "seeds needed"]
     return (
-        f"### Power\n\n{_grid(rows, headers)}\n\n"
+        f"### Power\n\n{grid(rows, headers)}\n\n"
         f"Power now: chance of p < 0.05 (unadjusted) if the true difference is {report.worthwhile:g} points. Seeds "
         "needed: per method, for 80%. Where no number of seeds suffices, the products are too few: the smallest "
         "difference that could be seen is given."
@@ -328,7 +327,7 @@ def _sentinel_block(report: Report) -> str:
         found = []
         for category in categories:
             (one,) = [one for one in report.sentinels[category] if one.name == name]
-            found += ["-" if one.values is None else _points(one.values[metric]) for metric in PAPER_METRICS]
+            found += ["-" if one.values is None else points(one.values[metric]) for metric in PAPER_METRICS]
         return found
 
     first = report.sentinels[categories[0]]
@@ -338,7 +337,7 @@ def _sentinel_block(report: Report) -> str:
     return "\n\n".join(
         [
             "### Sentinels",
-            _grid(
+            grid(
                 [[one.label, *cells(one.name)] for one in first], ["", *_category_heads(report, categories)]
             ),
             *([" ".join(notes)] if notes else []),
@@ -368,7 +367,7 @@ def _tie_block(report: Report) -> str:
                     cell(
                         category,
                         name,
-                        lambda one: _points(one.file_order_gain["map"], signed=True, decimals=2),
+                        lambda one: points(one.file_order_gain["map"], signed=True, decimals=2),
                     ),
                 )
             ),
@@ -378,7 +377,7 @@ def _tie_block(report: Report) -> str:
     title = report.setting.data_set.category_title
     heads = [f"{title(c)} {what}" for c in categories for what in ("tied pairs", "file order")]
     return (
-        f"### Ties\n\n{_grid(rows, ['', *heads])}\n\n"
+        f"### Ties\n\n{grid(rows, ['', *heads])}\n\n"
         "Tied pairs: share of a product's pairs of reviews with equal scores. File order: what resolving ties by "
         "file order (the released code) would add to MAP over the expected value, in points."
     )
@@ -393,36 +392,3 @@ def _place(report: Report, finding: Finding) -> list[str]:
 def _category_heads(report: Report, categories: Sequence[str]) -> list[str]:
     title = report.setting.data_set.category_title
     return [f"{title(c)} {METRIC_LABELS[metric]}" for c in categories for metric in PAPER_METRICS]
-
-
-def _grid(rows: Sequence[Sequence[str]], headers: Sequence[str]) -> str:
-    return tabulate(rows, headers, "pipe", disable_numparse=True)
-
-
-def _points(value: float, *, signed: bool = False, decimals: int = 1) -> str:
-    text = f"{100 * value:{'+' if signed else ''}.{decimals}f}"
-    return text.replace("-0.0", "0.0") if float(text) == 0 else text
-
-
-def _interval(interval: tuple[float, float] | None) -> str:
-    return "-" if interval is None else f"[{100 * interval[0]:.2f}, {100 * interval[1]:.2f}]"
-
-
-def _p(p: float | None) -> str:
-    return "-" if p is None else "< 0.0001" if p < 0.0001 else f"{p:.4f}"
-
-
-def _sd(one: Comparison) -> str:
-    spreads = [_sd_points(cell, one.metric) for cell in (one.a, one.b)]
-    return ", ".join("-" if spread is None else f"{spread:.2f}" for spread in spreads)
-
-
-def _sd_points(cell: Cell, metric: str) -> float | None:
-    """Spread over seeds in points; None with one seed."""
-    return 100 * cell.sd(metric) if len(cell.runs) > 1 else None
-
-
-def _n(one: Comparison) -> str:
-    n_A, n_B = one.result.n_seeds
-    seeds = f"{n_A}" if n_A == n_B else f"{n_A} and {n_B}"
-    return f"{seeds} x {one.result.n_products}"

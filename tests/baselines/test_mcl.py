@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy.special import logsumexp
 
-from baselines.mcl import MCL, Config, adaptive_contrast
+from baselines.mcl import MCL, Config
+from baselines.parts.contrast import adaptive_contrast
 from benchmark.engine.config import TrainingConfig
 from benchmark.engine.losses import ranking_loss
 from tests import toy

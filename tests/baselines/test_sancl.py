@@ -9,7 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from baselines.sancl import Config, SelfAttention, first_occurrence, info_nce, word_overlap
+from baselines.parts.selective import SelfAttention, first_occurrence, info_nce, word_overlap
+from baselines.sancl import Config
 from benchmark.engine.config import TrainingConfig
 from benchmark.engine.losses import ranking_loss
 from tests.baselines.test_multimodal_methods import build, toy_batch

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from benchmark import models
-from benchmark.checks import determinism
-from benchmark.checks.determinism import Event, Record, first_difference, first_event
+from benchmark.checks import determinism, tracing
+from benchmark.checks.tracing import Event, Record, first_difference, first_event
 from benchmark.core.errors import BenchError
 from benchmark.data.mini.corpus import cached_corpus
 from benchmark.data.source import Source
@@ -37,7 +37,7 @@ def spec(source: Source, method: str, **fields: str) -> determinism.RunSpec:
 
 def twice(source: Source, noise: str, trace: bool = True) -> tuple[Record, Record]:
     one = spec(source, "noisy", noise=noise)
-    return determinism.record_run(one, source, trace), determinism.record_run(one, source, trace)
+    return tracing.record_run(one, source, trace), tracing.record_run(one, source, trace)
 
 
 def test_a_deterministic_method_gives_equal_records(source: Source) -> None:
@@ -71,8 +71,8 @@ def test_noise_in_the_backward_pass_names_the_gradient_that_it_reaches(source: S
 
 def test_the_trace_changes_no_number(source: Source) -> None:
     one = spec(source, "mmss")
-    plain = determinism.record_run(one, source)
-    traced = determinism.record_run(one, source, trace=True)
+    plain = tracing.record_run(one, source)
+    traced = tracing.record_run(one, source, trace=True)
     assert first_difference(plain, traced) == ""
     assert any("pseudo" in name for name in plain.state)
     gradients = {event.module for event in traced.trace if event.what == "gradient"}
@@ -141,8 +141,8 @@ def test_runs_that_do_different_things_part() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64, torch.bool])
 def test_a_checksum_sees_every_bit_shape_and_type(dtype: torch.dtype) -> None:
     values = torch.tensor([0, 1, 0, 1]).to(dtype)
-    assert determinism.digest(values) == determinism.digest(values.clone())
-    assert determinism.digest(values) != determinism.digest(values.reshape(2, 2))
-    assert determinism.digest(values) != determinism.digest(values.flip(0))
-    assert determinism.digest(torch.tensor(0.0)) != determinism.digest(torch.tensor(-0.0))
-    assert determinism.digest(values) != determinism.digest(values.to(torch.float64))
+    assert tracing.digest(values) == tracing.digest(values.clone())
+    assert tracing.digest(values) != tracing.digest(values.reshape(2, 2))
+    assert tracing.digest(values) != tracing.digest(values.flip(0))
+    assert tracing.digest(torch.tensor(0.0)) != tracing.digest(torch.tensor(-0.0))
+    assert tracing.digest(values) != tracing.digest(values.to(torch.float64))

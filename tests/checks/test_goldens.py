@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 import torch
 
-from baselines import bimpm, convknrm, egcnn, mcl, mcr, sancl
-from baselines.parts import encoders, graph, layers, matching, recurrent
+from baselines import bimpm, convknrm, egcnn, mcl, mcr
+from baselines.parts import contrast, encoders, graph, layers, matching, recurrent, selective
 from benchmark.checks import goldens
 from benchmark.checks.reference import our_names
 from benchmark.checks.selfmm import SelfMMLabels
@@ -228,7 +228,7 @@ def positives_by_value(product, label, *, gap, weighted=True, original=pairs.pai
     )
 
 
-def contrast_without_the_positive(x, y, negatives, margin, scale, original=mcl.adaptive_contrast):
+def contrast_without_the_positive(x, y, negatives, margin, scale, original=contrast.adaptive_contrast):
     eye = torch.eye(x.shape[-2], dtype=torch.bool)
     return original(x, y, negatives & ~eye, margin, scale)
 
@@ -237,7 +237,7 @@ def unmasked_keys(self, x, mask, original=encoders.RoiEncoderLayer.attend):
     return original(self, x, torch.ones_like(mask))
 
 
-def other_side_masked(self, x, mask, weight, mask_queries, original=sancl.SelfAttention.forward):
+def other_side_masked(self, x, mask, weight, mask_queries, original=selective.SelfAttention.forward):
     return original(self, x, mask, weight, not mask_queries)
 
 
@@ -330,10 +330,10 @@ MUTATIONS = {
         "mcl", mcl, "adaptive_contrast", contrast_without_the_positive
     ),
     "other side of self-attention masked": Mutation(
-        "sancl", sancl.SelfAttention, "forward", other_side_masked
+        "sancl", selective.SelfAttention, "forward", other_side_masked
     ),
     "other side masked in the BERT network": Mutation(
-        "sancl_bert", sancl.SelfAttention, "forward", other_side_masked
+        "sancl_bert", selective.SelfAttention, "forward", other_side_masked
     ),
     "no gradient at a hinge of zero": Mutation(
         "losses", torch, "clamp", lambda x, min: torch.relu(x - min) + min

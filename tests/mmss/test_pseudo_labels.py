@@ -18,18 +18,10 @@ from sklearn.covariance import ledoit_wolf
 from torch import Tensor
 
 from benchmark.core.errors import TrainingError
-from mmss import pseudo_labels
+from mmss import distances, pseudo_labels
 from mmss.config import Config
-from mmss.pseudo_labels import (
-    Chunks,
-    PseudoLabels,
-    anchor,
-    estimate,
-    fit_distribution,
-    robust_cholesky,
-    smoothed,
-    spread,
-)
+from mmss.distances import Chunks, anchor, fit_distribution, robust_cholesky, spread
+from mmss.pseudo_labels import PseudoLabels, estimate, smoothed
 from tests.mmss.fixtures import SMALL
 
 N, G = 40, 6
@@ -136,13 +128,13 @@ def test_a_dead_unit_adds_nothing_to_a_distance(kind: str) -> None:
 def test_a_singular_covariance_gets_a_ridge_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     singular = torch.diag(torch.tensor([4.0, 2.0, 0.0], dtype=torch.float64))
     factor, ridge = robust_cholesky(singular)
-    assert ridge == pseudo_labels.FIRST_RIDGE
+    assert ridge == distances.FIRST_RIDGE
     torch.testing.assert_close(factor @ factor.T, singular + ridge * 2.0 * torch.eye(3, dtype=torch.float64))
     indefinite = torch.diag(torch.tensor([4.0, 2.0, -1e-4], dtype=torch.float64))
     assert robust_cholesky(indefinite)[1] == pytest.approx(1e-4, rel=1e-6)
     assert robust_cholesky(torch.eye(3, dtype=torch.float64))[1] == 0.0
     label_R, f_EKNG, rows_E = trajectory_input(1)
-    monkeypatch.setattr(pseudo_labels, "robust_cholesky", lambda sigma: (robust_cholesky(sigma)[0], 0.125))
+    monkeypatch.setattr(distances, "robust_cholesky", lambda sigma: (robust_cholesky(sigma)[0], 0.125))
     (report,) = drive(PseudoLabels(torch.tensor(label_R), config(), "cpu"), f_EKNG, rows_E)
     assert {task["ridge_raised_to"] for task in report["tasks"].values()} == {0.125}
 

@@ -130,8 +130,8 @@ ENGINE = (
     Fault(
         "parameter groups are ignored",
         STEPS,
-        "groups = list(model.parameter_groups(config.learning_rate))",
-        "groups = list(model.parameters())",
+        "Adam(list(model.parameter_groups(config.learning_rate)), lr",
+        "Adam(list(model.parameters()), lr",
         f"{LOOP}::test_each_parameter_group_has_its_own_rate",
     ),
     Fault(
@@ -317,35 +317,35 @@ LOSS = (
 MMSS = (
     Fault(
         "the anchor ignores the labels",
-        "mmss/pseudo_labels.py",
+        "mmss/distances.py",
         'torch.sigmoid(label_N) if kind == "representation"',
         'torch.ones_like(label_N) if kind == "representation"',
         LABELS,
     ),
     Fault(
         "the covariance is about the origin",
-        "mmss/pseudo_labels.py",
+        "mmss/distances.py",
         "        z_NG = f_NG - anchor_G\n        second_GG",
         "        z_NG = f_NG\n        second_GG",
         LABELS,
     ),
     Fault(
         "the shrinkage is turned round",
-        "mmss/pseudo_labels.py",
+        "mmss/distances.py",
         "sigma_GG = (1 - shrinkage) * second_GG + shrinkage * mean_variance",
         "sigma_GG = shrinkage * second_GG + (1 - shrinkage) * mean_variance",
         LABELS,
     ),
     Fault(
         "the distance is squared",
-        "mmss/pseudo_labels.py",
+        "mmss/distances.py",
         "return z_NG.square().sum(dim=1).sqrt() / math.sqrt(self.scale)",
         "return z_NG.square().sum(dim=1) / math.sqrt(self.scale)",
         LABELS,
     ),
     Fault(
         "the scale is forgotten",
-        "mmss/pseudo_labels.py",
+        "mmss/distances.py",
         "return Distribution(anchor_G, fitted.spread, scale)",
         "return Distribution(anchor_G, fitted.spread, 1.0)",
         LABELS,
@@ -662,8 +662,8 @@ STORE = (
     Fault(
         "a folder without its mark is done",
         "benchmark/runs/files.py",
-        'return bool(mark.get("identity") == spec.identity)',
-        "return True",
+        "sums = read_mark(folder, spec.identity)\n        return all(name in sums for name in TABLE_FILES) and",
+        "sums = read_mark(folder, spec.identity)\n        return all(name in sums for name in TABLE_FILES) or",
         RUNS,
     ),
     Fault(

@@ -1,0 +1,63 @@
+"""MCL's encoder of texts, its interactions and its adaptive contrast."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from baselines.parts.layers import Dropout
+from baselines.parts.transformer import PostNormAttention, PostNormFeedForward
+
+
+class LSTMTextEncoder(nn.Module):
+    """Word vectors and one unidirectional LSTM layer; pads, which come last, cannot reach a word."""
+
+    def __init__(self, words: nn.Module, embedding: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.embedding = words
+        self.dropout = Dropout(dropout)
+        self.lstm = nn.LSTM(embedding, hidden, batch_first=True)
+
+    def forward(self, token_NT: Tensor, mask_NT: Tensor) -> Tensor:
+        """`[N, T, H]`, zero at padded positions."""
+        state_NTH: Tensor = self.lstm(self.dropout(self.embedding(token_NT)))[0]
+        return state_NTH * mask_NT.unsqueeze(-1)
+
+
+class Interaction(nn.Module):
+    """The review's positions look at the product's, then at one another; one feed-forward follows."""
+
+    def __init__(self, width: int, heads: int, inner: int, dropout: float) -> None:
+        super().__init__()
+        self.cross = PostNormAttention(width, heads, dropout)
+        self.attention = PostNormAttention(width, heads, dropout)
+        self.feed_forward = PostNormFeedForward(width, inner, dropout)
+
+    def forward(
+        self, product_BLH: Tensor, product_mask_BL: Tensor, review_BRH: Tensor, review_mask_BR: Tensor
+    ) -> Tensor:
+        x_BRH = self.cross(review_BRH, product_BLH, product_mask_BL)
+        result: Tensor = self.feed_forward(self.attention(x_BRH, x_BRH, review_mask_BR))
+        return result
+
+
+def adaptive_contrast(x_PH: Tensor, y_PH: Tensor, negative_PP: Tensor, margin: float, scale: float) -> Tensor:
+    """Circle-loss contrast of rows x_i with their positives y_i and the negatives y_j that the mask admits:
+
+    mean_i softplus( -γ a⁺ (π_i - (1 - m)) + log Σ_j exp(γ a⁻ (ν_ij - m)) ), π_i = cos(x_i, y_i),
+    ν_ij = cos(x_i, y_j), a⁺ = max(0, 1 + m - π), a⁻ = max(0, ν + m), both constants for the gradient.
+
+    A row without negatives is left out; 0 if none is left. Axes before these are terms of their own.
+    """
+    used_P = negative_PP.any(-1)
+    cosine_PP = F.normalize(x_PH, dim=-1) @ F.normalize(y_PH, dim=-1).mT
+    positive_P = cosine_PP.diagonal(dim1=-2, dim2=-1)
+    pull_P = (1 + margin - positive_P).clamp(min=0).detach()
+    push_PP = (cosine_PP + margin).clamp(min=0).detach()
+    pulled_P = -scale * pull_P * (positive_P - (1 - margin))
+    # of a row that is left out all stay, for a sum over nothing has no gradient
+    kept_PP = negative_PP | ~used_P.unsqueeze(-1)
+    pushed_PP = (scale * push_PP * (cosine_PP - margin)).masked_fill(~kept_PP, -torch.inf)
+    term_P = F.softplus(pulled_P + pushed_PP.logsumexp(-1)) * used_P
+    return term_P.sum(-1) / used_P.sum(-1).clamp(min=1)
