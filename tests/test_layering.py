@@ -40,7 +40,10 @@ ALLOWED: dict[str, set[str]] = {
 """Wing -> the wings that its modules may import, beside their own. `benchmark/__init__` is everybody's."""
 
 NEEDS_TORCH = {
-    *(f"benchmark.checks.{name}" for name in ("contract", "determinism", "goldens", "reference", "selfmm")),
+    *(
+        f"benchmark.checks.{name}"
+        for name in ("contract", "determinism", "goldens", "reference", "selfmm", "tracing")
+    ),
     *(f"benchmark.engine.{name}" for name in ("adam", "evaluate", "losses", "prefetch", "steps", "train")),
     *("benchmark.core.model", "benchmark.core.types", "benchmark.data.collate"),
     *("benchmark.encoders.pretrained", "benchmark.encoders.states"),
