@@ -69,8 +69,8 @@ class Job:
             options.votes,
             quiet=options.json,
         )
-        elsewhere = carries_out_elsewhere(self.place, choices[0].device)
-        self.specs_of = [expand(chosen, corpora, elsewhere=elsewhere) for chosen in choices]
+        self.elsewhere = carries_out_elsewhere(self.place, choices[0].device)
+        self.specs_of = [expand(chosen, corpora, elsewhere=self.elsewhere) for chosen in choices]
         self.specs = [spec for specs in self.specs_of for spec in specs]
         self.plan: Plan = make_plan(self.specs, self.results, options.force)
         self.jobs = self._jobs()
@@ -102,7 +102,9 @@ class Job:
         """What is done, failed and to do, and what it would take."""
         from benchmark.speed.estimate import estimate_plan
 
-        estimate = estimate_plan(self.plan, self.source, self.results, self.jobs)
+        estimate = None
+        if not self.elsewhere:  # what it takes on other machines cannot be measured on this one
+            estimate = estimate_plan(self.plan, self.source, self.results, self.jobs)
         if self.json:
             failed = {spec.identity: reason for spec, reason in self.plan.failed}
             done = {spec.identity for spec in self.plan.done}
@@ -117,7 +119,7 @@ class Job:
                         for spec in self.plan.specs
                     ],
                     "jobs": self.jobs,
-                    "estimate": estimate.to_json(),
+                    "estimate": estimate and estimate.to_json(),
                 }
             )
             return
@@ -126,7 +128,8 @@ class Job:
         self._note_kernels(output.show)
         for spec, reason in self.plan.failed:
             output.show(f"failed before: {spec}: {reason.splitlines()[0]}")
-        output.show(estimate.render())
+        if estimate is not None:
+            output.show(estimate.render())
 
     def carry_out(self, summary: bool = True) -> list[Outcome]:
         """Do what is to do; returns the failures. Raises typer.Exit with the documented code."""

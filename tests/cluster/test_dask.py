@@ -137,6 +137,14 @@ def test_what_cannot_be_offered_is_not_started(where: list[str], tmp_path: Path)
     assert "a run asks for LICENCE=1, but a worker that --cluster local starts offers GPU=0" in done.stderr
 
 
+def test_a_plan_for_other_machines_needs_none_of_their_devices(where: list[str]) -> None:
+    words = [*BENCH, *RUNS, *where, "--cluster", "ssh:one", "--dry-run"]
+    words[words.index("cpu")] = "cuda"
+    done = subprocess.run(words, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert '"estimate": null' in done.stdout
+
+
 def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     from benchmark.cluster.places import _library
     from benchmark.core.errors import UsageError
