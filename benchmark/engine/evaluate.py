@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,15 +42,10 @@ def score_split(
     each; what it raises ends the scoring.
     """
     score_R = np.zeros(split.n_reviews, dtype=np.float32)
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            for row_B, batch in _whole(model, split, collator, rows):
-                score_R[row_B] = model.score(batch.to(device)).float().cpu().numpy()
-                on_batch()
-    finally:
-        model.train(was_training)
+    with _evaluation(model):
+        for row_B, batch in _whole(model, split, collator, rows):
+            score_R[row_B] = model.score(batch.to(device)).float().cpu().numpy()
+            on_batch()
     if not np.isfinite(score_R).all():
         raise TrainingError(
             f"{np.sum(~np.isfinite(score_R)):,} of {len(score_R):,} scores on {split.name} are not finite: the "
@@ -71,18 +67,25 @@ def explain_split(
     if type(model).explain is RankingModel.explain:
         return {}
     found: dict[str, NDArray[np.float32]] = {}
+    with _evaluation(model):
+        for row_B, batch in _whole(model, split, collator, rows):
+            for name, value_B in model.explain(batch.to(device)).items():
+                column_R = found.setdefault(name, np.full(split.n_reviews, np.nan, dtype=np.float32))
+                column_R[row_B] = value_B.float().cpu().numpy()
+            on_batch()
+    return found
+
+
+@contextmanager
+def _evaluation(model: RankingModel) -> Iterator[None]:
+    """Dropout off, no gradients; afterwards the model is as it was."""
     was_training = model.training
     model.eval()
     try:
         with torch.inference_mode():
-            for row_B, batch in _whole(model, split, collator, rows):
-                for name, value_B in model.explain(batch.to(device)).items():
-                    column_R = found.setdefault(name, np.full(split.n_reviews, np.nan, dtype=np.float32))
-                    column_R[row_B] = value_B.float().cpu().numpy()
-                on_batch()
+            yield
     finally:
         model.train(was_training)
-    return found
 
 
 def _whole(

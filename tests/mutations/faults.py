@@ -193,8 +193,8 @@ ENGINE = (
     Fault(
         "scores are stored in the order of their batches",
         EVALUATE,
-        "score_R[chunk] = model.score(batch.to(device)).float().cpu().numpy()",
-        "score_R[np.sort(chunk)] = model.score(batch.to(device)).float().cpu().numpy()",
+        "score_R[row_B] = model.score(batch.to(device)).float().cpu().numpy()",
+        "score_R[np.sort(row_B)] = model.score(batch.to(device)).float().cpu().numpy()",
         "tests/engine/test_evaluate.py",
     ),
     Fault(
