@@ -43,7 +43,7 @@ def twice(source: Source, noise: str, trace: bool = True) -> tuple[Record, Recor
 def test_a_deterministic_method_gives_equal_records(source: Source) -> None:
     a, b = twice(source, "none")
     assert first_difference(a, b) == first_event(a, b) == ""
-    assert len(a.losses) == 6
+    assert len(a.losses) == 9  # three epochs of three steps
     assert len(a.dev) == 3 * determinism.EPOCHS
     assert set(a.weights) == {
         *("embedding.weight", "before.weight", "before.bias", "after.weight", "after.bias"),
@@ -89,7 +89,7 @@ def test_the_command_tells_good_from_bad(tmp_path: Path) -> None:
     found = bench(*words, "--method", "egcnn", "--method", "noisy", code=4)
     egcnn, noisy = json.loads(found.stdout)["results"]
     assert egcnn["ok"]
-    assert egcnn["steps"] == 6
+    assert egcnn["steps"] == 9
     assert len(egcnn["tests"]) == 3
     assert not noisy["ok"]
     assert noisy["differs"].startswith("again, other methods before it: the loss of step 1")
