@@ -195,6 +195,7 @@ class BiMPM(TextMethod):
         """Dropout on the context states; a direction's last state is one of them, dropped the same way."""
         forward, backward = self.dropout(states.forward_NTH), self.dropout(states.backward_NTH)
         row_N = torch.arange(len(items), device=forward.device)
+        # released, the forward direction ends in the padding (P11)
         last_N = items.token_count_N - 1 if self.masked else torch.full_like(row_N, forward.shape[1] - 1)
         return States(forward, backward, forward[row_N, last_N], backward[:, 0])
 
@@ -209,6 +210,7 @@ class BiMPM(TextMethod):
                 return lstm(x_NLE), lstm(x_MRE)
             both = lstm(torch.cat([x_NLE, x_MRE]))
         else:
+            # one length for both changes nothing: with counts the LSTM stops at each text's own end
             size = max(L, R)
             x = torch.cat([F.pad(x_NLE, (0, 0, 0, size - L)), F.pad(x_MRE, (0, 0, 0, size - R))])
             both = lstm(x, torch.cat([count_N, count_M]))
@@ -255,6 +257,7 @@ class BiMPM(TextMethod):
         """What the attentive and max-attentive matchings compare each step with: for p_t the mean of h weighted
         by α_ts = cos(p_t, h_s), mirrored for h_s, and the same with the maximum."""
         p_BLH, h_BRH = product.state_BTH, review.state_BTH
+        # α, a cosine: its signs differ, so that a sum over it can vanish (see `weighted_mean`)
         weight_BLR = bounded_unit(p_BLH) @ bounded_unit(h_BRH).transpose(1, 2)
         weight_BRL = weight_BLR.transpose(1, 2)
         if not self.masked:
@@ -308,6 +311,7 @@ def most_attended(weight_BTS: Tensor, y_BSH: Tensor, mask_BS: Tensor | None) -> 
     """The valid y_s of the largest α_ts, `[B, T, H]`."""
     if mask_BS is not None:
         weight_BTS = weight_BTS.masked_fill(~mask_BS.unsqueeze(1), -torch.inf)
+    # α gets no gradient from this matching, the state that it picks gets all of it
     best_BT = weight_BTS.argmax(-1)
     B, S, H = y_BSH.shape
     row_BT = best_BT + S * torch.arange(B, device=best_BT.device)[:, None]
@@ -342,6 +346,7 @@ class _ElementwiseMaximum(torch.autograd.Function):
         grad_weight, grad_y = torch.empty_like(weight_BTS), torch.zeros_like(y_BSH)
         for b, steps in _steps(weight_BTS, y_BSH):
             weight_TS1 = weight_BTS[b, steps, :, None]
+            # the forward pass' products bit for bit, so that at least one equals the maximum
             winner_TSH = (weight_TS1 * y_BSH[b]).eq_(best_BTH[b, steps, None])  # 1 or 0, in place
             winner_TSH *= (grad_BTH[b, steps] / winner_TSH.sum(1)).unsqueeze(1)
             grad_weight[b, steps] = (winner_TSH * y_BSH[b]).sum(2)

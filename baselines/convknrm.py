@@ -139,6 +139,7 @@ class ConvKNRM(TextMethod):
     def kernel_centres(self) -> list[tuple[float, float]]:
         """(μ, σ) of each kernel: μ_i = (1 + 2i)/(K - 1) - 1, the last, exact one at 1."""
         steps = self.config.kernels - 1
+        # the middles of K - 1 equal parts of [-1, 1]: -0.9, -0.7, ..., 0.9 for the paper's 11 kernels
         soft = [((1 + 2 * i) / steps - 1, self.config.sigma) for i in range(steps)]
         return [*soft, (1.0, self.config.exact_sigma)]
 
@@ -151,6 +152,7 @@ class ConvKNRM(TextMethod):
             log_BALAK = torch.log1p(sum_BALAK)
         else:
             mask_BL = batch.products.token_mask_NT[batch.product_B]
+            # the mask comes after the logarithm: a padded row's would be log 1e-10, not 0
             log_BALAK = sum_BALAK.clamp(min=1e-10).log() * 0.01 * mask_BL[:, None, :, None, None]
         return log_BALAK.sum(2).flatten(1)
 
@@ -167,9 +169,11 @@ class ConvKNRM(TextMethod):
         else:
             word_NTE = self.embedding_dropout(embedding(items.token_NT))
             size = word_NTE.shape[1]
+            # for the largest n-gram; of smaller ones the answers beyond the text are cut off
             word_NTE = F.pad(word_NTE, (0, 0, 0, max(self.config.ngrams) - 1))
             gram_NATC = torch.stack([conv_over_time(word_NTE, conv)[:, :size] for conv in self.convs], 1)  # type: ignore[arg-type]
         activation = torch.tanh if self.config.form == "released" else torch.relu
+        # ReLU can leave a zero vector: it stays zero, and so do its cosines
         return unit_vectors(activation(gram_NATC))
 
     def _soft_counts(self, product_BALC: Tensor, review_BARC: Tensor, batch: Batch) -> Tensor:

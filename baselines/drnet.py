@@ -95,6 +95,7 @@ class RoiStates(nn.Module):
         assert items.roi_NVF is not None
         mask_NV = items.roi_mask_NV
         empty_N1 = ~mask_NV.any(1, keepdim=True)
+        # True at the first place of items without a RoI, where the learned one goes
         stand_in_NV = F.pad(empty_N1, (0, mask_NV.shape[1] - 1))
         state_NVD = torch.relu(self.map(items.roi_NVF)) * mask_NV.unsqueeze(-1)
         state_NVD = state_NVD + stand_in_NV.unsqueeze(-1) * self.no_image

@@ -87,6 +87,7 @@ class Spelling(nn.Module):
         letter_UA = spelled_WA[word_U]
         mask_UA1 = (letter_UA != 0).unsqueeze(-1)
         window_UAC = conv_same(self.embedding(letter_UA), self.conv)
+        # tanh is monotone: after the maximum it gives the same, once per filter instead of per window
         best_UC = torch.tanh(window_UAC.masked_fill(~mask_UA1, -torch.inf).amax(1))
         return torch.where(mask_UA1.any(1), best_UC, torch.zeros_like(best_UC))
 
@@ -206,6 +207,7 @@ class EGCNN(TextMethod):
         if self.config.product_text:
             product_NC = self._pooled(batch.products, self.product_embedding, self.product_spelling)
             product_BC = product_NC[batch.product_B]
+            # as if one maximum ran over the windows of both texts
             pooled_BC = torch.maximum(pooled_BC, product_BC)
         return pooled_BC
 
@@ -229,6 +231,7 @@ class EGCNN(TextMethod):
             part_UE = vector_WE[word_U]
             if spelling is not None:
                 part_UE = torch.cat([part_UE, spelling(word_U)], 1)
+            # a gate depends on its word alone, so it too is computed once per distinct word
             gated_UE = self._gated(part_UE.unsqueeze(0)).squeeze(0)
             answer_NATC = convs_over_words(gated_UE, slot_NT, self.convs, [0] * len(self.convs))
             best_XC, _ = highest(answer_NATC.flatten(0, 1), windows_NA.flatten())
@@ -251,6 +254,7 @@ class EGCNN(TextMethod):
         which see at most k - 1 tokens of each side, are computed per row.
         """
         conv, k = self.convs[0], self.config.windows[0]
+        # k - 1 tokens of each side: no window of k fits into one side alone
         across_BSE = torch.cat(
             [product_NLE[:, 1 - k :][batch.product_B], review_NRE[:, : k - 1][batch.review_B]], 1
         )
@@ -275,6 +279,7 @@ class EGCNN(TextMethod):
             with torch.no_grad():
                 answer_NTC = conv_over_time(word_NTE, conv, with_bias=False)
             assert conv.bias is not None
+            # the bias is one number per filter: it can wait, for it changes no winner
             return highest_windows(word_NTE, conv.weight, answer_NTC, windows_N) + conv.bias
         window_NTC = conv_over_time(word_NTE, conv)
         if windows_N is not None:

@@ -146,6 +146,7 @@ class SoftTree(nn.Module):
         reach_BX = x_BF.new_ones(len(x_BF), 1)
         for level in range(self.depth):
             gate_BX = right_BJ[:, 2**level - 1 : 2 ** (level + 1) - 1]
+            # a node's two children stand side by side, so each level is in order from left to right
             reach_BX = torch.stack([reach_BX * (1 - gate_BX), reach_BX * gate_BX], 2).flatten(1)
         return reach_BX
 
@@ -298,6 +299,7 @@ class GBDT(TextMethod):
                 unit_vectors(left).unsqueeze(1), unit_vectors(right).unsqueeze(1), (row_B, row_B), cells
             )
             for pooling, left, right, cells in (
+                # as released: texts are matched before the joint layer, images after it
                 (self.text_pooling, product[0], review[0], (masks[0], masks[1])),
                 (self.image_pooling, p_image, r_image, (masks[2], masks[3])),
             )
@@ -308,6 +310,7 @@ class GBDT(TextMethod):
 def list_slots(product_B: Tensor, n_products: int) -> tuple[Tensor, Tensor]:
     """Each row's place in its product's list `[B]`, and the lists' lengths `[P]`."""
     length_P = torch.bincount(product_B, minlength=n_products)
+    # rows of a product need not be neighbours; a stable sort keeps their order
     order_B = torch.argsort(product_B, stable=True)
     start_P = length_P.cumsum(0) - length_P
     slot_B = torch.empty_like(product_B)
@@ -323,9 +326,11 @@ def to_lists(x: Tensor, product_B: Tensor, slot_B: Tensor, mask_PS: Tensor) -> T
 
 def listnet(score_PS: Tensor, label_PS: Tensor, mask_PS: Tensor, swapped: bool = False) -> Tensor:
     """Mean over lists of -Σ_i softmax(y)_i log softmax(s)_i; with `swapped`, -Σ_i softmax(s)_i log softmax(y)_i."""
+    # a product without rows would be a softmax over nothing: NaN
     used_P = mask_PS.any(1)
     mask_PS, score_PS, label_PS = mask_PS[used_P], score_PS[used_P], label_PS[used_P]
     target_PS, source_PS = (score_PS, label_PS) if swapped else (label_PS, score_PS)
     weight_PS = target_PS.masked_fill(~mask_PS, -torch.inf).softmax(1)
+    # a padded slot's weight is 0 and its logarithm -inf, whose product is NaN: hence the second fill
     log_PS = source_PS.masked_fill(~mask_PS, -torch.inf).log_softmax(1).masked_fill(~mask_PS, 0)
     return -(weight_PS * log_PS).sum(1).mean()

@@ -236,6 +236,7 @@ class MCL(TextMethod):
 
     @property
     def padding(self) -> Padding:
+        # the released code pads short items so that its pooling has as many cells as it keeps
         return Padding(min_tokens=32, min_rois=16, empty_rois=16) if self.is_released else Padding()
 
     @classmethod
@@ -294,6 +295,7 @@ class MCL(TextMethod):
     def loss(self, batch: Batch, ranking_loss: RankingLoss) -> Tensor:
         """The protocol's ranking loss plus the contrast of the rows with a helpful review."""
         rows = self.rows(batch)
+        # one forward pass for both terms: they see the same dropout
         total = ranking_loss(self._head(rows.features_BF), batch)
         helpful_P = (batch.label_B >= self.config.helpful_label).nonzero().squeeze(1)
         if len(helpful_P) and self.config.contrast_weight:
@@ -374,6 +376,7 @@ class MCL(TextMethod):
         """The states as a one-channel T x H map, pooled."""
         if self.is_released:
             return pooling(x_BTH.unsqueeze(1))  # type: ignore[no-any-return]
+        # post-norm leaves padded rows non-zero, and a filter on the last real row reaches below it
         x_BTH = x_BTH * mask_BT.unsqueeze(-1)
         return pooling(x_BTH.unsqueeze(1), mask_BT)  # type: ignore[no-any-return]
 
@@ -387,6 +390,7 @@ class MCL(TextMethod):
         """Mean of the six contrastive terms."""
         pooled_4PH, present_4P = rows.pooled_4BH[:, row_P], rows.present_4B[:, row_P]
         product_P = batch.product_B[row_P]
+        # false on the diagonal too: a row is never its own negative
         other_PP = product_P.unsqueeze(1) != product_P
         margin, scale = self.config.contrast_margin, self.config.contrast_scale
         first, second = (list(side) for side in zip(*CONTRAST_PAIRS, strict=True))

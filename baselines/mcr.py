@@ -185,6 +185,7 @@ class MCR(TextMethod):
 
     @property
     def padding(self) -> Padding:
+        # the released code pads short items so that its pooling has as many cells as it keeps
         return Padding(min_tokens=32, min_rois=16, empty_rois=16) if self.is_released else Padding()
 
     @classmethod

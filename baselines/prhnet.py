@@ -129,6 +129,7 @@ class PRHNet(TextMethod):
                 batch.reviews.token_mask_NT[r_B],
                 query_NLF[p_B],
             )
+            # padded rows are left out of the sum, so the divisor is the real length, as released
             features.append(aware_BF / batch.reviews.token_count_N[r_B, None])
         return torch.cat(features)
 

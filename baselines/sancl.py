@@ -396,6 +396,7 @@ class SANCL(TextMethod):
         beta_B1 = torch.sigmoid(self.beta(r.summary_NH))
         if self.is_released and not self.is_bert:
             beta_B1 = torch.full_like(beta_B1, 0.5)
+        # a = 1 where selected, β where not, in between for a partial overlap, 0 at padding
         weight_BR = (selected_BR + (1 - selected_BR) * beta_B1) * r.mask_NT
         own_BRH = self.self_attention(r.state_NTH, r.mask_NT, weight_BR, mask_queries=self.is_bert)
         aware_BRH = self.text_attention(p.state_NTH, p.mask_NT, own_BRH, r.mask_NT)
@@ -444,6 +445,7 @@ class SANCL(TextMethod):
         positive = F.cosine_similarity(self.review_product_positive(p_rp), r_rp)
         negative = F.cosine_similarity(self.review_product_negative(p_rp), r_rp)
         cross_modal = own_p.mean() + (own_r * helpful_B).mean() - own_r.logsumexp(0)
+        # cos * -1e-15 is about 0, and exp(0) = 1 stays in the sum: the number of masked rows leaks in
         keep_B = torch.where(helpful_B, 1.0, -1e-15).to(positive.dtype)
         drop_B = torch.where(helpful_B, -1e-15, 1.0).to(positive.dtype)
         return cross_modal + (positive * keep_B).logsumexp(0) - (negative * drop_B).logsumexp(0)
@@ -462,8 +464,10 @@ class SANCL(TextMethod):
             self._project("image", x) for x in (v.product_image_BD, v.review_image_BD)
         )
         matches = (
+            # a product has one text and one image set however many rows it has: it counts once
             (self.cross_modal_product(pt_cm), pi_cm, first_B & p_image_B),
             (self.cross_modal_review(rt_cm), ri_cm, r_image_B),
+            # the reference's names for two predictors; here one is for texts, one for images
             (self.review_product_positive(rt_rp), pt_rp, helpful_B),
             (self.review_product_negative(ri_rp), pi_rp, r_image_B & p_image_B),
         )

@@ -222,6 +222,8 @@ def exchange(batch: Batch, rate: float, ratio: float) -> Tensor:
     has_own_B = own_product_BB.any(1)
     abroad_B = ~has_own_B & (torch.rand(n, device=device) < ratio / (1 + ratio))
     partner_BB = own_product_BB | (same_label_BB & abroad_B.unsqueeze(1))
+    # the largest of independent uniform draws: each partner is as likely as any other
     drawn_B = torch.rand(n, n, device=device).masked_fill(~partner_BB, -1).argmax(1)
+    # without a partner the argmax above is row 0, which means nothing
     swapped_B = (torch.rand(n, device=device) < rate) & partner_BB.any(1)
     return torch.where(swapped_B, drawn_B, torch.arange(n, device=device))

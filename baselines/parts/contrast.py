@@ -59,5 +59,6 @@ def adaptive_contrast(x_PH: Tensor, y_PH: Tensor, negative_PP: Tensor, margin: f
     # of a row that is left out all stay, for a sum over nothing has no gradient
     kept_PP = negative_PP | ~used_P.unsqueeze(-1)
     pushed_PP = (scale * push_PP * (cosine_PP - margin)).masked_fill(~kept_PP, -torch.inf)
+    # exponents reach 256 * 1.25 * 0.75 = 240; float32's exp overflows at 89, logsumexp does not
     term_P = F.softplus(pulled_P + pushed_PP.logsumexp(-1)) * used_P
     return term_P.sum(-1) / used_P.sum(-1).clamp(min=1)

@@ -27,6 +27,7 @@ class GraphReasoning(nn.Module):
 
     def forward(self, node_NTC: Tensor, mask_NT: Tensor) -> Tensor:
         """`[N, T, C]`; padded nodes i are computed like any others, padded nodes j are never read."""
+        # W₁ [x_i ; x_j] = W₁ᵃ x_i + W₁ᵇ x_j: the T x T pairs of vectors are never built
         own_HC, other_HC = self.first.weight.chunk(2, dim=1)
         a_NTH = nn.functional.linear(node_NTC, own_HC, self.first.bias)
         b_NTH = nn.functional.linear(node_NTC, other_HC)
@@ -66,6 +67,7 @@ class Coherence(nn.Module):
 
     def pool(self, claim_BC: Tensor, node_BTC: Tensor, mask_BT: Tensor) -> Tensor:
         """The review's nodes, weighed by what the product claims, `[B, C]`."""
+        # split as in the graphs; the claim comes first in [q ; x_j], and weights are loaded so
         claim_HC, node_HC = self.first.weight.chunk(2, dim=1)
         claim_BH = nn.functional.linear(claim_BC, claim_HC, self.first.bias)
         hidden_BTH = torch.relu(claim_BH.unsqueeze(1) + nn.functional.linear(node_BTC, node_HC))

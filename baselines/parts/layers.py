@@ -51,6 +51,7 @@ def masked_max(x_NTF: Tensor, mask_NT: Tensor) -> Tensor:
 
 def masked_softmax(logit: Tensor, mask: Tensor) -> Tensor:
     """Softmax over the last axis among valid positions; zeros where there is none."""
+    # where all is masked this is uniform, not NaN; the next line makes it zero
     weight = logit.masked_fill(~mask, MASKED).softmax(-1)
     return weight * mask.any(-1, keepdim=True)
 
@@ -83,6 +84,7 @@ def word_embedding(corpus: CorpusShape, field: str, width: int) -> nn.Embedding:
         table.weight.uniform_(-0.25, 0.25)
         if corpus.word_vectors is not None:
             table.weight.copy_(corpus.word_vectors(field, width))
+        # after the copy, which may have filled it; `padding_idx` then only withholds its gradient
         table.weight[0] = 0
     return table
 
@@ -107,6 +109,7 @@ def conv_over_time(x_NTE: Tensor, conv: nn.Conv1d, with_bias: bool = True) -> Te
 
 def distinct(token_NT: Tensor, vocabulary: int) -> tuple[Tensor, Tensor]:
     """The distinct tokens `[U]`, ascending, and the place of each token among them, `[N, T]`."""
+    # what `torch.unique` gives, without its sort: ids are small numbers
     used_V = torch.zeros(vocabulary, dtype=torch.bool, device=token_NT.device)
     used_V[token_NT.flatten()] = True
     return used_V.nonzero().squeeze(1), (used_V.cumsum(0) - 1)[token_NT]
@@ -168,10 +171,12 @@ class ProductAwareAttention(nn.Module):
 
     def query(self, product_NLF: Tensor) -> Tensor:
         """relu(P w + b), which the review's positions are compared with."""
+        # the reference multiplies by w, `F.linear` by its transpose
         return torch.relu(F.linear(product_NLF, self.w.T, self.b.view(-1)))
 
     @staticmethod
     def _weights(query_BLF: Tensor, product_mask_BL: Tensor, review_BRF: Tensor) -> Tensor:
         """Sᵀ: what each review position takes of each product position, `[B, R, L]`."""
         logit_BRL = torch.bmm(review_BRF, query_BLF.transpose(1, 2))
+        # in place: the backward pass of a product needs its factors, not its result
         return logit_BRL.masked_fill_(~product_mask_BL.unsqueeze(1), MASKED).softmax(-1)

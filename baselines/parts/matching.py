@@ -86,6 +86,7 @@ class ContextFeatures(nn.Module):
     ) -> Item:
         """Everything about products that does not depend on the review."""
         item = self._item(text_NTH, text_mask_NT, image_NVD, image_mask_NV, self.coherence.claim)
+        # f3 crosses the product's image with the review's text, f4 its text with the review's image
         attended = text_NTH, image_NVD, item.common_image_NVC, item.common_text_NTC
         queries = tuple(a.query(x) for a, x in zip(self._attentions(), attended, strict=True))
         return replace(item, queries=queries)

@@ -75,6 +75,7 @@ class BiLSTM(nn.Module):
         if count_N is None:
             backward_NTH = self.backward_lstm(x_NTE.flip(1))[0].flip(1)
             return States(forward_NTH, backward_NTH, forward_NTH[:, -1], backward_NTH[:, 0])
+        # its own inverse; padding stays behind the words, where no LSTM state of theirs sees it
         reversed_NT = _reversal(count_N, x_NTE.shape[1])
         backward_NTH = _take(self.backward_lstm(_take(x_NTE, reversed_NT))[0], reversed_NT)
         mask_NT1 = length_mask(count_N, x_NTE.shape[1]).unsqueeze(-1)
@@ -106,6 +107,7 @@ class BiLSTM(nn.Module):
             )
             weights.append(F.pad(input_GHE, (0, 0, *spare)).flatten(0, 1))
             recurrent.append(F.pad(recurrent_GHH, (0, 0, *spare)).flatten(0, 1).T)
+            # torch keeps two biases of each gate, which only ever occur as their sum
             biases.append(F.pad(bias_GH + other_bias_GH, spare).flatten())
         inputs_UG = linear(x_UE.unsqueeze(0), torch.cat(weights), torch.cat(biases)).squeeze(0)
         counts = torch.full(slot_NT.shape[:1], slot_NT.shape[1]) if count_N is None else count_N

@@ -58,6 +58,7 @@ class SelfAttention(nn.Module):
         uniform and padded keys stay in the softmax."""
         logit_BRR = self.query(x_BRH) @ self.key(x_BRH).transpose(1, 2)
         if mask_queries:
+            # a slip of the release: this axis is the queries', the keys' is the last one
             attention_BRR = logit_BRR.masked_fill(~mask_BR.unsqueeze(2), MASKED).softmax(-1)
         else:
             attention_BRR = masked_softmax(logit_BRR, mask_BR.unsqueeze(1))
@@ -72,6 +73,7 @@ def word_overlap(product_BLE: Tensor, product_mask_BL: Tensor, review_BRE: Tenso
     gradient, like the preprocessed mask that it stands for."""
     with torch.no_grad():
         cosine_BRL = F.normalize(review_BRE, dim=-1) @ F.normalize(product_BLE, dim=-1).transpose(1, 2)
+        # 0 and not -inf, so that a product without words overlaps with nothing
         return cosine_BRL.masked_fill(~product_mask_BL.unsqueeze(1), 0).amax(2).clamp(0, 1)
 
 
@@ -80,6 +82,7 @@ def info_nce(x_PC: Tensor, y_PC: Tensor, product_P: Tensor, temperature: float) 
     if not len(x_PC):
         return x_PC.new_zeros(())
     logit_PP = F.normalize(x_PC, dim=-1) @ F.normalize(y_PC, dim=-1).T / temperature
+    # rows of one product share its text and image: as negatives they would push a match apart
     same_PP = (product_P.unsqueeze(1) == product_P) & ~torch.eye(
         len(x_PC), dtype=torch.bool, device=x_PC.device
     )

@@ -42,6 +42,7 @@ class Overlaps:
         self.seen[split.name] = _Seen(
             set(split.products.ids),
             set(split.reviews.ids),
+            # a folded text has single spaces, one fewer than words
             {_digest(text): text.count(" ") >= LONG_TEXT - 1 for text in folds if text},
         )
 

@@ -90,6 +90,7 @@ class NearCopies:
         return made
 
     def _pairs(self, earlier: str, later: str, hashes: dict[str, list[Any]]) -> list[tuple[str, str]]:
+        # below the bound, for a MinHash only estimates; what it lets through is computed exactly
         index = need_library().MinHashLSH(threshold=SIMILAR - 0.1, num_perm=_PERMUTATIONS)
         for row, minhash in zip(self.texts[earlier], hashes[earlier], strict=True):
             index.insert(row, minhash)

@@ -52,6 +52,7 @@ class Inert:
     def __setitem__(self, *_: Any) -> None:
         pass
 
+    # methods that a pickle's own instructions look up: APPEND, APPENDS, ADDITEMS
     append = extend = add = __setstate__
 
 
@@ -130,10 +131,13 @@ class Tensor:
         flat = self.storage.elements()
         last = self.offset + sum((n - 1) * step for n, step in zip(self.shape, self.strides, strict=True))
         count = math.prod(self.shape)
+        # before the bounds: of an empty tensor `last` means nothing
         if count == 0:
             return np.zeros(self.shape, flat.dtype)
+        # strides are not negative (`_tensor`), so `last` is the highest index; as_strided checks none
         if self.offset < 0 or last >= len(flat):
             raise UnreadableFileError("a tensor reaches outside of its storage")
+        # a stride of 0 repeats a number: a few bytes could claim terabytes
         if count > len(flat):
             raise UnreadableFileError("a tensor is larger than its storage")
         steps = [step * flat.itemsize for step in self.strides]
@@ -234,6 +238,7 @@ class _Call:
         return self._function(*args)
 
     def __setstate__(self, state: Any) -> None:
+        # the table's entries serve all files: one must not change them for the next
         raise UnreadableFileError("a pickle that sets the state of a function")
 
 
@@ -307,6 +312,7 @@ class Unpickler(pickle.Unpickler):
     """Python's unpickler with `_ADMITTED` for a namespace."""
 
     def __init__(self, file: BinaryIO, storages: Storages) -> None:
+        # Python 2's strings are bytes; latin1 maps each byte to one character and loses none
         super().__init__(file, encoding="latin1")
         self._storages = storages
         self._refused: dict[str, type[Inert]] = {}
@@ -325,6 +331,7 @@ class Unpickler(pickle.Unpickler):
         # ("storage", class, key, device, number of elements[, view of another storage])
         if not (isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == "storage"):
             raise UnreadableFileError("a storage in an unknown form")
+        # a storage class that is not admitted is an `Inert` type, which still knows its name
         named = isinstance(pid[1], type) and issubclass(pid[1], Inert)
         kind = pid[1].refused.rpartition(".")[2] if named else pid[1]
         whole = type(pid[4]) is int and pid[4] >= 0 and (len(pid) == 5 or pid[5] is None)

@@ -109,6 +109,7 @@ def _read_zip(content: bytes) -> Any:
     pickles = [info.filename for info in infos if info.filename.endswith("/data.pkl")]
     if len(pickles) != 1:
         raise UnreadableFileError("a zip file without torch's data.pkl")
+    # no zip bombs: a stored entry is no longer than the file
     if any(info.compress_type != zipfile.ZIP_STORED for info in infos):
         raise UnreadableFileError("a compressed zip file; torch.save does not compress")
     folder = pickles[0].removesuffix("data.pkl")
@@ -130,6 +131,7 @@ def _read_flat(content: bytes) -> Any:
     unpickler = Unpickler(file, storages)
     tree = unpickler.load()
     for key in _unpickle(file, storages):
+        # after the pickled keys: for each its number of elements, then these, back to back
         count = int.from_bytes(file.read(8), "little")
         if str(key) not in unpickler.widths:
             break  # of unknown width: where the next one begins is not known
@@ -144,8 +146,10 @@ def _unpickle(file: BinaryIO, storages: Storages) -> Any:
 def _finish(tree: Any, done: dict[int, Any], depth: int = 0) -> Any:
     """The tree with arrays in place of placeholders. `done` keeps a container that is listed many times
     from being built as often."""
+    # ids are safe as keys, for the tree keeps all that is in it alive
     if id(tree) in done:
         return done[id(tree)]
+    # a list that holds itself ends here too: it is in `done` only when finished
     if depth > _MAX_DEPTH:
         raise UnreadableFileError("containers nested too deeply")
     if isinstance(tree, dict):

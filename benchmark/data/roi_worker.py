@@ -77,6 +77,7 @@ def serve(seconds: float) -> None:
     """Answers requests on standard input (length, path) until it ends: the child's main."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    # what a library prints must not end up among the replies
     os.dup2(os.open(os.devnull, os.O_RDWR), 1)
     _limit()
     replies.write(_READY)
@@ -99,6 +100,7 @@ def _limit() -> None:
 
     with open("/proc/self/statm") if os.path.exists("/proc/self/statm") else open(os.devnull) as file:
         pages = int((file.read().split() or ["0"])[0])
+    # the limit is on address space, of which Python and numpy hold much already
     most = pages * resource.getpagesize() + MEMORY
     for limit, value in ((resource.RLIMIT_AS, most), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, 0)):
         hard = resource.getrlimit(limit)[1]

@@ -27,6 +27,7 @@ def seal(folder: Path) -> None:
         path.name: (path.stat().st_size, _sha256(path)) for path in sorted(folder.iterdir()) if path.is_file()
     }
     text = json.dumps(files, indent=1)
+    # the seal's first line seals the seal
     digest = hashlib.sha256(text.encode()).hexdigest()
     (folder / SEAL).write_text(f"{digest}\n{text}\n", encoding="utf-8")
     _remember(folder, {name: _stat(folder / name) for name, (size, _) in files.items() if size >= LARGE})
@@ -63,10 +64,12 @@ def damage_of(folder: Path, thorough: bool = False) -> str:
 
 def _stat(path: Path) -> list[int]:
     found = os.stat(path)
+    # a list, as JSON gives it back: the two are compared
     return [found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
 
 
 def _known_file(folder: Path) -> Path:
+    # a folder on a shared disk may have other inodes and times on each machine
     host = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
     return folder / f"hashed-{host}.json"
 

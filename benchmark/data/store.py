@@ -182,6 +182,7 @@ def build_folder(
     target.parent.mkdir(parents=True, exist_ok=True)
     with _lock(target.with_name(f".{target.name}.lock")):
         if target.is_dir():
+            # once more, now under the lock: another process may have made it meanwhile
             damage = damage_of(target, thorough) if sealed else ""
             if not damage:
                 return target
@@ -197,6 +198,7 @@ def build_folder(
             build(unfinished)
             if sealed:
                 seal(unfinished)
+            # atomic within one file system: hence a name beside the target, not a temporary folder
             unfinished.rename(target)
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)

@@ -39,11 +39,13 @@ def surface_features(split: Split) -> NDArray[np.float32]:
 
 def _earlier(product_R: NDArray[np.int64], time_R: NDArray[np.float64]) -> NDArray[np.int64]:
     """Per review, how many of its product's have a strictly earlier time; 0 where its own is not known."""
+    # the last key is the first to sort by: products, then times
     order = np.lexsort((time_R, product_R))  # unknown times (NaN) come last in their product
     product, time = product_R[order], time_R[order]
     place = np.arange(len(order))
     first_of_product = np.searchsorted(product, product)
     new = np.ones(len(order), dtype=bool)
+    # NaN differs from NaN, so unknown times are each new: they come last and are zeroed below
     new[1:] = (product[1:] != product[:-1]) | (time[1:] != time[:-1])
     first_of_time = np.maximum.accumulate(np.where(new, place, 0))
     earlier = np.where(np.isfinite(time), first_of_time - first_of_product, 0)

@@ -183,6 +183,7 @@ class UnicodeTokenizer:
         self._known: dict[str, list[str]] = {}
 
     def __call__(self, text: str) -> list[str]:
+        # NFKC leaves ASCII alone, and most reviews are ASCII
         if not text.isascii():
             text = unicodedata.normalize("NFKC", text)
         tokens: list[str] = []
@@ -241,10 +242,12 @@ def word_hashes(words: Sequence[str]) -> npt.NDArray[np.uint64]:
 def random_vectors(hash_W: npt.NDArray[np.uint64], width: int) -> Float32:
     """float32 [W, width], uniform in [-0.25, 0.25): a function of the word alone, so that a word begins
     with one vector in every field, corpus and run (SplitMix64, Steele et al. 2014, seeded by its hash)."""
+    # unsigned 64-bit overflow is wanted: SplitMix64 counts modulo 2^64
     state_WD = hash_W[:, None] + np.arange(1, width + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     state_WD = (state_WD ^ (state_WD >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state_WD = (state_WD ^ (state_WD >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     state_WD ^= state_WD >> np.uint64(31)
+    # the upper 24 bits: as many as a float32 in [0, 1) holds exactly
     unit_WD = (state_WD >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
     vector_WD: Float32 = (2 * unit_WD - np.float32(1)) * np.float32(RANDOM_RANGE)
     return vector_WD
@@ -281,6 +284,7 @@ def read_vectors(path: Path, words: Sequence[str]) -> WordVectors:
             for number, line in enumerate(lines, start=1):
                 digest.update(line)
                 fields = line.rstrip().split(b" ")
+                # fastText's count and width
                 if number == 1 and len(fields) == 2:
                     continue
                 if vector_WD is None:

@@ -41,9 +41,11 @@ def parse_time(value: Any) -> float:
         text = value.strip()
         if len(text) > _LONGEST:
             return math.nan
+        # `isdigit` admits superscripts, which `int` does not; eight digits are a date, 20130904
         if not (text.isascii() and text.isdigit() and len(text) >= 9):
             return _parse_date(text)
         value = int(text)
+    # True is an int to Python and no moment
     if isinstance(value, bool) or not isinstance(value, int | float):
         return math.nan
     if not abs(value) < _LATEST * 1000:  # NaN, infinities, integers beyond a float

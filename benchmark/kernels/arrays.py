@@ -25,6 +25,7 @@ def in_float32(*arrays: Tensor) -> Iterator[list[Tensor]]:
 
 def row_chunks(n_rows: int, row_bytes: int) -> Iterator[slice]:
     """Slices of rows whose temporaries of `row_bytes` each stay within `CHUNK_BYTES`."""
+    # one row at least, even where it alone exceeds the cache
     size = max(1, CHUNK_BYTES // row_bytes)
     for start in range(0, n_rows, size):
         yield slice(start, min(start + size, n_rows))

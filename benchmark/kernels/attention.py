@@ -54,9 +54,11 @@ class _Attention(torch.autograd.Function):
     ) -> Tensor:
         (N, T, X), S = first.shape, offset_NS.shape[1]
         D = X if second is not None else X // 3
+        # drawn once: with the same seed the backward pass drops the same weights
         ctx.settings = (D // heads) ** -0.5, *draw(rate)
         ctx.sizes = X, 3 * D if second is None else 2 * D, N, T, S, heads, D // heads
         attended_NTD, log_NHT = first.new_empty(N, T, D), first.new_empty(N, heads, T)
+        # bare addresses escape the checks of `call`, so `_compiled` has made these arrays contiguous
         arrays = *_places(first, second, D), offset_NS, attended_NTD, log_NHT
         call("attention", *arrays, *ctx.settings, *ctx.sizes)
         ctx.save_for_backward(first, second, offset_NS, attended_NTD, log_NHT)
@@ -75,6 +77,7 @@ class _Attention(torch.autograd.Function):
 
 def _places(first: Tensor, second: Tensor | None, D: int) -> tuple[int, int, int]:
     """Addresses of queries, keys and values."""
+    # all in one array: steps of D channels within its rows of X, so that nothing is copied apart
     start, step = first.data_ptr(), D * first.element_size()
     if second is None:
         return start, start + step, start + 2 * step
@@ -94,6 +97,7 @@ def _in_torch(
         weight = logit.softmax(-1)
         attended = (dropout(weight, rate) if rate else weight) @ value
     else:
+        # `rate` is not looked at: what wants no gradient is a score, and scoring drops nothing
         attended = F.scaled_dot_product_attention(query, key, value, offset_NS[:, None, None, :])
     attended_NTD: Tensor = attended.transpose(1, 2).flatten(2)
     return attended_NTD

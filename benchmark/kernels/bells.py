@@ -39,6 +39,7 @@ def kernel_sums(value_BXR: Tensor, centres: Kernels, mask_BR: Tensor | None = No
             result = _CompiledKernelSums.apply(value_BXR.contiguous(), mask, _bells(centres))  # type: ignore[no-untyped-call]
             return result
         if mask_BR is not None:
+            # a copy: the caller's cosines stay, and a bell out here underflows to exactly 0
             value_BXR = value_BXR.masked_fill(~mask_BR.unsqueeze(1), OUT_OF_REACH)
         result = _KernelSums.apply(value_BXR, centres)  # type: ignore[no-untyped-call]
         return result
@@ -53,10 +54,12 @@ def _recurrences(centres: Kernels) -> Iterator[tuple[float, float]]:
     """
     scale, previous = 1.0, 0.0
     for (before, width_before), (centre, width) in itertools.pairwise([(0.0, math.nan), *centres]):
+        # the width before the first is NaN, equal to none: the first kernel is always made directly
         rate = (centre - before) * width**-2 if width == width_before and width >= WIDE else 0.0
         if rate and math.isclose(rate, previous, rel_tol=1e-9):
             rate = previous  # exactly, so that it is seen to be the same
         previous = rate
+        # e^(-(M-μ')²/2σ²) = e^(-(M-μ)²/2σ²) e^(M (μ'-μ)/σ²) e^((μ²-μ'²)/2σ²): this is the last factor
         scale = scale * math.exp((before**2 - centre**2) / (2 * width**2)) if rate else 1.0
         yield rate, scale
 
@@ -79,6 +82,7 @@ def _cached_bells(centres: tuple[tuple[float, float], ...]) -> Bells:
     rate_K, scale_K = np.array(list(_recurrences(list(centres)))).T
     centre_K, width_K = np.array(centres).T
     log2_e = math.log2(math.e)
+    # exp(x) = 2^(x log₂ e): the compiled code takes powers of two
     columns = centre_K, -0.5 * log2_e / width_K**2, rate_K * log2_e, scale_K, scale_K / width_K**2
     return Bells(*(torch.tensor(column, dtype=torch.float32) for column in columns))
 
@@ -125,6 +129,7 @@ class _KernelSums(torch.autograd.Function):
                 torch.sum(bell, -1, out=sum_KN[k, rows])
                 if scale != 1:
                     sum_KN[k, rows] *= scale
+        # written kernel by kernel, each sum contiguous; callers want K last
         return sum_KN.T.reshape(*value_BXR.shape[:2], -1)
 
     @staticmethod
@@ -153,6 +158,7 @@ class _KernelSums(torch.autograd.Function):
 def _blocks(value_BXR: Tensor) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
     """Blocks of rows of the flattened `[B * X, R]`, each with two buffers of its shape."""
     value_NR = value_BXR.flatten(0, 1)
+    # empty at first: the first block, and a shorter last one, find no buffer of their length
     bell = spare = value_NR[:0]
     for rows in row_chunks(len(value_NR), value_NR.shape[1] * value_NR.element_size()):
         value = value_NR[rows]
@@ -167,6 +173,7 @@ def _bells_in_turn(value: Tensor, centres: Kernels, bell: Tensor, spare: Tensor)
     for (centre, width), (rate, scale) in zip(centres, _recurrences(centres), strict=True):
         if rate:
             if rate != previous:
+                # masked values are 1e4 and their bells 0: unclamped, 0 times infinity would be NaN
                 torch.mul(value, rate * math.log2(math.e), out=spare).clamp_(max=126).exp2_()
             bell.mul_(spare)
         else:

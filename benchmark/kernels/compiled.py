@@ -17,6 +17,7 @@ MARK = b"mrhp-bench kernels of source "
 def library() -> Path | None:
     """The file of the compiled kernels; None if `problem` says why they cannot be used, or if they are switched
     off."""
+    # found, never imported: `native` loads the file by ctypes
     found = importlib.util.find_spec("benchmark.kernels._kernels")
     if os.environ.get(SWITCH) == "0" or found is None or found.origin is None:
         return None
@@ -42,4 +43,5 @@ def _is_of_this_source(file: Path) -> bool:
     """Kernels left over from an earlier version would take other arguments than they are given."""
     if not SOURCE.exists():  # an installation without sources cannot have got out of step
         return True
+    # the mark is compiled in: a file's time would say nothing after a copy or a checkout
     return MARK + hashlib.sha256(SOURCE.read_bytes()).hexdigest().encode() in file.read_bytes()

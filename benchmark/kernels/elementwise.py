@@ -88,7 +88,9 @@ def dropout(x: Tensor, rate: float, *, base: Tensor | None = None, relu: bool = 
 
 def _kept(x: Tensor, rate: float) -> Tensor:
     """bool, True with probability 1 - rate."""
+    # 64 random bits are four draws of 16; rounded up, so the last word may hold spare ones
     bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
     drawn = bits.view(torch.int16)[: x.numel()].view(x.shape)  # uniform on -32768 .. 32767
+    # P(drawn >= t - 32768) = 1 - t / 65536, t the rate in steps
     keep: Tensor = drawn >= round(rate * native.DROPOUT_STEPS) - native.DROPOUT_STEPS // 2
     return keep

@@ -28,6 +28,7 @@ def _blocks(a_NTH: Tensor) -> Iterator[tuple[slice, slice]]:
     n_graphs, n_nodes, hidden = a_NTH.shape
     budget = BLOCK_ELEMENTS.get(a_NTH.device.type, BLOCK_ELEMENTS["cuda"])
     graphs = max(1, budget // max(1, n_nodes * n_nodes * hidden))
+    # several graphs at once only if they fit whole; else one graph, some of its nodes i at a time
     nodes = n_nodes if graphs > 1 else max(1, budget // (n_nodes * hidden))
     for first in range(0, n_graphs, graphs):
         for start in range(0, n_nodes, nodes):
@@ -42,6 +43,7 @@ def _gated_sum(own_NTH: Tensor, other_NTH: Tensor, weight_NTT: Tensor) -> Tensor
     for n, i in _blocks(own_NTH):
         own = own_NTH[n, i].unsqueeze(2)
         buffer = _fitting(buffer, own, own_NTH.shape[1])
+        # own > -other stores no sum; a float buffer takes the truth as 1 and 0, fit for the product
         torch.gt(own, negative_NTH[n].unsqueeze(1), out=buffer)
         result_NTH[n, i] = (weight_NTT[n, i].unsqueeze(2) @ buffer).squeeze(2)
     return result_NTH
@@ -67,6 +69,7 @@ def pair_scores_backward(
     """G^a_ih = Σ_j g_ij [a_ih + b_jh > 0] and G^b_jh = Σ_i g_ij [a_ih + b_jh > 0], `[N, T, H]` each, where g is
     the gradient of the logits of softmax weights y with ∂L/∂y = `gradient_NTT`."""
     hidden = a_NTH.shape[2]
+    # whole vectors; the channels added are zero and cut off again below
     spare = (0, -hidden % LANES)
     a_NTH, negative_NTH = F.pad(a_NTH, spare).contiguous(), F.pad(-b_NTH, spare)
     own_NTH, other_NTH = torch.empty_like(a_NTH), torch.empty_like(a_NTH)
@@ -91,6 +94,7 @@ class _PairAttention(torch.autograd.Function):
             ctx.save_for_backward(a_NTH, b_NTH, w_H, weight_NTT)
             return weight_NTT
         negative_NTH = -b_NTH
+        # w·relu(a + b) = w·max(a, -b) + w·b, of which the last depends on j alone
         key_NT = b_NTH @ w_H + offset_NT
         weight_NTT = a_NTH.new_empty(*a_NTH.shape[:2], a_NTH.shape[1])
         buffer = a_NTH.new_empty(0)
@@ -110,8 +114,10 @@ class _PairAttention(torch.autograd.Function):
             own_NTH, other_NTH = pair_scores_backward(a_NTH, b_NTH, weight_NTT, gradient_NTT)
         else:
             product_NTT = gradient_NTT * weight_NTT
+            # softmax backward: g_ij = y_ij (∂L/∂y_ij - Σ_k y_ik ∂L/∂y_ik); in place, its sum is taken before
             logit_NTT = product_NTT.addcmul_(product_NTT.sum(-1, keepdim=True), weight_NTT, value=-1)
             own_NTH = _gated_sum(a_NTH, b_NTH, logit_NTT)
+            # the gate a_i + b_j > 0 is symmetric: with transposed weights the same sum runs over i
             other_NTH = _gated_sum(b_NTH, a_NTH, logit_NTT.transpose(1, 2).contiguous())
         w_gradient_H = (a_NTH * own_NTH + b_NTH * other_NTH).sum((0, 1))
         return own_NTH * w_H, other_NTH * w_H, w_gradient_H, None
@@ -124,6 +130,7 @@ def pair_attention(a_NTH: Tensor, b_NTH: Tensor, w_H: Tensor, mask_NT: Tensor) -
     Not twice differentiable. Half precisions are computed in float32: the sum has H signed terms.
     """
     with in_float32(a_NTH, b_NTH, w_H) as (a_NTH, b_NTH, w_H):
+        # added to e_ij: a masked j weighs exactly 0, but if all are masked they weigh alike
         offset_NT = torch.zeros_like(mask_NT, dtype=a_NTH.dtype).masked_fill(~mask_NT, MASKED)
         arguments = a_NTH.contiguous(), b_NTH.contiguous(), w_H.to(a_NTH.dtype), offset_NT
         result: Tensor = _PairAttention.apply(*arguments)  # type: ignore[no-untyped-call]

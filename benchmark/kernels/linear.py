@@ -16,6 +16,7 @@ def linear(x_NTF: Tensor, weight_HF: Tensor, bias_H: Tensor | None = None) -> Te
     backward, AMD Zen 4)."""
     if x_NTF.device.type != "cpu" or x_NTF.numel() * len(weight_HF) < LARGE_PRODUCT:
         return F.linear(x_NTF, weight_HF, bias_H)
+    # views only: features are the channels of an image one pixel high, positions its columns
     x_NF1T = x_NTF.transpose(1, 2).unsqueeze(2)
     return F.conv2d(x_NF1T, weight_HF[:, :, None, None], bias_H).squeeze(2).transpose(1, 2)
 
@@ -37,6 +38,7 @@ class Linear(nn.Linear):
 def with_own_linear(module: nn.Module) -> nn.Module:
     """The module of another library, its linear maps computed by `linear`."""
     for part in module.modules():
+        # not its subclasses, which may compute something else
         if type(part) is nn.Linear:
             part.__class__ = Linear  # the parameters, and all that knows of them, stay
     return module

@@ -56,6 +56,7 @@ def _library() -> ctypes.CDLL | None:
         )  # after torch: both then share one OpenMP library, one set of threads
     except OSError:  # built for another system
         return None
+    # undeclared, ctypes passes an int as 32 bits: addresses and sizes would be cut
     for name, arguments in SIGNATURES.items():
         function = getattr(library, name)
         function.argtypes, function.restype = arguments, None
@@ -102,6 +103,7 @@ def call(name: str, *arguments: Any) -> None:
         if isinstance(x, Tensor):
             if not x.is_contiguous() or (x.is_floating_point() and x.dtype != torch.float32):
                 raise TypeError(f"{name}: a tensor {tuple(x.shape)} of {x.dtype}, strides {x.stride()}")
+            # `arguments` still holds the tensor, so its memory outlives the call
             x = x.data_ptr()
         raw.append(x)
     getattr(_library(), name)(*raw, torch.get_num_threads())
@@ -111,5 +113,6 @@ def draw(rate: float) -> tuple[int, int, float]:
     """A seed from torch's generator, the threshold below which 16 bits drop an element, what scales the others."""
     if rate == 0:
         return 0, 0, 1.0
+    # from -2^63 without an upper bound `random_` draws all 64 bits; C wants them unsigned
     seed = int(torch.empty((), dtype=torch.int64).random_(-(2**63), None).item()) % 2**64
     return seed, round(rate * DROPOUT_STEPS), 1 / (1 - rate)

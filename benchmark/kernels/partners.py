@@ -61,6 +61,7 @@ def best_partners_backward(
     results = *(torch.zeros_like(x) for x in texts), square_PH.new_zeros(B, P, H)
     arrays = *texts, square_PH, *scales, *winners, *(x.contiguous() for x in gradients)
     call("best_partners_backward", *arrays, *results, B, P, L, R, H)
+    # a slice of its own for each row, summed here: threads cannot change the order of the sum
     return results[0], results[1], results[2].sum(0)
 
 
@@ -112,6 +113,7 @@ class _MaxCosine(torch.autograd.Function):
             (p_BLH, h_BRH), square_PH, (p_scale, h_scale), (p_winner, h_winner), (p_grad_BPL, h_grad_BPR)
         )
         p_share, h_share = p_grad_BPL * p_best, h_grad_BPR * h_best
+        # of each step: its own best pair, and every pair in which it is the other's best partner
         c_BPL = p_share.scatter_add(2, h_winner, h_share)
         c_BPR = h_share.scatter_add(2, p_winner, p_share)
         for x, scale, c, grad_x in ((p_BLH, p_scale, c_BPL, grad_p), (h_BRH, h_scale, c_BPR, grad_h)):
@@ -137,6 +139,7 @@ def _best_partners(
             by_h = dot_BPLR * h_scale_BPR.unsqueeze(2)
             if h_mask_BR is not None:
                 by_h.masked_fill_(~h_mask_BR[:, None, None], -torch.inf)
+            # in place: `by_h` is a copy, and the plain products are not needed again
             by_p = dot_BPLR.mul_(p_scale_BPL.unsqueeze(3))
             if p_mask_BL is not None:
                 by_p.masked_fill_(~p_mask_BL[:, None, :, None], -torch.inf)
@@ -157,6 +160,7 @@ def _through_winners(
     for rows in _rows(p_BLH, h_BRH, square_PH):
         p, h = p_BLH[rows], h_BRH[rows]
         dn_BPLR = p.new_zeros(*p_scale[rows].shape, h.shape[1])
+        # each (perspective, l) has one winner, so nothing collides; a pair that won both ways is added up
         dn_BPLR.scatter_(3, p_winner[rows].unsqueeze(3), gradients[0][rows].unsqueeze(3))
         dn_BPLR.scatter_add_(2, h_winner[rows].unsqueeze(2), gradients[1][rows].unsqueeze(2))
         dn_BPLR *= p_scale[rows].unsqueeze(3)
@@ -185,4 +189,5 @@ def _weighted_dots(p_BLH: Tensor, h_BRH: Tensor, square_PH: Tensor) -> Tensor:
 def _inverse_norm(x_BTH: Tensor, square_PH: Tensor) -> Tensor:
     """1 / max(sqrt(Σ_d v_kd x_td²), 1e-8), `[B, P, T]`."""
     norm_BPT = square_PH @ x_BTH.square().transpose(1, 2)
+    # squared norms, hence the squared bound: 1e-16, which float32 holds
     return norm_BPT.clamp_(min=EPSILON**2).rsqrt_()

@@ -64,10 +64,12 @@ def strongest_answers(map_BCLR: Tensor, weight: Tensor, masks: Masks, sizes: int
     row, column = cell_BSK // n_columns, cell_BSK % n_columns
     tap = torch.arange(sizes, device=cell_BSK.device)
     row_BSKPP, column_BSKPP = row[..., None, None] + tap[:, None], column[..., None, None] + tap
+    # in the padded map, whose rows are `sizes` - 1 cells longer
     index_BX = (row_BSKPP * (n_columns + sizes - 1) + column_BSKPP).flatten(1)
     index_BCX = index_BX.unsqueeze(1).expand(-1, padded_BCLR.shape[1], -1)
     patch_BCX = padded_BCLR.flatten(2).gather(2, index_BCX)
     patch_BCSKP = torch.unflatten(patch_BCX, 2, (*cell_BSK.shape[1:], -1))
+    # the winners' answers once more, now with a gradient: `_winners` only says where they are
     value_BSK = torch.einsum("bcskp,scp->bsk", patch_BCSKP, weight_SCP)
     return value_BSK.masked_fill(~found_BSK, -torch.inf)
 
@@ -76,6 +78,7 @@ def _stacked(weight: Tensor, channels: int, sizes: int) -> Tensor:
     """All filters as one, zero-padded to the largest size: `[S, C, P]`."""
     filters = _filters(weight, sizes, channels)
     parts = weight.split_with_sizes([filters * channels * size * size for size in range(1, sizes + 1)])
+    # a small filter is padded at its bottom and right, where its answer then adds 0
     squares = (part.view(filters, channels, i + 1, i + 1) for i, part in enumerate(parts))
     return torch.cat([F.pad(square, (0, sizes - len(square[0, 0])) * 2) for square in squares]).flatten(2)
 
@@ -88,6 +91,7 @@ def _winners(
     row_mask_BL, column_mask_BR = masks
     n_rows, n_columns = map_BCLR.shape[2:]
     padded_BCLR = F.pad(map_BCLR, (0, sizes - 1, 0, sizes - 1))
+    # `topk` wants no more than there is: a small map leaves slots without a winner
     there = min(keep, n_rows * n_columns)
     row_bytes = n_rows * n_columns * padded_BCLR.element_size() * weight_SCP[0].numel()
     cells, found = [], []

@@ -36,11 +36,13 @@ class _HighestWindows(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient_NC: Tensor) -> tuple[Tensor | None, ...]:
         x_NTE, weight_CEK, winner_NC = ctx.saved_tensors
+        # a window's k x E weights then lie in memory as the words of a text do
         weight_CKE = weight_CEK.transpose(1, 2).contiguous()
         x_result, weight_result = torch.zeros_like(x_NTE), torch.zeros_like(weight_CKE)
         sizes = *x_NTE.shape, *weight_CKE.shape[:2]
         arrays = x_NTE, weight_CKE, winner_NC, gradient_NC.contiguous()
         call("highest_windows_backward", *arrays, x_result, weight_result, *sizes)
+        # none for the answers: their gradient goes to the words and the weights directly
         return x_result, weight_result.transpose(1, 2), None, None
 
 

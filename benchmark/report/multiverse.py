@@ -51,6 +51,7 @@ def variants(decision_ids: Sequence[str], method: str, all_single: bool) -> list
         axes.append(found)
     if all_single or not decision_ids:
         return [variant for axis in axes for variant in axis]
+    # nameless: of its axis nothing is changed; a combination of these alone is left out
     default = Variant("", ())
     combined = []
     for combination in product(*([default, *axis] for axis in axes)):
@@ -116,6 +117,7 @@ def effect(
         return Effect(variant, dataset, category, None, "not run", against)
     if len({run.relevance_threshold for run in (*default, *changed)}) > 1:
         return Effect(variant, dataset, category, None, "changes the metric: no points to compare", against)
+    # the paired test pairs by position, so both sides are put in the order of their seeds
     default, changed = (sorted(runs, key=lambda run: run.spec.seed) for runs in (default, changed))
     alike = [run.spec.seed for run in default] == [run.spec.seed for run in changed]
     test = paired_test if alike else crossed_test
@@ -161,6 +163,7 @@ def plot(effects: Sequence[Effect], out: Path) -> None:
         import matplotlib
     except ImportError:
         raise UsageError("--plot needs matplotlib: pip install 'mrhp-bench[plots]'.") from None
+    # before pyplot is imported, which else may pick a backend that wants a screen
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

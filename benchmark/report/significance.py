@@ -158,6 +158,7 @@ def _chosen(family: Sequence[Comparison], against: str) -> list[Comparison]:
 
 def _finding(one: Comparison, setting: Setting, robust: bool, power: bool, worthwhile: float) -> Finding:
     a, b = one.a.values(one.metric), one.b.values(one.metric)
+    # seeded by what is compared: a number does not depend on what else is reported
     rng = generator(
         "robustness", setting.conditions.dataset, one.category, one.metric, one.a.method, one.b.method
     )
