@@ -41,6 +41,7 @@ class SelfAttention(nn.Module):
             attended_NLD = self.join(attended_NLD)
         if self.norm is not None:
             attended_NLD = self.norm(x_NLD + attended_NLD)
+        # the biases of `join` and LayerNorm give padding a value again, so the mask comes last
         return attended_NLD * mask_NL[:, :, None]
 
     def then_project(self, x_NLD: Tensor, mask_NL: Tensor, project: nn.Linear) -> Tensor:
@@ -54,6 +55,7 @@ class SelfAttention(nn.Module):
             projected = project(self(x_NLD, mask_NL))
             return projected * mask_NL[:, :, None]  # type: ignore[no-any-return]
         weight = project.weight @ self.value.weight
+        # rows of a softmax sum to 1: a bias of the values comes out unchanged, so it may be projected first
         bias = F.linear(self.value.bias, project.weight, project.bias)
         there_N = mask_NL.any(dim=1)
         there_N[0] |= ~there_N.any()  # one sequence at least
@@ -62,12 +64,14 @@ class SelfAttention(nn.Module):
         query_key_NLY = packing.unpack(self.query_key(x_1XD))
         value_NLE = packing.unpack(linear(x_1XD, weight, bias))
         attended_NLE = self._attend(query_key_NLY, value_NLE, mask_NL[there_N])
+        # an empty sequence packs no position, so both packings hold the same ones in the same order
         return whole.unpack(packing.pack(attended_NLE))
 
     def _attend(self, query_key_NLX: Tensor, value_NLE: Tensor, mask_NL: Tensor) -> Tensor:
         query_NLD, key_NLD = query_key_NLX.chunk(2, dim=-1)
         # A softmax over nothing is NaN: an empty sequence attends to its padding.
         attendable_NL = mask_NL | ~mask_NL.any(dim=1, keepdim=True)
+        # the scale is that of the query's width D, not of the narrower values' D'
         attended_N1LE = F.scaled_dot_product_attention(
             query_NLD.unsqueeze(1),
             key_NLD.unsqueeze(1),
@@ -83,5 +87,8 @@ def soft_pool(x_NLD: Tensor, mask_NL: Tensor) -> Tensor:
     mask_NL1 = mask_NL[:, :, None]
     # A finite floor, not -inf: an empty sequence must not give NaN, and its products below are zero.
     logit_NLD = x_NLD.masked_fill(~mask_NL1, torch.finfo(x_NLD.dtype).min)
+    # along the sequence, for each channel on its own: two channels may weigh positions differently
     weight_NLD = torch.softmax(logit_NLD, dim=1)
+    # an empty sequence has a uniform softmax over its padding: only the mask makes its sum zero. what stands
+    # at padding must be finite all the same, as 0 * NaN is NaN
     return (weight_NLD * x_NLD * mask_NL1).sum(dim=1)

@@ -57,6 +57,7 @@ class TextEncoder(nn.Module):
         else:
             self.bert = load_encoder(config.encoder, config.encoder_dropout, FIELD)
         hidden = int(self.bert.config.hidden_size)
+        # the default miniature is 128 wide already: then the states of Eq. 2 are the encoder's own
         self.project = nn.Linear(hidden, config.width) if hidden != config.width else nn.Identity()
 
     def forward(self, *sides: Items) -> list[Tensor]:
@@ -72,6 +73,7 @@ class TextEncoder(nn.Module):
         mask_NT = length_mask(torch.cat([items.token_count_N for items in sides]), longest)
         states_NTD: Tensor = self.project(token_states(self.bert, token_NT, mask_NT))
         parts = states_NTD.split_with_sizes([len(items) for items in sides])
+        # cut back to each side's own length: padding of the joint call must not lengthen [X; Z]
         return [part[:, :length] for part, length in zip(parts, lengths, strict=True)]
 
 
@@ -93,5 +95,6 @@ def scratch_encoder(config: Config, corpus: CorpusShape) -> PreTrainedModel:
             hidden_dropout_prob=config.encoder_dropout,
             attention_probs_dropout_prob=config.encoder_dropout,
         ),
+        # a pooler would hold weights that never get a gradient: all token states are read instead
         add_pooling_layer=False,
     )

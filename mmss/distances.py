@@ -26,6 +26,7 @@ def anchor(chunks: Chunks, kind: str = "representation") -> Tensor:
     total_G: Tensor | float = 0.0
     weight: Tensor | float = 0.0
     for label_N, f_NG in chunks():
+        # Eq. 17: weights of labels 0..4 run from 0.5 to 0.98 only, so the anchor lies close to the plain mean
         weight_N = torch.sigmoid(label_N) if kind == "representation" else torch.ones_like(label_N)
         total_G = total_G + weight_N @ f_NG
         weight = weight + weight_N.sum()
@@ -56,6 +57,7 @@ def spread(chunks: Chunks, anchor_G: Tensor, kind: str, ridge: float) -> Spread:
     """
     if kind == "euclidean":
         return Spread(None, 0.0, 0.0)
+    # about the anchor, not about the mean: the outer product of the gap between them is part of Sigma
     second_GG, fourth, count = _moments(chunks, anchor_G)
     size = len(anchor_G)
     mean_variance = float(second_GG.trace()) / size
@@ -93,7 +95,9 @@ def ledoit_wolf_weight(second_GG: Tensor, fourth: float, count: int) -> float:
     `min(b^2, d^2) / d^2` with `d^2 = |S - mu I|^2` and `b^2 = (mean |z|^4 - |S|^2) / n`."""
     size = len(second_GG)
     squared = float(second_GG.square().sum())
+    # the squared norm of S - mu I is that of S less tr(S)^2 / G, since mu is tr(S) / G
     d2 = squared - float(second_GG.trace()) ** 2 / size
+    # the mean squared norm of z z^T - S, over n: z z^T has the squared norm |z|^4, and its mean is S
     b2 = (fourth - squared) / count
     if d2 <= 0:
         return 1.0  # S is a multiple of the identity already
@@ -111,6 +115,7 @@ def robust_cholesky(sigma_GG: Tensor) -> tuple[Tensor, float]:
     identity_GG = torch.eye(size, dtype=sigma_GG.dtype, device=sigma_GG.device)
     ridge = 0.0
     while ridge <= LAST_RIDGE:
+        # cholesky_ex reports a failure in `info` where cholesky would raise
         factor_GG, info = torch.linalg.cholesky_ex(sigma_GG + ridge * mean_variance * identity_GG)
         if not int(info) and bool(torch.isfinite(factor_GG).all()):
             return factor_GG, ridge
@@ -140,15 +145,19 @@ def fit_distribution(chunks: Chunks, config: Config) -> Distribution:
     anchor_G = anchor(chunks, config.anchor)
     if not bool(torch.isfinite(anchor_G).all()):
         raise ValueError("the anchor is not finite")
+    # scale 1 for now: `rms` below is made of the unscaled distances
     fitted = Distribution(anchor_G, spread(chunks, anchor_G, config.covariance, config.ridge), 1.0)
     scale = 1.0
     if config.distance_scale == "dim":
+        # with Sigma = S the mean of z^T S^-1 z is G: divided by it, the mean squared distance is 1 in every
+        # task (exactly so without shrinkage and ridge)
         scale = float(len(anchor_G))
     elif config.distance_scale == "rms":
         squared, count = 0.0, 0
         for _, f_NG in chunks():
             squared += float(fitted.distance(f_NG).square().sum())
             count += len(f_NG)
+        # all at the anchor: every distance is 0, whatever the scale
         scale = squared / count or 1.0
     return Distribution(anchor_G, fitted.spread, scale)
 

@@ -28,6 +28,7 @@ class States:
     def join(self, other: States) -> States:
         """[X; Z] along the sequence."""
         return States(
+            # padding may stand between X and Z: this attention knows no positions, so the mask alone decides
             torch.cat([self.state_NLD, other.state_NLD], dim=1),
             torch.cat([self.mask_NL, other.mask_NL], dim=1),
         )

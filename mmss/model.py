@@ -79,11 +79,13 @@ class MMSS(RankingModel):
         self.config: Config = config
         self.text_encoder = TextEncoder(config, corpus)
         self.product_vision = VisualEncoder(config, corpus.roi_width)
+        # shared is one module under two names: parameters() has its weights once, state_dict() twice
         self.review_vision = (
             self.product_vision if config.visual_shared else VisualEncoder(config, corpus.roi_width)
         )
         self.interactions = Interactions(config) if config.has_interactions else None
         n_features = len(INTERACTIONS) if config.has_interactions else 4
+        # Eq. 7 over Eq. 6's concatenation, 5 x 128 = 640 wide at the paper's size
         self.represent = nn.Linear(n_features * config.width, config.d_g)
         self.predict = nn.Linear(config.d_g, 1)
         self.subtasks = Subtasks(config) if config.subtasks else None
@@ -129,6 +131,7 @@ class MMSS(RankingModel):
 
     def target(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Eq. 6-8: (f_g* `[B, G]`, yhat_g `[B]`)."""
+        # Eq. 6: the order of the names is that of the columns of `represent`, so stored weights depend on it
         f_c_B = torch.cat(list(features.values()), dim=1)
         representation_BG = nn.functional.gelu(self.represent(f_c_B))
         return representation_BG, self.predict(representation_BG).squeeze(-1)
@@ -143,12 +146,17 @@ class MMSS(RankingModel):
         target_loss = ranking_loss(score_B, batch)
         if self.subtasks is None or self.pseudo_labels is None:
             return target_loss
+        # row_N: rows of the training split; kept_N: rows of this batch
         row_N, kept_N = batch.reviews.row_N, first_rows(batch.review_B, len(batch.reviews))
+        # a review always stands with its own product, so any of its rows has the same f_s
         own_SNG, prediction_SN = self.subtasks({name: f_BD[kept_N] for name, f_BD in features.items()})
+        # read before `observe`, which with label_update=batch moves the labels of first visits
         pseudo_SN, label_N = self.pseudo_labels.of(row_N)
         loss_S = subtask_losses(prediction_SN, pseudo_SN, label_N)
         if self.training:
+            # the target's representation first: chi_g is entry 0 of the tasks
             self.pseudo_labels.observe(row_N, torch.cat([representation_BG[None, kept_N], own_SNG]))
+            # left on the device: reading a number here would make every step wait for it
             self._parts.append(torch.cat([target_loss.detach()[None].float(), loss_S.detach().float()]))
         return target_loss + self.subtasks.balanced(loss_S)
 
@@ -162,6 +170,7 @@ class MMSS(RankingModel):
     def parameter_groups(self, learning_rate: float) -> Iterable[dict[str, Any]]:
         """The encoder at its own learning rate, all others at the given one (A.2)."""
         encoder = list(self.text_encoder.bert.parameters())
+        # by identity: `in` on a list of tensors compares their values
         known = {id(parameter) for parameter in encoder}
         rest = [parameter for parameter in self.parameters() if id(parameter) not in known]
         return [
@@ -217,4 +226,5 @@ def first_rows(review_B: Tensor, n_reviews: int) -> Tensor:
     """`[N]`: the first row of each distinct review, so that every review counts once."""
     rows_B = torch.arange(len(review_B), device=review_B.device)
     unseen_N = torch.full((n_reviews,), len(review_B), device=review_B.device)
+    # a minimum is the same in any order of writes; a plain scatter to repeated places is not
     return unseen_N.scatter_reduce(0, review_B, rows_B, "amin")

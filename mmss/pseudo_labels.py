@@ -34,9 +34,12 @@ def estimate(label_N: Tensor, chi_s_N: Tensor, chi_g_N: Tensor, config: Config) 
     `y_g + alpha2 (chi_s - chi_g)`, which is Eq. 21's first line. `printed` is its second line,
     `y_g + (2 chi_s - alpha1 (chi_g + e) y_g) / (2 (chi_g + e))`, which does not follow from it.
     """
+    # a review at the target's anchor has chi_g near 0, and e = 1e-8 hardly bounds the ratio (D-CLAMP does)
     denominator_N = chi_g_N + config.offset_epsilon
     if config.offset == "derived":
+        # Eq. 19: a human label of 0 stays 0 here, only the difference can move it
         ratio_N = config.alpha1 * chi_s_N / denominator_N * label_N
+        # Eq. 20, with chi where the paper prints `rel`
         difference_N = label_N + config.alpha2 * (chi_s_N - chi_g_N)
         value_N = (ratio_N + difference_N) / 2
     else:
@@ -49,6 +52,7 @@ def estimate(label_N: Tensor, chi_s_N: Tensor, chi_g_N: Tensor, config: Config) 
 
 def smoothed(previous: Tensor, value: Tensor, epoch: int) -> Tensor:
     """Eq. 12: the labels of epoch i > 1, `b value + (1 - b) previous` with `b = 2 / (i + 1)`."""
+    # b falls with the epoch: labels settle even where the estimates do not, so settling proves little
     weight = 2.0 / (epoch + 1)
     return weight * value + (1 - weight) * previous
 
@@ -69,7 +73,9 @@ class PseudoLabels:
         self.tasks = ("g", *config.subtasks)
         self.epoch = 1
         n_reviews = len(label_R)
+        # a copy: the caller's tensor may share its memory with the split's own array
         self.label_R = label_R.detach().to(device=device, dtype=torch.float32, copy=True)
+        # Eq. 11; repeat copies, where expand would give all subtasks one memory
         self.pseudo_SR = self.label_R.repeat(len(config.subtasks), 1)
         size = len(self.tasks) * n_reviews * config.d_g
         storage = torch.float32 if 4 * size <= FULL_PRECISION_BYTES else torch.float16
@@ -88,8 +94,10 @@ class PseudoLabels:
     @torch.no_grad()
     def observe(self, row_N: Tensor, representation_KNG: Tensor) -> None:
         """Note the representations of distinct review rows, as the model has them in this step."""
+        # before visited_R is set, which tells a first visit; epoch 1 has no anchors to move towards
         if self.config.label_update == "batch" and self.distributions:
             self._update_batch(row_N, representation_KNG)
+        # with a row twice it would be undefined which one stays
         self.representation_KRG[:, row_N] = representation_KNG.detach().to(self.representation_KRG.dtype)
         self.visited_R[row_N] = True
 
@@ -107,6 +115,7 @@ class PseudoLabels:
         if len(rows_N):
             for index, task in enumerate(self.tasks):
                 self.distributions[task] = self._fit(task, self._chunks(index, rows_N))
+            # after the loop: every anchor is weighted by this epoch's labels, none by moved ones
             mean_chi = self._update_epoch(rows_N)
             report["tasks"] = {
                 task: self._task_report(task, index, rows_N, mean_chi[index])
@@ -145,6 +154,7 @@ class PseudoLabels:
         self.pseudo_SR.copy_(state["pseudo"])
         self._before_SR.copy_(state["before"])
         self.visited_R.copy_(state["visited"])
+        # after visited_R, which says where they belong
         self.representation_KRG[:, self.visited_R] = state["representation"]
         self.epoch = int(state["epoch"])
         self.distributions = {}
@@ -162,11 +172,13 @@ class PseudoLabels:
             chi_KN = self._distances(self.representation_KRG[:, rows])
             totals += chi_KN.sum(dim=1).cpu()
             if self.config.label_update == "epoch":
+                # Eq. 12's i is the epoch that the labels are for, not the one that just ended
                 self._move(rows, chi_KN, self.epoch + 1)
         return [float(total) / len(rows_N) for total in totals]
 
     def _update_batch(self, row_N: Tensor, representation_KNG: Tensor) -> None:
         fresh_N = ~self.visited_R[row_N]
+        # here the labels are for the epoch under way, its anchors from the one before
         self._move(row_N[fresh_N], self._distances(representation_KNG[:, fresh_N].detach()), self.epoch)
 
     def _distances(self, representation_KNG: Tensor) -> Tensor:
@@ -180,6 +192,7 @@ class PseudoLabels:
 
     def _move(self, row_N: Tensor, chi_KN: Tensor, epoch: int) -> None:
         """Set the labels of `epoch` for these reviews (Eq. 19-21, then 12)."""
+        # estimates start from the human label every time; only Eq. 12 looks at the last pseudo label
         label_N = self.label_R[row_N].double()
         for index, task in enumerate(self.tasks[1:]):
             value_N = estimate(label_N, chi_KN[1 + index], chi_KN[0], self.config)
@@ -193,6 +206,7 @@ class PseudoLabels:
 
     def _chunks(self, task: int, rows_N: Tensor) -> Chunks:
         """Current labels and stored representations of one task, block by block in float64."""
+        # a view: blocks read the labels as they are when they are asked for
         label_R = self.label_R if task == 0 else self.pseudo_SR[task - 1]
 
         def blocks() -> Iterator[tuple[Tensor, Tensor]]:
@@ -238,6 +252,7 @@ _ADVICE = "Lower the learning rate (--set train.learning_rate=..., mmss.encoder_
 def summary(label_R: Tensor) -> dict[str, float]:
     """Mean, standard deviation, extremes and quartiles of one subtask's labels."""
     values = label_R.double()
+    # torch.quantile takes at most 2^24 values
     low, median, high = torch.quantile(
         values, torch.tensor([0.25, 0.5, 0.75], dtype=values.dtype, device=values.device)
     ).tolist()
@@ -254,6 +269,7 @@ def summary(label_R: Tensor) -> dict[str, float]:
 
 def _spread_rows(label_R: Tensor, count: int) -> Tensor:
     """Up to `count` review rows whose labels cover the range: evenly spaced in the order of the labels."""
+    # stable, so that ties give the same samples on every device
     order = torch.argsort(label_R, stable=True)
     if count <= 0:
         return order[:0]

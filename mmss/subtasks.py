@@ -65,6 +65,7 @@ class Subtasks(nn.Module):
 
 def subtask_losses(prediction_SN: Tensor, pseudo_SN: Tensor, label_N: Tensor) -> Tensor:
     """Eq. 14, `[S]`: `L_s = mean_i tanh(|y_s(i) - y_g(i)|) |yhat_s(i) - y_s(i)|`."""
+    # no gradient runs through labels; the weight saturates fast: 0.96 for labels that are 2 apart
     weight_SN = torch.tanh((pseudo_SN - label_N).abs())
     return (weight_SN * (prediction_SN - pseudo_SN).abs()).mean(dim=1)
 
@@ -77,8 +78,12 @@ def balance(loss_S: Tensor, log_variance_S: Tensor, regulariser: str) -> Tensor:
     alone would push them down without bound.
     """
     if regulariser == "kendall":
+        # log sigma is half of log sigma^2
         penalty_S = 0.5 * log_variance_S
     else:
         penalty_S = torch.log1p(torch.exp(log_variance_S))
+    # 1 / (2 sigma^2) as an exponential: no division, and positive for any value of the parameter
     total = (0.5 * torch.exp(-log_variance_S) * loss_S + penalty_S).sum()
+    # `where` instead of `if` waits for no device. the branch that is not taken must be finite for its
+    # gradient to be 0, not NaN; the bounds on log sigma^2 see to that
     return torch.where((loss_S == 0).all(), torch.zeros_like(total), total)

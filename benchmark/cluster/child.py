@@ -42,8 +42,10 @@ class Child:
         `own_group`: it leads a process group, which ends with it, whatever it started itself."""
         self.devices = dict(devices)
         self._own_group = own_group and hasattr(os, "killpg")
+        # an empty entry means the current folder: named, it stays the same for the child
         path = [entry or os.getcwd() for entry in sys.path]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)} | self.devices
+        # in its environment, as these libraries read them once, when they are loaded
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             environment.setdefault(name, str(threads))
         self.process = subprocess.Popen(
@@ -69,6 +71,7 @@ class Child:
         answer = self.process.stdout.readline()
         timer.cancel()
         seconds = time.perf_counter() - started
+        # a line without its end is that of a process that died while it wrote
         if answer.endswith("\n"):
             record = json.loads(answer)
             return Outcome(spec, record["seconds"], record["reason"], record["state"])
@@ -87,6 +90,7 @@ class Child:
 
     def kill(self) -> None:
         with contextlib.suppress(OSError):
+            # poll first: once it is reaped, its number may be another group's
             if self._own_group and self.process.poll() is None:
                 os.killpg(self.process.pid, signal.SIGKILL)
             else:
@@ -96,6 +100,7 @@ class Child:
         """End it; by force after `patience` seconds."""
         assert self.process.stdin is not None
         with contextlib.suppress(OSError):
+            # end of input is what tells a worker to end
             self.process.stdin.close()
         self.end(patience)
         assert self.process.stdout is not None

@@ -108,6 +108,7 @@ class _Crew:
             if self.stop.reason:
                 yield from (self._stopped(spec) for spec in waiting)
                 waiting.clear()
+                # set once, at the first look after the stop
                 deadline = deadline or time.monotonic() + END_SECONDS + 2 * task.LOOK_SECONDS
                 if time.monotonic() > deadline:
                     yield from self._give_up()
@@ -136,6 +137,7 @@ class _Crew:
             only = sorted(slots) if self._unfit else None
             future = self.workers.submit(task.carry_out, request.to_json(), needs, only)
             self._running[future.key] = (spec, future)
+            # called in a thread of Dask's: the queue brings it to this one
             future.add_done_callback(ended.put)
 
     def _outcome(self, future: Any) -> Outcome | None:
@@ -169,6 +171,7 @@ class _Crew:
         return Outcome(spec, 0.0, "its worker was lost", "claimed")
 
     def _give_up(self) -> Iterator[Outcome]:
+        # emptied before the cancel: a future that ends by it is then known as given up
         running, self._running = self._running, {}
         self.workers.cancel([future for _, future in running.values()])
         yield from (self._stopped(spec) for spec, _ in running.values())

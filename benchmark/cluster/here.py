@@ -114,6 +114,7 @@ class _Crew:
 
     def terminate(self) -> None:
         """Ask all that are at work to save and end. Called from a signal handler: takes no lock."""
+        # a copy: other threads add and remove while this one walks through it
         for child in tuple(self._busy):
             child.terminate()
 

@@ -63,9 +63,11 @@ def rounds(
                 settled = [settled_by_another(spec, results, options) for spec in elsewhere]
                 yield from (outcome for outcome in settled if outcome is not None)
                 elsewhere = [s for s, outcome in zip(elsewhere, settled, strict=True) if outcome is None]
+                # once the job is stopped all go ahead: the crew answers `stopped` for each
                 ahead = [spec for spec in elsewhere if stop.reason or not is_claimed(results, spec.identity)]
                 if elsewhere and not ahead:
                     time.sleep(POLL_SECONDS)
+            # those still claimed come along: they are free by then, or come back as `claimed` at once
             ahead += [spec for spec in elsewhere if spec not in ahead]
     except KeyboardInterrupt:  # asked twice
         crew.close(patience=0.0)
@@ -80,6 +82,7 @@ def _last_try(crew: Crew, spec: RunSpec, results: Path) -> Outcome:
     if outcome.state != "died":
         return outcome
     reason = f"{outcome.reason}; it was tried twice, the second time with no other run beside it"
+    # under a claim: if another scheduler has the run by now, its outcome is the one that counts
     claim = Claim.take(results, spec.identity)
     if claim is not None:
         with claim:

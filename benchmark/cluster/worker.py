@@ -86,6 +86,7 @@ def main() -> None:
 def serve(assignment: Assignment, requests: TextIO, answers: TextIO, stop: Stop) -> None:
     """Carry out what `requests` ask for until they end, or until a run was stopped."""
     waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+    # a thread reads, so that the end of input is noticed in the middle of a run too
     threading.Thread(target=_listen, args=(requests, waiting, stop), daemon=True).start()
     while request := waiting.get():
         spec = spec_from_json(json.loads(request))
@@ -105,6 +106,7 @@ def _answer(outcome: Outcome) -> str:
 def _listen(requests: TextIO, waiting: queue.SimpleQueue[str], stop: Stop) -> None:
     for line in requests:
         waiting.put(line)
+    # a request is never empty (its line ends in a newline): this ends a `serve` that waits
     waiting.put("")
     stop.request("the end of the process that started it")
     time.sleep(GRACE_SECONDS)

@@ -38,6 +38,7 @@ class Checkpoint:
     def __init__(self, folder: Path, every: float, versions: Mapping[str, Any]) -> None:
         self.folder = folder
         self.every = every
+        # as JSON gives it back (a tuple becomes a list), for it is compared with what was read
         self.versions = json.loads(json.dumps(versions))
         self._saved = time.monotonic()
         self._cost = 0.0
@@ -45,6 +46,7 @@ class Checkpoint:
     @property
     def due(self) -> bool:
         age = time.monotonic() - self._saved
+        # what took c seconds to write is not written again before c / SHARE: slow disks get fewer
         return not self.every or age >= max(self.every, self._cost / SHARE)
 
     def save(self, state: TrainingState) -> None:
@@ -66,6 +68,7 @@ class Checkpoint:
         )
         seal = hashlib.sha256(body.encode()).hexdigest()
         write_atomically(self.folder / "state.json", f"{seal}\n{body}\n")
+        # only now: until state.json was replaced, it named the old tensor file
         for other in self.folder.iterdir():
             if other.name not in (file.name, "state.json"):
                 other.unlink(missing_ok=True)

@@ -44,6 +44,7 @@ def score_split(
     score_R = np.zeros(split.n_reviews, dtype=np.float32)
     with _evaluation(model):
         for row_B, batch in _whole(model, split, collator, rows):
+            # float() before numpy(), which has no bf16
             score_R[row_B] = model.score(batch.to(device)).float().cpu().numpy()
             on_batch()
     if not np.isfinite(score_R).all():
@@ -103,6 +104,7 @@ def _whole(
 def _product_chunks(split: Split, rows: int) -> Iterator[NDArray[np.int64]]:
     """Products in order, so many at a time that they hold about `rows` reviews, at least one."""
     size_P = np.bincount(split.product_R, minlength=split.n_products)
+    # a product larger than `rows` skips numbers: hence np.unique instead of a range
     chunk_P = np.cumsum(size_P) // max(1, rows)
     for chunk in np.unique(chunk_P):
         products = np.flatnonzero((chunk_P == chunk) & (size_P > 0))
@@ -119,7 +121,9 @@ def _row_chunks(split: Split, collator: Collator, rows: int, bucket: bool) -> It
     order = np.arange(split.n_reviews)
     if bucket:
         longest_P = np.zeros(split.n_products, dtype=np.int64)
+        # `at`, because products repeat: plain indexing would keep one review of each
         np.maximum.at(longest_P, split.product_R, collator.review_length_R)
+        # lexsort's last key counts most: longest review of the product, product, file order
         order = np.lexsort((order, split.product_R, longest_P[split.product_R]))
     for start in range(0, len(order), rows):
         yield order[start : start + rows]

@@ -87,8 +87,10 @@ def execute(
         claim = Claim.take(results, spec.identity)
         if claim is None:
             return outcome("claimed", "another process carries it out")
+        # called by the heartbeat's thread: it may only leave word, and training ends between two steps
         claim.on_loss = lambda: stop.request("another process that took the run over")
         with claim:
+            # under the claim: another scheduler may have published since the runs were listed
             settled = settled_by_another(spec, results, options)
             if settled is not None:
                 return settled
@@ -96,6 +98,7 @@ def execute(
                 _carry_out(spec, source, results, options, stop, claim)
             except StoppedError:
                 raise
+            # SystemExit too: a method that calls sys.exit must not end the worker
             except (Exception, SystemExit) as error:
                 reason = _reason(error) + _where(error, spec, results)
                 return outcome("failed", record_failure(spec, results, reason, traceback.format_exc()))
@@ -173,11 +176,13 @@ def _carry_out(
         checkpoint_folder(results, spec.identity), options.checkpoint_every, _versions(spec)
     )
     writer = RunWriter(spec, results)
+    # the partial folder needs signs of life as well, or a sweep takes it for a dead process's
     claim.also.append(writer.owner)
     try:
         with stop.nothing_to_save():
             corpus = runner.open_once(source, spec.dataset, spec.category)
         _train_into(writer, corpus, options, checkpoint, stop)
+        # a process that was suspended may wake up here after another has taken the run over
         if not claim.held():
             raise StoppedError("another process took the run over, after this one gave no sign of life")
         writer.finish()

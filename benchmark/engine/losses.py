@@ -84,6 +84,7 @@ def _group_size(batch: Batch) -> int:
 
 def _score_gap(value_B: Tensor, group_size: int) -> Tensor:
     """Positive minus each negative, `[G, K]`."""
+    # relies on the order of rows: groups are contiguous, the positive first
     value_GK = value_B.reshape(-1, group_size)
     return value_GK[:, :1] - value_GK[:, 1:]
 

@@ -94,6 +94,7 @@ def prepare_process(config: TrainingConfig) -> None:
     """Threads, determinism and memory settings of the process that carries out a run."""
     import torch
 
+    # how a sum is split over threads decides how it is rounded
     torch.set_num_threads(config.threads)
     os.environ.setdefault(
         "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
@@ -101,6 +102,7 @@ def prepare_process(config: TrainingConfig) -> None:
     torch.use_deterministic_algorithms(True)
     # that would also write NaN into every fresh tensor, a twentieth of a step, to show reads before writes
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    # it would choose algorithms by their timings, and bits would follow
     torch.backends.cudnn.benchmark = False
     torch.set_float32_matmul_precision("high" if config.precision == "tf32" else "highest")
     keep_freed_memory()
@@ -136,6 +138,7 @@ def forget_peak_memory(device: str) -> bool:
 
         torch.cuda.reset_peak_memory_stats()
     try:
+        # 5 resets VmHWM, the peak that `peak_host_bytes` reads
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
         return False
@@ -155,6 +158,7 @@ def peak_host_bytes() -> int:
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # ru_maxrss is in bytes on macOS, in kilobytes elsewhere
     return peak if sys.platform == "darwin" else peak * 1024
 
 

@@ -59,20 +59,24 @@ def pair_plan(product_R: ArrayLike, label_R: ArrayLike, *, gap: int, weighted: b
     """
     product = np.asarray(product_R, dtype=np.int64)
     label = np.asarray(label_R).astype(np.int64)
+    # lexsort's last key counts most: by product, then label, then table order
     row = np.lexsort((np.arange(len(label)), label, product))
     sorted_product, sorted_label = product[row], label[row]
 
     # each sorted review's position among its product's distinct labels, 0 for the lowest
     first_of_product = _starts(sorted_product)
     new_label = first_of_product | np.r_[True, np.diff(sorted_label) != 0][: len(row)]
+    # counts on through all products; each product's first value is taken off below
     rung = np.cumsum(new_label)
     product_start = np.maximum.accumulate(np.where(first_of_product, np.arange(len(row)), 0))
     rung_R = rung - rung[product_start] if len(row) else rung
 
     positive = np.flatnonzero(rung_R > gap)
+    # back to table order: a group's number decides which random numbers it gets
     positive = positive[np.argsort(row[positive])]
     # (product, label) as one number, so that `label < y - gap` is a slice that ends at a binary search
     low = int(label.min(initial=0)) - gap
+    # `low` leaves room for gap below the lowest label: key - gap never falls into the product before
     span = int(label.max(initial=0)) - low + 1
     key = sorted_product * span + (sorted_label - low)
     stop = np.searchsorted(key, key[positive] - gap, side="left")

@@ -43,8 +43,10 @@ def prefetched(batches: Iterable[Batch], device: torch.device) -> Generator[Batc
             if isinstance(item, BaseException):
                 raise item
             assert isinstance(item, Batch)
+            # no wait needed: the step is queued behind the copy, pinned memory is not reused before its end
             yield item.to(device, non_blocking=True)
     finally:
+        # the thread may hang in `put` on a full queue: emptied until it has seen the flag
         stopped.set()
         while worker.is_alive():
             try:

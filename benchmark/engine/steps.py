@@ -47,6 +47,7 @@ def epoch_plan(model: RankingModel, train: Split, config: TrainingConfig, seed: 
         epoch=epoch,
         weighted=config.weighted_negatives,
     )
+    # whole groups change places: a positive keeps its negatives
     groups_GK = groups_GK[generator(seed, "order", epoch).permutation(len(groups_GK))]
     size = groups_per_step(config)
     return [groups_GK[start : start + size] for start in range(0, len(groups_GK), size)]
@@ -91,9 +92,11 @@ def train_step(
     precision: AbstractContextManager[Any],
 ) -> Tensor:
     """One step; the loss that it started from."""
+    # None instead of zeros: Adam leaves alone what has no part in this loss
     optimiser.zero_grad(set_to_none=True)
     with precision:
         loss = model.loss(batch, objective)
+    # outside autocast: each backward operation takes the precision of its forward one
     loss.backward()  # type: ignore[no-untyped-call]
     optimiser.step()
     return loss.detach()

@@ -28,6 +28,7 @@ class Stop:
     def request(self, reason: str) -> None:
         first, self.reason = not self.reason, self.reason or reason
         if first:
+            # possibly inside a signal handler: a listener that took a lock could wait for its own thread
             for listener in list(self.listeners):
                 listener()
 

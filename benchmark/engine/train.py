@@ -121,6 +121,7 @@ class Trainer:
         seed: int,
         device: torch.device,
     ) -> None:
+        # before the optimiser is made, which must hold the parameters where they will stay
         self.model = model.to(device).train()
         self.train, self.dev = train, dev
         self.config, self.seed, self.device = config, seed, device
@@ -132,11 +133,13 @@ class Trainer:
         self.visited_R = torch.zeros(train.split.n_reviews, dtype=torch.bool)
         """The training reviews that stood in a batch of any epoch that is closed."""
         self.epoch = self._fresh_epoch(1)
+        # after `to`: what a method keeps is made on the model's device
         model.start_training(torch.from_numpy(np.asarray(train.split.label_R, dtype=np.float32)))
 
     @property
     def finished(self) -> bool:
         """True after the last epoch, or when `patience` epochs brought no better dev MAP (full lists)."""
+        # from the record alone, so that a restored trainer stops where the first would have
         waited = self.fitted.epochs - self.fitted.best_epoch
         out_of_patience = bool(self.config.patience) and waited >= self.config.patience
         return self.fitted.epochs >= self.config.epochs or out_of_patience
@@ -151,6 +154,7 @@ class Trainer:
         if not plan:
             raise TrainingError(_no_pairs(self.model, self.config))
         progress = Progress(self.epoch.number, self.config.epochs, self.epoch.step, len(plan))
+        # a trainer that was saved while dev was scored has no step left, and scores anew
         self._train(plan, progress, on_step)
         judging = time.perf_counter()
         with autocast(self.config, self.device):
@@ -173,6 +177,7 @@ class Trainer:
         epoch, config = self.epoch, self.config
         clock = asked = time.perf_counter()
         ahead = (collate(self.model, self.train.collator, part, config) for part in plan[epoch.step :])
+        # closing: what on_step raises must end the thread that makes batches, too
         with closing(prefetched(ahead, self.device)) as batches:
             for batch in batches:
                 epoch.waited += time.perf_counter() - asked
@@ -190,6 +195,7 @@ class Trainer:
                 epoch.seconds += asked - clock
                 clock = asked
                 on_step(progress)
+        # once an epoch, although a restored trainer may pass here again: end_epoch moves a method's labels
         if epoch.notes is None:
             epoch.notes = self.model.end_epoch(epoch.number)
         epoch.seconds += time.perf_counter() - clock
@@ -216,8 +222,10 @@ class Trainer:
         fitted.step_seconds += epoch.seconds
         if self.schedule is not None:
             self.schedule.step(dev_metrics["map"])
+        # strictly above: the earliest of equally good epochs is kept
         if dev_metrics["map"] > fitted.best_dev["map"]:
             fitted.best_epoch, fitted.best_dev = epoch.number, dev_metrics
+            # cloned: state_dict holds the parameters themselves, and the next step writes into them
             self.best_weights = {
                 name: value.detach().clone() for name, value in self.model.state_dict().items()
             }
@@ -277,6 +285,7 @@ class Trainer:
             raise ValueError("weights of another model")
         with torch.no_grad():
             for name, value in own.items():
+                # in place: the optimiser and tied names refer to these very tensors
                 value.copy_(groups["model"][name])
         self.best_weights = groups.get("best", {})
         self._restore_optimiser(groups.get("optimiser", {}), record["learning_rates"])
@@ -305,6 +314,7 @@ def without_aliases(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {
         name: value
         for name, value in weights.items()
+        # all empty tensors have address 0, tied or not
         if not value.numel() or seen.setdefault(value.data_ptr(), name) == name
     }
 

@@ -55,12 +55,14 @@ class Owner:
         if sys.platform == "linux" and not (self.boot and self.namespace):
             return "unknown"
         try:
+            # signal 0 is not delivered: it only asks whether the process is there
             os.kill(self.process, 0)
         except ProcessLookupError:
             return "dead"
         except PermissionError:
             pass
         started = _started(self.process)
+        # another start time: the number belongs to another process by now
         return "alive" if not (started and self.started) or started == self.started else "dead"
 
 
@@ -75,6 +77,7 @@ def read_owner(file: Path) -> Owner | None:
 def write_owner(file: Path, token: str) -> None:
     """Create the file exclusively. Raises FileExistsError."""
     text = json.dumps({"token": token, "owner": asdict(Owner.current())}) + "\n"
+    # created first, filled after: whoever reads in between finds no owner, and goes by the file's age
     descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     with os.fdopen(descriptor, "w") as opened:
         opened.write(text)
@@ -139,9 +142,11 @@ class Claim:
             own = json.loads(self.file.read_text())["token"] == self.token
         except (OSError, ValueError, KeyError):
             return False
+        # its own content is not enough: whoever takes over writes the next number beside it
         return own and generations(self.file.parent, identity)[-1:] == [int(number)]
 
     def release(self) -> None:
+        # a lost claim is the winner's to clear away: removing numbers now could free its run
         if not self.held():
             return
         identity = self.file.name.rpartition(".")[0]
@@ -238,6 +243,8 @@ def _started(process: int) -> str:
     """Start time of a process in ticks since boot; `gone` for one that only waits to be reaped; empty where the
     system does not say."""
     try:
+        # the name in parentheses may itself hold spaces and parentheses: count from the last one. the rest
+        # begins with field 3 (state), so that its entry 19 is field 22 (starttime)
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return ""

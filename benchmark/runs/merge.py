@@ -54,6 +54,7 @@ def merge(folders: Sequence[Path], results: Path) -> Merged:
             problems += found
             if found:
                 continue
+            # `results` was read first, so its own run is the one that others are compared with
             first = known.setdefault(run.id, run)
             if first is run:
                 wanted += [run] if folder is not results else []
@@ -73,6 +74,7 @@ def merge(folders: Sequence[Path], results: Path) -> Merged:
         )
     results.mkdir(parents=True, exist_ok=True)
     for run in wanted:
+        # data first: a run that counts as done must find its data
         _copy_data(run, results)
         _copy_run(run, results)
         merged.copied.append(run)
@@ -93,6 +95,7 @@ def _damage(run: StoredRun) -> list[str]:
     except DataError as error:
         return [str(error)]
     for name in again.columns.intersection(stored.columns).drop("product_id"):
+        # libraries sum in different orders; what another rank does to a value is far larger than 1e-9
         if not np.allclose(stored[name], again[name], rtol=0, atol=1e-9, equal_nan=True):
             return [f"{run.folder / 'per_product.csv'}: {name} is not what the scores give"]
     return []

@@ -70,6 +70,7 @@ class StoredRun:
 
     @property
     def results(self) -> Path:
+        # results/runs/data set/category/method/run
         return self.folder.parents[4]
 
     @property
@@ -183,6 +184,7 @@ def rescored(
 ) -> list[StoredRun]:
     """The same runs, their values per product taken from the stored scores at another relevance threshold or
     by another tie policy. None and `expected` are the runs' own."""
+    # replace makes new objects, without the tables that the old ones have cached
     return [replace(run, threshold=threshold, ties=ties) for run in runs]
 
 

@@ -21,6 +21,7 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     values = p[tested]
     order = np.argsort(values, kind="stable")
     stepped = values[order] * (len(values) - np.arange(len(values)))
+    # a running maximum: where a smaller p value was not rejected, no larger one may be
     monotone = np.minimum(np.maximum.accumulate(stepped), 1.0)
     back = np.empty_like(monotone)
     back[order] = monotone

@@ -86,6 +86,7 @@ class Components:
     def variance(self) -> Floats:
         """max(v_S + v_P - v_E, v_P, v_S): the residual is counted once, and no part can be argued away."""
         v_S = self.v_S
+        # v_E is an estimate and may exceed v_S or v_P: the bare sum could fall below either, even below 0
         return np.maximum(np.maximum(v_S + self.v_P - self.v_E, self.v_P), v_S)
 
     @property
@@ -124,6 +125,7 @@ class Components:
 
     @property
     def _usable_df(self) -> Floats:
+        # finite for stdtr and stdtrit; at 1e12 Student's t is the normal to all digits
         return np.minimum(self.df, 1e12)
 
     def _critical(self, tail: Floats) -> Floats:
@@ -131,6 +133,7 @@ class Components:
             student: Floats = -stdtrit(self._usable_df, tail)
             return student
         total = self.v_S + self.v_P
+        # `tail` is the lower one, so these quantiles are negative: hence the minus at the end
         value = self.v_P * stdtrit(self.n - 1, tail)
         for v, n_seeds in zip(self.v_seeds, self.seeds, strict=True):
             value = value + v * stdtrit(n_seeds - 1, tail)
@@ -143,6 +146,7 @@ class Components:
             middle = (low + high) / 2
             beyond = self._critical(np.exp(middle) / 2) > t
             low, high = np.where(beyond, middle, low), np.where(beyond, high, middle)
+        # the upper end of the bracket: a p value is never stated too small
         return np.exp(high)
 
 
@@ -168,6 +172,7 @@ def fixed_test(a: ArrayLike, b_P: ArrayLike, *, level: float = 0.95) -> CrossedR
     variance, and A's number of seeds decides whether a test is possible."""
     x_A = np.asarray(a, dtype=np.float64)
     return replace(
+        # equal rows: no variance between seeds and no residual, so that this side adds nothing to v
         crossed_test(x_A, np.tile(np.asarray(b_P, dtype=np.float64), (len(x_A), 1)), level=level),
         n_seeds=(len(x_A), 1),
     )
@@ -231,6 +236,7 @@ def residual_mean_square(x: Floats) -> Floats:
     if n_seeds < 2 or n < 2:
         return np.zeros(x.shape[:-2])
     by_product = x - x.mean(axis=-2, keepdims=True)
+    # centred along both axes in turn, which is the double centring with the grand mean
     residual = by_product - by_product.mean(axis=-1, keepdims=True)
     total = np.einsum("...sp,...sp->...", residual, residual)
     mean_square: Floats = total / ((n_seeds - 1) * (n - 1))
@@ -295,6 +301,7 @@ def _result(
 def _without_rounding(parts: Components, scale: float) -> Components:
     """Sums of n values carry rounding errors: a variance far below the values' scale is noise of arithmetic,
     and so is a difference where nothing else varies."""
+    # a few hundred roundings of a double of this size
     nothing = 1e-13 * scale
     if parts.variance > nothing**2:
         return parts

@@ -60,15 +60,18 @@ class _Model:
         """
         z_A, z_B, z_AE, z_BE, z_P = self._chi_squares(seeds_A, seeds_B)
         n, E_A, E_B = self.n, self.residual_A / seeds_A, self.residual_B / seeds_B
+        # what v_A and v_B are expected to be: the seeds' variance and a residual averaged over n products
         true_A, true_B = self.seed_A / seeds_A + E_A / n, self.seed_B / seeds_B + E_B / n
         drawn = Components(
             difference=np.zeros(DRAWS),
             v_seeds=(true_A * z_A, true_B * z_B),
+            # v_P sees the residual too, as far as averaging over seeds has left it
             v_P=(self.product + E_A + E_B) / n * z_P,
             v_E=(E_A * z_AE + E_B * z_BE) / n,
             seeds=(seeds_A, seeds_B),
             n=n,
         )
+        # each residual once (it is in true_A and true_B), though both v_seeds and v_P show it
         sd = float(np.sqrt(true_A + true_B + self.product / n))
         return _Runs(drawn.half_width(level), sd)
 
@@ -104,6 +107,7 @@ def _sobol_points() -> Floats:
     """`[5, DRAWS]` points that fill the unit cube evenly, always the same ones, never 0 or 1."""
     from scipy.stats import qmc  # slow to import, and needed for powers only
 
+    # unscrambled points are multiples of 1 / DRAWS from 0 on: half a step moves all inside the cube
     points: Floats = qmc.Sobol(5, scramble=False).random(DRAWS).T + 0.5 / DRAWS
     return points
 
@@ -139,8 +143,10 @@ def _fit(x_A: Floats, x_B: Floats) -> _Model:
     residual_A, residual_B = float(residual_mean_square(x_A)), float(residual_mean_square(x_B))
     parts = components(x_A, x_B)
     return _Model(
+        # the seeds' means vary by their own effect and by a residual averaged over n products
         seed_A=max(0.0, float(parts.v_seeds[0]) * s_A - residual_A / n),
         seed_B=max(0.0, float(parts.v_seeds[1]) * s_B - residual_B / n),
+        # the residual's part of v_P is just v_E
         product=max(0.0, float(parts.v_P - parts.v_E) * n),
         residual_A=residual_A,
         residual_B=residual_B,

@@ -32,6 +32,7 @@ class AverageRanks:
         only those of two methods or more."""
         ranks = np.sort(self.ranks)
         reach = [int(np.searchsorted(ranks, rank + self.critical_difference, "right")) - 1 for rank in ranks]
+        # ranks are sorted, so reach never falls: a run is the longest where it reaches beyond the one before
         ends = [-1, *reach]
         longest = [place for place, (before, end) in enumerate(pairwise(ends)) if end > before]
         return [(first, reach[first]) for first in longest if reach[first] > first]
@@ -52,6 +53,7 @@ def average_ranks(value_CM: ArrayLike, level: float = 0.95) -> AverageRanks:
         raise ValueError("the values hold some that are not finite")
     n_cells, n_methods = x.shape
     rank_CM = stats.rankdata(-x, axis=1)
+    # Nemenyi's q is the studentized range at infinite degrees of freedom, over the root of 2
     q = float(stats.studentized_range.ppf(level, n_methods, np.inf)) / np.sqrt(2)
     # without any difference between methods Friedman's statistic is 0 / 0
     tied = bool((rank_CM == rank_CM[:, :1]).all())

@@ -103,12 +103,15 @@ def seed_permutation(a: ArrayLike, b: ArrayLike, rng: Generator) -> PermutationR
     if exact:
         chosen = np.array(list(combinations(range(n_A + n_B), n_A)))
     else:
+        # permuted shuffles each row on its own; permutation would only exchange rows
         chosen = rng.permuted(np.tile(np.arange(n_A + n_B), (EXACT_LIMIT, 1)), axis=1)[:, :n_A]
     sum_A = pooled[chosen].sum(axis=1)
     gap = np.abs(sum_A / n_A - (pooled.sum() - sum_A) / n_B)
+    # room for rounding: the observed assignment is among them, summed in another order, and must count
     extreme = int((gap >= observed - SAME).sum())
     # With equal numbers of seeds an assignment and its mirror image are equally extreme.
     smallest = (2 if n_A == n_B else 1) / n_assignments
+    # of random assignments the observed one is counted in: p is never 0
     p_value = extreme / n_assignments if exact else (extreme + 1) / (EXACT_LIMIT + 1)
     return PermutationResult(p_value, smallest if exact else 1 / (EXACT_LIMIT + 1), exact)
 
