@@ -114,11 +114,11 @@ def test_run_trains_what_is_missing_and_gives_all(tmp_path, monkeypatch):
         benchmark.run("bimpm", category="garden", **settings)
     with pytest.raises(UsageError, match="unknown method"):
         benchmark.run("bimmp", **settings)
-    (tmp_path / "broken.py").write_text(
-        "from baselines.bimpm import BiMPM\n\n\nclass Broken(BiMPM):\n"
+    (tmp_path / "faulty.py").write_text(
+        "from baselines.bimpm import BiMPM\n\n\nclass Faulty(BiMPM):\n"
         "    def score(self, batch):\n        raise ValueError('not today')\n"
     )
     with pytest.raises(
-        BenchError, match=r"not today \(.*broken\.py:6, in score; the full traceback is in .*\.failed\.json\)"
+        BenchError, match=r"not today \(.*faulty\.py:6, in score; the full traceback is in .*\.failed\.json\)"
     ):
-        benchmark.run(f"{tmp_path / 'broken.py'}:Broken", seeds=[0], **settings)
+        benchmark.run(f"{tmp_path / 'faulty.py'}:Faulty", seeds=[0], **settings)

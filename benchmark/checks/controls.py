@@ -187,7 +187,7 @@ def _simulated_run(method: str, seed: int, values_P: Floats) -> StoredRun:
         corpus="simulated",
         synthetic=True,
     )
-    run = StoredRun(Path("simulated"), spec, {})
+    run = StoredRun(spec.folder(Path("simulated")), spec, {})
     ids = [str(number) for number in range(len(values_P))]
     columns = dict.fromkeys(PAPER_METRICS, values_P) | {f"random_{name}": 0.5 for name in PAPER_METRICS}
     table = pd.DataFrame({"product_id": ids, "n_reviews": 9, "n_relevant": 4, "mrr": values_P, **columns})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.command_line import bench
-from tests.fixtures_runs import write_run
+from tests.fixtures_runs import make_consistent, write_run
 from tests.report.report_runs import write_report_runs
 
 
@@ -29,10 +30,12 @@ def test_report(results: Path, tmp_path: Path) -> None:
     assert page.startswith("<!DOCTYPE html>")
     assert f"bench report --results {results}" in page
     told = bench("report", "--results", str(results), "--out", str(out), "--no-pictures", "--json").stdout
-    assert json.loads(told) == {"out": str(out), "bytes": len(out.read_bytes()), "runs": 102}
+    wanted = {"out": str(out), "bytes": len(out.read_bytes()), "runs": 102}
+    assert json.loads(told).items() >= wanted.items()
 
 
 def test_report_of_an_export_is_the_same_but_for_its_folder(results: Path, tmp_path: Path) -> None:
+    results = make_consistent(shutil.copytree(results, tmp_path / "results"))
     archive = tmp_path / "runs.zip"
     bench("export", "--results", str(results), "--out", str(archive))
     pages = []

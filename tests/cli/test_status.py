@@ -135,6 +135,6 @@ def test_an_error_of_the_harness_alone_has_no_place_of_a_method() -> None:
         json.loads("{")
     assert execute._place(caught.value).startswith(f" ({__file__}, line ")  # this file stands for a method's
     with pytest.raises(AttributeError) as harness:
-        store.load_runs(None)  # type: ignore[arg-type]
+        store.load_failures(None)  # type: ignore[arg-type]
     harness.value.__traceback__ = harness.value.__traceback__.tb_next  # type: ignore[union-attr]
     assert execute._place(harness.value) == ""

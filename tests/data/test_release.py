@@ -465,7 +465,7 @@ def test_a_sound_release_beside_the_papers_counts(root: Path) -> None:
     }
     text = checker.render(report)
     assert "10533" in text
-    assert "No problem found." in text
+    assert "No problem found" in text
 
 
 def test_oddities_are_notes(root: Path) -> None:

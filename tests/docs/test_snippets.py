@@ -33,6 +33,12 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         train_products=24, dev_products=5, test_products=6, roi_width=16, categories=("home", "electronics")
     )
     write_corpus(place / "ROOT", spec)
+    rows = [
+        f"P{product},Schal {product},gut und warm nummer {review} {'sehr ' * review},{2**review}"
+        for product in range(60)
+        for review in range(5)
+    ]
+    (place / "reviews.csv").write_text("\n".join(["product_id,name,review,votes", *rows]) + "\n")
     return place
 
 

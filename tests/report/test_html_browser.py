@@ -39,7 +39,7 @@ class HostileTexts:
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("page")
-    runs = write_report_runs(folder / "results")
+    runs = write_report_runs(folder / "results", papers_data=True)
     extras = Extras(texts=lambda run: HostileTexts())  # type: ignore[arg-type, return-value]
     page = folder / "report.html"
     page.write_text(build(runs, extras, plots=["forest", "labels", "cd"]), encoding="utf-8")

@@ -68,8 +68,9 @@ def measure(method: str, root: Path, cache: Path) -> dict[str, float]:
 
     from benchmark.data.source import Source
     from benchmark.engine.evaluate import score_split
+    from benchmark.engine.machine import peak_host_bytes
     from benchmark.engine.plan import Choices, expand
-    from benchmark.speed.measure import _Trainer, peak_host_bytes
+    from benchmark.speed.measure import _Trainer
 
     seconds: dict[str, float] = {}
 

@@ -138,9 +138,8 @@ def _measure(case: Case, seconds: float) -> dict[str, float]:
 
     from benchmark.engine.config import TrainingConfig
     from benchmark.engine.losses import ranking_loss
-    from benchmark.engine.machine import prepare_process
+    from benchmark.engine.machine import peak_host_bytes, prepare_process
     from benchmark.engine.steps import autocast, make_optimiser, train_step
-    from benchmark.speed.measure import peak_host_bytes
 
     config = TrainingConfig(threads=THREADS, batch_size=GROUPS, negatives=GROUP_SIZE - 1)
     prepare_process(config)
