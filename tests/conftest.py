@@ -4,6 +4,7 @@ Fixtures for tests that go through the command line: a tiny corpus, its cache, w
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -41,3 +42,15 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def where(corpus: Path, cache: Path, tmp_path: Path) -> list[str]:
     """Options that name the tiny corpus, its cache and a results folder of the test's own."""
     return ["--data", str(corpus), "--cache", str(cache), "--results", str(tmp_path / "results")]
+
+
+@pytest.fixture(autouse=True)
+def registry_as_it_was() -> Iterator[None]:
+    """A method that a test registers, by naming its file say, is not there for the next one."""
+    from benchmark import models
+
+    before = dict(models.METHODS)
+    yield
+    if before != models.METHODS:
+        models.METHODS.clear()
+        models.METHODS.update(before)
