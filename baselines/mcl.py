@@ -31,6 +31,7 @@ from baselines.parts.transformer import PostNormLayer
 from baselines.parts.words import TextConfig, TextMethod, word_tables
 from benchmark.core.model import Departure, RankingLoss
 from benchmark.core.types import Batch, CorpusShape, Items, Padding, rows_of
+from benchmark.kernels.packing import shapes_are_fixed
 
 PRODUCT_TEXT, REVIEW_TEXT, PRODUCT_IMAGE, REVIEW_IMAGE = range(4)
 """The four sequences, in the order in which they are joined."""
@@ -297,8 +298,14 @@ class MCL(TextMethod):
         rows = self.rows(batch)
         # one forward pass for both terms: they see the same dropout
         total = ranking_loss(self._head(rows.features_BF), batch)
-        helpful_P = (batch.label_B >= self.config.helpful_label).nonzero().squeeze(1)
-        if len(helpful_P) and self.config.contrast_weight:
+        helpful_B = batch.label_B >= self.config.helpful_label
+        if not self.config.contrast_weight:
+            return total
+        if shapes_are_fixed(helpful_B):  # all rows, of which the others take no part
+            every_B = torch.arange(len(batch), device=helpful_B.device)
+            return total + self.config.contrast_weight * self._contrast(rows, batch, every_B, helpful_B)
+        helpful_P = helpful_B.nonzero().squeeze(1)
+        if len(helpful_P):
             total = total + self.config.contrast_weight * self._contrast(rows, batch, helpful_P)
         return total
 
@@ -386,8 +393,8 @@ class MCL(TextMethod):
             return torch.stack([part.amax(1) for part in parts])
         return torch.stack([masked_max(part, mask) for part, mask in zip(parts, masks, strict=True)])
 
-    def _contrast(self, rows: Rows, batch: Batch, row_P: Tensor) -> Tensor:
-        """Mean of the six contrastive terms."""
+    def _contrast(self, rows: Rows, batch: Batch, row_P: Tensor, part_P: Tensor | None = None) -> Tensor:
+        """Mean of the six contrastive terms, of those rows that take part (None: all)."""
         pooled_4PH, present_4P = rows.pooled_4BH[:, row_P], rows.present_4B[:, row_P]
         product_P = batch.product_B[row_P]
         # false on the diagonal too: a row is never its own negative
@@ -398,5 +405,7 @@ class MCL(TextMethod):
         negative_6PP = other_PP & both_6P.unsqueeze(1) & both_6P.unsqueeze(2)
         if self.is_released:  # P19: every row is a negative, the positive itself included
             negative_6PP = torch.ones_like(negative_6PP)
+        if part_P is not None:
+            negative_6PP = negative_6PP & part_P.unsqueeze(0) & part_P.unsqueeze(1)
         pair_6PH = pooled_4PH[first], pooled_4PH[second]
         return adaptive_contrast(*pair_6PH, negative_6PP, margin, scale).mean()

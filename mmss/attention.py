@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from benchmark.kernels.arrays import MASKED
 from benchmark.kernels.attention import self_attention
 from benchmark.kernels.linear import Linear, joint_linear, linear
-from benchmark.kernels.packing import Packing
+from benchmark.kernels.packing import Packing, shapes_are_fixed
 
 
 class SelfAttention(nn.Module):
@@ -57,6 +57,9 @@ class SelfAttention(nn.Module):
         weight = project.weight @ self.value.weight
         # rows of a softmax sum to 1: a bias of the values comes out unchanged, so it may be projected first
         bias = F.linear(self.value.bias, project.weight, project.bias)
+        if shapes_are_fixed(x_NLD):
+            attended_NLE = self._attend(self.query_key(x_NLD), linear(x_NLD, weight, bias), mask_NL)
+            return attended_NLE * mask_NL[:, :, None]
         there_N = mask_NL.any(dim=1)
         there_N[0] |= ~there_N.any()  # one sequence at least
         whole, packing = Packing.of(mask_NL), Packing.of(mask_NL[there_N])

@@ -90,8 +90,9 @@ class MMSS(RankingModel):
         self.predict = nn.Linear(config.d_g, 1)
         self.subtasks = Subtasks(config) if config.subtasks else None
         self.pseudo_labels: PseudoLabels | None = None
-        self._parts: list[Tensor] = []
-        """Of each step of this epoch: the target's loss, then every L_s, unbalanced."""
+        self._parts: Tensor | None = None
+        """float64: the steps of this epoch, and their sums of the target's loss and of every L_s, unbalanced. On the
+        model's device and never replaced: a step that is played back there adds to the same memory."""
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -147,17 +148,21 @@ class MMSS(RankingModel):
         if self.subtasks is None or self.pseudo_labels is None:
             return target_loss
         # row_N: rows of the training split; kept_N: rows of this batch
-        row_N, kept_N = batch.reviews.row_N, first_rows(batch.review_B, len(batch.reviews))
+        filled = batch.reviews.real_N is not None
+        row_N, kept_N = batch.reviews.row_N, first_rows(batch.review_B, len(batch.reviews), filled)
         # a review always stands with its own product, so any of its rows has the same f_s
         own_SNG, prediction_SN = self.subtasks({name: f_BD[kept_N] for name, f_BD in features.items()})
         # read before `observe`, which with label_update=batch moves the labels of first visits
         pseudo_SN, label_N = self.pseudo_labels.of(row_N)
-        loss_S = subtask_losses(prediction_SN, pseudo_SN, label_N)
+        loss_S = subtask_losses(prediction_SN, pseudo_SN, label_N, batch.reviews.real_N)
         if self.training:
             # the target's representation first: chi_g is entry 0 of the tasks
             self.pseudo_labels.observe(row_N, torch.cat([representation_BG[None, kept_N], own_SNG]))
             # left on the device: reading a number here would make every step wait for it
-            self._parts.append(torch.cat([target_loss.detach()[None].float(), loss_S.detach().float()]))
+            assert self._parts is not None
+            parts = torch.cat([target_loss.detach()[None].float(), loss_S.detach().float()])
+            self._parts[0] += 1
+            self._parts[1:] += parts.double()
         return target_loss + self.subtasks.balanced(loss_S)
 
     def explain(self, batch: Batch) -> dict[str, Tensor]:
@@ -183,6 +188,7 @@ class MMSS(RankingModel):
         if self.subtasks is not None:
             device = self.predict.weight.device
             self.pseudo_labels = PseudoLabels(review_label_R, self.config, device)
+            self._parts = torch.zeros(2 + len(self.config.subtasks), dtype=torch.float64, device=device)
 
     def end_epoch(self, epoch: int) -> dict[str, Any]:
         """Move the pseudo labels; returns their trajectory's statistics, the sigmas of Eq. 15, and the mean
@@ -190,11 +196,11 @@ class MMSS(RankingModel):
         if self.subtasks is None or self.pseudo_labels is None:
             return {}
         report: dict[str, Any] = {}
-        if self._parts:
-            target, *own = torch.stack(self._parts).double().mean(dim=0).tolist()
+        if self._parts is not None and self._parts[0]:
+            target, *own = (self._parts[1:] / self._parts[0]).tolist()
             report["target_loss"] = target
             report["subtask_loss"] = dict(zip(self.config.subtasks, own, strict=True))
-            self._parts.clear()
+            self._parts.zero_()
         report["sigma"] = dict(zip(self.config.subtasks, self.subtasks.sigmas().tolist(), strict=True))
         report["pseudo_labels"] = self.pseudo_labels.end_epoch()
         return report
@@ -207,13 +213,14 @@ class MMSS(RankingModel):
         """The pseudo labels and what moves them; the losses by part of the epoch under way."""
         if self.pseudo_labels is None:
             return {}
-        parts = {"parts": torch.stack(self._parts)} if self._parts else {}
+        parts = {} if self._parts is None else {"parts": self._parts}
         return self.pseudo_labels.checkpoint() | parts
 
     def restore_checkpoint(self, state: Mapping[str, Tensor]) -> None:
         if self.pseudo_labels is not None:
             self.pseudo_labels.restore(state)
-            self._parts = list(state["parts"]) if "parts" in state else []
+            if self._parts is not None and "parts" in state:
+                self._parts.copy_(state["parts"])
 
     def _text(self, batch: Batch) -> tuple[States, States]:
         """T^p and T^r of the distinct products and reviews."""
@@ -222,9 +229,12 @@ class MMSS(RankingModel):
         return States(product_NTD, products.token_mask_NT), States(review_NTD, reviews.token_mask_NT)
 
 
-def first_rows(review_B: Tensor, n_reviews: int) -> Tensor:
-    """`[N]`: the first row of each distinct review, so that every review counts once."""
+def first_rows(review_B: Tensor, n_reviews: int, filled: bool = False) -> Tensor:
+    """`[N]`: the first row of each distinct review, so that every review counts once. `filled`: behind the distinct
+    reviews stand copies of the first one (`Items.real_N`)."""
     rows_B = torch.arange(len(review_B), device=review_B.device)
     unseen_N = torch.full((n_reviews,), len(review_B), device=review_B.device)
     # a minimum is the same in any order of writes; a plain scatter to repeated places is not
-    return unseen_N.scatter_reduce(0, review_B, rows_B, "amin")
+    first_N = unseen_N.scatter_reduce(0, review_B, rows_B, "amin")
+    # no row points at what only fills the batch up, a copy of the first review: it takes that one's row
+    return torch.where(first_N < len(review_B), first_N, first_N[0]) if filled else first_N

@@ -63,11 +63,16 @@ class Subtasks(nn.Module):
         return free_S + (free_S.clamp(-LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT) - free_S).detach()
 
 
-def subtask_losses(prediction_SN: Tensor, pseudo_SN: Tensor, label_N: Tensor) -> Tensor:
-    """Eq. 14, `[S]`: `L_s = mean_i tanh(|y_s(i) - y_g(i)|) |yhat_s(i) - y_s(i)|`."""
+def subtask_losses(
+    prediction_SN: Tensor, pseudo_SN: Tensor, label_N: Tensor, real_N: Tensor | None = None
+) -> Tensor:
+    """Eq. 14, `[S]`: `L_s = mean_i tanh(|y_s(i) - y_g(i)|) |yhat_s(i) - y_s(i)|`, over the real reviews (None: all)."""
     # no gradient runs through labels; the weight saturates fast: 0.96 for labels that are 2 apart
     weight_SN = torch.tanh((pseudo_SN - label_N).abs())
-    return (weight_SN * (prediction_SN - pseudo_SN).abs()).mean(dim=1)
+    loss_SN = weight_SN * (prediction_SN - pseudo_SN).abs()
+    if real_N is None:
+        return loss_SN.mean(dim=1)
+    return (loss_SN * real_N).sum(dim=1) / real_N.sum()
 
 
 def balance(loss_S: Tensor, log_variance_S: Tensor, regulariser: str) -> Tensor:

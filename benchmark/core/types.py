@@ -38,6 +38,9 @@ class Items:
     surface_NS: Tensor | None = None
     """float hand-made features of reviews, columns as `benchmark.core.surface.FEATURES`; None for a method that does
     not read them, and for products."""
+    real_N: Tensor | None = None
+    """bool; False at items that only fill a batch up to a fixed shape: copies of the first one, which no row points
+    at. None: all are real."""
 
     @property
     def token_mask_NT(self) -> Tensor:
@@ -61,6 +64,7 @@ class Items:
             None if self.roi_count_N is None else function(self.roi_count_N),
             function(self.row_N),
             None if self.surface_NS is None else function(self.surface_NS),
+            None if self.real_N is None else function(self.real_N),
         )
 
 

@@ -90,9 +90,13 @@ def _in_torch(
     query, key, value = (
         torch.unflatten(x, 2, (heads, -1)).transpose(1, 2) for x in (query_NTD, key_NSD, value_NSD)
     )
-    if torch.is_grad_enabled():
-        # by hand: with dropout on the weights, which the fused kernel of a CPU does not have, and the same order
-        # of sums on every device
+    if query.device.type != "cpu":
+        # a GPU's fused kernels draw dropout themselves; which of them runs is torch's choice, and with
+        # deterministic algorithms each gives the same bits every time
+        offset = offset_NS[:, None, None, :].to(query.dtype)
+        attended = F.scaled_dot_product_attention(query, key, value, offset, dropout_p=rate)
+    elif torch.is_grad_enabled():
+        # by hand: with dropout on the weights, which the fused kernel of a CPU does not have
         logit = query * query.shape[-1] ** -0.5 @ key.transpose(2, 3) + offset_NS[:, None, None, :]
         weight = logit.softmax(-1)
         attended = (dropout(weight, rate) if rate else weight) @ value
