@@ -11,11 +11,14 @@ import typer
 
 from benchmark.cli import common, names, output
 from benchmark.cli.app import CHECK, YOURS
+from benchmark.cli.job import Job
 from benchmark.cli.output import handled, say
+from benchmark.cli.run_options import JobOptions
 from benchmark.core.errors import EXIT_CHECK, EXIT_RUN_FAILED, UsageError
 
 if TYPE_CHECKING:
-    from benchmark.cli.job import Job
+    from benchmark.checks.controls import Control
+    from benchmark.engine.plan import Choices
 
 
 def register(app: typer.Typer) -> None:
@@ -133,56 +136,70 @@ def controls(
     rate. Positive: without images the multimodal methods fall, the text-only ones do not move; a scorer that
     sees the truth reaches the known ceiling. Finished runs are kept and skipped next time.
     """
-    from benchmark import models
     from benchmark.checks import controls as judge
-    from benchmark.cli.job import Job, JobOptions
-    from benchmark.engine.plan import Choices
-    from benchmark.runs import store
 
-    if len(names.parse_seeds(seeds)) < 3:
+    chosen = names.parse_seeds(seeds)
+    if len(chosen) < 3:
         raise UsageError(f"--seeds {seeds}: a control is a test, and a test needs at least 3 seeds.")
-    wanted = tuple(method or (QUICK_METHODS if quick else models.DEFAULT_METHODS))
-    chosen = names.pick_methods(wanted)
-    multimodal = tuple(name for name in chosen if models.METHODS[name].modality == "multimodal")
-    text_only = tuple(name for name in chosen if name not in multimodal)
-    datasets, categories = names.pick_data(
-        data, dataset or (("amazon",) if quick else ()), category or ("home",)
+    methods = names.pick_methods(method or (QUICK_METHODS if quick else None))
+    picked = names.pick_data(data, dataset or (("amazon",) if quick else ()), category or ("home",))
+    job = Job(
+        _control_choices(picked, methods, chosen, device), JobOptions(data, results, jobs, cache, json=json_)
     )
-    plain = Choices(
-        datasets=datasets,
-        categories=categories,
-        methods=chosen,
-        seeds=names.parse_seeds(seeds),
-        device=device,
-    )
-    unmoved = replace(plain, methods=text_only, seeds=plain.seeds[:1])
-    choices = [
-        replace(plain, shuffle_labels=True),
-        replace(plain, methods=multimodal),
-        replace(plain, methods=multimodal, overrides=(judge.WITHOUT_IMAGES,)),
-        unmoved,
-        replace(unmoved, overrides=(judge.WITHOUT_IMAGES,)),
-    ]
-    job = Job(choices, JobOptions(data, results, jobs, cache, json=json_))
     if job.carry_out(summary=False):
         say("some runs failed, so no control can be judged; `bench status` shows why.")
         raise typer.Exit(EXIT_RUN_FAILED)
-    shuffled, seen, blind, text_seen, text_blind = (
-        judge.places([store.load_run(spec.folder(results)) for spec in specs]) for specs in job.specs_of
+    found = _judged(job)
+    if json_:
+        output.print_json([one.to_json() for one in found])
+    else:
+        output.show(judge.render(found, _controls_caption(job, len(chosen))))
+    if not all(one.ok for one in found):
+        raise typer.Exit(EXIT_CHECK)
+
+
+def _control_choices(
+    picked: tuple[tuple[str, ...], tuple[str, ...]],
+    methods: Sequence[str],
+    seeds: tuple[int, ...],
+    device: str,
+) -> list[Choices]:
+    """The runs of each control, in the order in which `_judged` takes them."""
+    from benchmark import models
+    from benchmark.checks.controls import WITHOUT_IMAGES
+    from benchmark.engine.plan import Choices
+
+    multimodal = tuple(name for name in methods if models.METHODS[name].modality == "multimodal")
+    text_only = tuple(name for name in methods if name not in multimodal)
+    plain = Choices(
+        datasets=picked[0], categories=picked[1], methods=tuple(methods), seeds=seeds, device=device
     )
-    found = [
+    unmoved = replace(plain, methods=text_only, seeds=seeds[:1])
+    return [
+        replace(plain, shuffle_labels=True),
+        replace(plain, methods=multimodal),
+        replace(plain, methods=multimodal, overrides=(WITHOUT_IMAGES,)),
+        unmoved,
+        replace(unmoved, overrides=(WITHOUT_IMAGES,)),
+    ]
+
+
+def _judged(job: Job) -> list[Control]:
+    """Every control, from the runs of `_control_choices`."""
+    from benchmark.checks import controls as judge
+    from benchmark.runs import store
+
+    shuffled, seen, blind, text_seen, text_blind = (
+        judge.places([store.load_run(spec.folder(job.results)) for spec in specs]) for specs in job.specs_of
+    )
+    runs = [run for place in shuffled for run in place.runs]
+    return [
         *judge.shuffled_labels(shuffled),
         judge.marks_control(judge.simulate_marks()),
         *judge.images_taken_away(seen, blind, job.source.root),
         *judge.text_only_unmoved(text_seen, text_blind),
-        *judge.truth_reaches_the_ceiling([run for place in shuffled for run in place.runs], job.source.root),
+        *judge.truth_reaches_the_ceiling(runs, job.source.root),
     ]
-    if json_:
-        output.print_json([one.to_json() for one in found])
-    else:
-        output.show(judge.render(found, _controls_caption(job, len(plain.seeds))))
-    if not all(one.ok for one in found):
-        raise typer.Exit(EXIT_CHECK)
 
 
 def _controls_caption(job: Job, n_seeds: int) -> str:

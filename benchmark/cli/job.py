@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,31 +17,10 @@ from benchmark.cli.where import carries_out_elsewhere, chosen_place, outcomes_of
 from benchmark.core.errors import EXIT_INTERRUPTED, EXIT_RUN_FAILED, EXIT_STOPPED
 
 if TYPE_CHECKING:
-    from benchmark.data.fields import Votes
+    from benchmark.cli.run_options import JobOptions
     from benchmark.engine.execute import Outcome, RunOptions
     from benchmark.engine.plan import Choices, Plan
     from benchmark.runs.spec import RunSpec
-
-
-@dataclass(frozen=True)
-class JobOptions:
-    """How a job is carried out: nothing here changes a number, but for where the data comes from."""
-
-    data: Path | None
-    results: Path
-    jobs: int | None
-    cache: Path | None
-    vectors: Path | None = None
-    votes: Votes = False
-    keep_weights: bool = False
-    force: bool = False
-    fail_fast: bool = False
-    json: bool = False
-    checkpoint_every: float | None = None
-    """Seconds; None: the default."""
-    timeout: float | None = None
-    cluster: str | None = None
-    cluster_config: Path | None = None
 
 
 class Job:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
@@ -26,10 +26,63 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel=LOOK)(claims)
 
 
-Wanted = Annotated[
-    str | None,
-    typer.Option("--seeds", metavar="LIST", help="What makes a cell complete. Default: the seeds found."),
-]
+@dataclass(frozen=True)
+class Read:
+    """Which stored runs are judged, and how they are read."""
+
+    seeds: Annotated[
+        str | None,
+        typer.Option("--seeds", metavar="LIST", help="What makes a cell complete. Default: the seeds found."),
+    ] = None
+    results: common.Results = common.DEFAULT_RESULTS
+    source: From = None
+    threshold: common.Threshold = None
+    ties: common.Ties = "expected"
+    json: common.Json = False
+
+    @property
+    def wanted(self) -> tuple[int, ...] | None:
+        return names.parse_seeds(self.seeds) if self.seeds else None
+
+    def settings(self, dataset: Sequence[str] | None) -> list[Setting]:
+        """The settings with undiminished runs; UsageError if there is none."""
+        found = self.found(dataset)
+        if not found:
+            raise UsageError(
+                f"no finished runs of {' or '.join(dataset or BUILT_IN)} in {self.source or self.results}. "
+                "Start with: bench run --all-categories"
+            )
+        return found
+
+    def found(self, dataset: Sequence[str] | None) -> list[Setting]:
+        """The settings with undiminished runs, if there are any."""
+        from benchmark.report.grid import group_settings
+
+        with stored_runs(self.results, self.source, self.threshold, self.ties) as runs:
+            chosen = names.pick_stored(dataset, (run.spec.dataset for run in runs))
+            found = [
+                setting
+                for setting in group_settings(runs)
+                if setting.conditions.dataset in chosen and setting.methods
+            ]
+            for setting in found:  # an archive's files are gone after this block: read what is needed now
+                for run in setting.runs:
+                    run.load()
+        return found
+
+
+class Report(Protocol):
+    """What is said of one setting."""
+
+    def render(self) -> str: ...
+    def to_json(self) -> dict[str, Any]: ...
+
+
+def _tell(reports: Sequence[Report], json: bool) -> None:
+    if json:
+        output.print_json([report.to_json() for report in reports])
+    else:
+        output.show("\n".join(report.render() for report in reports))
 
 
 @handled
@@ -51,76 +104,52 @@ def stats(
         bool, typer.Option("--power", help="Add how many seeds a difference worth having would need.")
     ] = False,
     worthwhile: common.Worthwhile = 0.5,
-    seeds: Wanted = None,
-    results: common.Results = common.DEFAULT_RESULTS,
-    source: From = None,
-    threshold: common.Threshold = None,
-    ties: common.Ties = "expected",
-    json_: common.Json = False,
+    *,
+    read: Read,
 ) -> None:
     """Test MM-SS (or another, with --proposed) against the baselines: seeds and products crossed, Holm over the
     family."""
     from benchmark.report.significance import stats_report
 
-    wanted = names.parse_seeds(seeds) if seeds else None
-    settings = _settings(common.both(named, dataset), results, source, threshold, ties)
+    settings = read.settings(common.both(named, dataset))
     own, against = names.one_method(proposed), names.rival(against)  # stored runs may name it
     reports = [
         stats_report(
-            setting, against, robust=robust, power=power, worthwhile=worthwhile, seeds=wanted, proposed=own
+            setting,
+            against,
+            robust=robust,
+            power=power,
+            worthwhile=worthwhile,
+            seeds=read.wanted,
+            proposed=own,
         )
         for setting in settings
     ]
-    if json_:
-        output.print_json([report.to_json() for report in reports])
-    else:
-        output.show("\n".join(report.render() for report in reports))
+    _tell(reports, read.json)
 
 
 @handled
-def compare(
-    named: common.Named = None,
-    dataset: common.Datasets = None,
-    seeds: Wanted = None,
-    results: common.Results = common.DEFAULT_RESULTS,
-    source: From = None,
-    threshold: common.Threshold = None,
-    ties: common.Ties = "expected",
-    json_: common.Json = False,
-) -> None:
+def compare(named: common.Named = None, dataset: common.Datasets = None, *, read: Read) -> None:
     """Put every published number beside ours and judge it; exit code 4 if one fails."""
     from benchmark.report.compare import compare as judged
 
-    wanted = names.parse_seeds(seeds) if seeds else None
-    settings = _settings(common.both(named, dataset), results, source, threshold, ties)
-    reports = [judged(setting, seeds=wanted) for setting in settings]
-    if json_:
-        output.print_json([report.to_json() for report in reports])
-    else:
-        output.show("\n".join(report.render() for report in reports))
+    reports = [judged(setting, seeds=read.wanted) for setting in read.settings(common.both(named, dataset))]
+    _tell(reports, read.json)
     if any(report.failed for report in reports):
         raise typer.Exit(EXIT_CHECK)
 
 
 @handled
-def claims(
-    seeds: Wanted = None,
-    results: common.Results = common.DEFAULT_RESULTS,
-    source: From = None,
-    threshold: common.Threshold = None,
-    ties: common.Ties = "expected",
-    json_: common.Json = False,
-) -> None:
+def claims(*, read: Read) -> None:
     """The paper's claims C1 to C7: supported, refuted or undecided, with the numbers and what would decide."""
     from benchmark.report.grid import matching_settings
     from benchmark.report.paper_claims import check_claims, render, summary
 
-    wanted = names.parse_seeds(seeds) if seeds else None
-    groups = matching_settings(_found(None, results, source, threshold, ties))
+    groups = matching_settings(read.found(None))
     if not groups:
         groups = [[]]  # nothing was run: every claim is undecided, and the report says what would decide it
-    checked = [(group, check_claims(group, seeds=wanted)) for group in groups]
-    if json_:
+    checked = [(group, check_claims(group, seeds=read.wanted)) for group in groups]
+    if read.json:
         output.print_json(
             [
                 {
@@ -134,38 +163,6 @@ def claims(
         return
     for group, found in checked:
         output.show(f"## Claims, judged on {_name(group)}\n\n{render(found)}")
-
-
-def _settings(
-    dataset: Sequence[str] | None, results: Path, source: Path | None, threshold: int | None, ties: str
-) -> list[Setting]:
-    """The settings with undiminished runs; UsageError if there is none."""
-    found = _found(dataset, results, source, threshold, ties)
-    if not found:
-        raise UsageError(
-            f"no finished runs of {' or '.join(dataset or BUILT_IN)} in {source or results}. "
-            "Start with: bench run --all-categories"
-        )
-    return found
-
-
-def _found(
-    dataset: Sequence[str] | None, results: Path, source: Path | None, threshold: int | None, ties: str
-) -> list[Setting]:
-    """The settings with undiminished runs, if there are any."""
-    from benchmark.report.grid import group_settings
-
-    with stored_runs(results, source, threshold, ties) as runs:
-        chosen = names.pick_stored(dataset, (run.spec.dataset for run in runs))
-        found = [
-            setting
-            for setting in group_settings(runs)
-            if setting.conditions.dataset in chosen and setting.methods
-        ]
-        for setting in found:  # an archive's files are gone after this block: read what is needed now
-            for run in setting.runs:
-                run.load()
-    return found
 
 
 def _name(settings: Sequence[Setting]) -> str:

@@ -12,6 +12,7 @@ from benchmark import models
 from benchmark.cli import common, names, output
 from benchmark.cli.app import RUN
 from benchmark.cli.output import handled, say
+from benchmark.cli.run_options import JobOptions, RunOptions
 from benchmark.core.errors import EXIT_RUN_FAILED, BenchError, UsageError
 
 if TYPE_CHECKING:
@@ -40,89 +41,100 @@ def multiverse(
     ] = False,
     dataset: common.Datasets = None,
     category: common.Categories = None,
-    seeds: common.Seeds = "0,1,2,3,4",
-    data: common.DataRoot = None,
-    results: common.Results = common.DEFAULT_RESULTS,
-    preset: common.Preset = None,
-    protocol: common.Protocol = "fair",
-    set_: common.Set = None,
-    jobs: common.Jobs = None,
-    device: common.Device = "auto",
-    vectors: common.Vectors = None,
-    cache: common.Cache = None,
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE", help="Also draw it, as .png, .pdf or .svg.")
     ] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", help="Print what would be run and how long it would take; run and keep nothing."
-        ),
-    ] = False,
-    json_: common.Json = False,
+    *,
+    what: RunOptions,
+    how: JobOptions,
 ) -> None:
     """Run the alternatives of open decisions and print what each choice moves, largest first.
 
     For clothing of both data sets (of your own: its first category) unless told otherwise. Without
     --all-single the options of several decisions are combined.
     """
-    from benchmark.cli.job import Job, JobOptions
+    from benchmark.cli.job import Job
     from benchmark.core.words import split_list
-    from benchmark.data.datasets import known
-    from benchmark.engine.plan import Choices
-    from benchmark.report.multiverse import plot as draw
-    from benchmark.report.multiverse import render, to_json, variants
+    from benchmark.report.multiverse import render, to_json
 
     wanted = [name.upper() for name in split_list(vary)]
     if not wanted and not all_single:
         raise UsageError("say what to vary: --vary D-OFFSET,D-NEG, or --all-single for every decision.")
     method = names.one_method(method)
-    varied = variants(wanted, method, all_single)
-    datasets, categories = names.pick_data(data, dataset, category, first=True)
-    described = [known(data)[name] for name in datasets]
-    places = [(one, name) for one in described for name in categories if name in one.category_names]
-    preset = "quick" if preset is None else preset
-    varied, inert = _that_change_something(method, varied, places, preset, protocol, set_ or ())
+    picked = names.pick_data(how.data, dataset, category, first=True)
+    varied = _varied(wanted, method, all_single, _places(how.data, picked), what)
+    job = Job(
+        [
+            what.choices(picked, overrides, methods=(method,))
+            for overrides in ((), *(variant.overrides for variant in varied))
+        ],
+        how,
+    )
+    if how.dry_run:
+        job.show_plan()
+        return
+    failed = job.carry_out(summary=False)
+    effects = _effects(job, varied)
+    if how.json:
+        output.print_json(to_json(effects))
+    else:
+        output.show(render(effects, models.get(method).title, _caption(job, effects)))
+    if plot is not None:
+        _draw(effects, plot)
+    if failed:
+        raise typer.Exit(EXIT_RUN_FAILED)
+
+
+def _draw(effects: Sequence[Effect], out: Path) -> None:
+    """The picture that `bench plot decisions` draws, of these effects."""
+    from benchmark.report.plots import canvas, kinds
+
+    canvas.require()
+    picture = kinds.decisions(kinds.Subject((), tuple(effects)))
+    if picture is None:
+        say("no picture: no alternative has runs to compare.")
+        return
+    canvas.save(picture, out)
+    say(f"wrote {out}")
+
+
+def _places(root: Path | None, picked: tuple[tuple[str, ...], tuple[str, ...]]) -> list[tuple[DataSet, str]]:
+    """The picked categories of each picked data set."""
+    from benchmark.data.datasets import known
+
+    described = [known(root)[name] for name in picked[0]]
+    return [(one, name) for one in described for name in picked[1] if name in one.category_names]
+
+
+def _varied(
+    wanted: Sequence[str],
+    method: str,
+    all_single: bool,
+    places: Sequence[tuple[DataSet, str]],
+    what: RunOptions,
+) -> list[Variant]:
+    """The variants that are to be run; says which are left out, and why."""
+    from benchmark.report.multiverse import variants
+
+    varied, inert = _that_change_something(
+        method,
+        variants(wanted, method, all_single),
+        places,
+        what.named_preset,
+        what.protocol,
+        what.set_ or (),
+    )
     for name in inert:
         say(f"left out: {name}: the preset's default already")
     absent = {} if wanted else _absent_files(method, varied)
     for name, why in absent.items():
         say(f"left out: {name}: {why}")
-    varied = [variant for variant in varied if variant.name not in absent]
-    choices = [
-        Choices(
-            datasets=datasets,
-            categories=categories,
-            methods=(method,),
-            seeds=names.parse_seeds(seeds),
-            preset=preset,
-            protocol=protocol,
-            overrides=(*(set_ or ()), *overrides),
-            device=device,
-        )
-        for overrides in ((), *(variant.overrides for variant in varied))
-    ]
-    options = JobOptions(data, results, jobs, cache, vectors, json=json_)
-    job = Job(choices, options)
-    if dry_run:
-        job.show_plan()
-        return
-    failed = job.carry_out(summary=False)
-    effects = _effects(job, varied)
-    if json_:
-        output.print_json(to_json(effects))
-    else:
-        output.show(render(effects, models.get(method).title, _caption(job, effects)))
-    if plot is not None:
-        draw(effects, plot)
-        say(f"wrote {plot}")
-    if failed:
-        raise typer.Exit(EXIT_RUN_FAILED)
+    return [variant for variant in varied if variant.name not in absent]
 
 
 def _that_change_something(
     method: str,
-    varied: list[Variant],
+    varied: Sequence[Variant],
     places: Sequence[tuple[DataSet, str]],
     preset: str,
     protocol: str,

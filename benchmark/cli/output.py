@@ -20,6 +20,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from benchmark.cli.groups import spread
 from benchmark.core.errors import EXIT_DATA, EXIT_INTERRUPTED, EXIT_MACHINE, BenchError, refusal
 from benchmark.core.files import write_atomically
 from benchmark.core.schema import SCHEMA_VERSION
@@ -46,14 +47,15 @@ Command = TypeVar("Command", bound=Callable[..., None])
 
 def handled(command: Command) -> Command:
     """A user's error becomes one message on standard error and its documented exit code. Every command gets the
-    options `-v` and `-q`, which may stand before its name too."""
+    options `-v` and `-q`, which may stand before its name too, and one option per field of its groups."""
+    parameters, collect = spread(command)
 
     @functools.wraps(command)
-    def wrapper(*args: Any, verbose: bool = False, quiet: bool = False, **kwargs: Any) -> None:
+    def wrapper(verbose: bool = False, quiet: bool = False, **given: Any) -> None:
         Talk.set(verbose or Talk.verbose, quiet or Talk.quiet)
         try:
             _need_output()
-            command(*args, **kwargs)
+            command(**collect(given))
             sys.stdout.flush()
         except BenchError as error:
             if Talk.verbose:
@@ -76,22 +78,14 @@ def handled(command: Command) -> Command:
             complain("interrupted.")
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
-    _add_options(wrapper, command)
-    return wrapper  # type: ignore[return-value]
-
-
-def _add_options(wrapper: Callable[..., None], command: Callable[..., None]) -> None:
-    """`-v` and `-q` at the end of a command's signature, which is what Typer reads."""
-    added = {"verbose": Verbose, "quiet": Quiet}
-    signature = inspect.signature(command, eval_str=True)  # as Typer reads it
-    parameters = [
+    talk = {"verbose": Verbose, "quiet": Quiet}
+    parameters += [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
-        for name, kind in added.items()
+        for name, kind in talk.items()
     ]
-    wrapper.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[*signature.parameters.values(), *parameters]
-    )
-    wrapper.__annotations__ = {**command.__annotations__, **added}
+    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what Typer reads
+    wrapper.__annotations__ = {one.name: one.annotation for one in parameters}
+    return wrapper  # type: ignore[return-value]
 
 
 def _need_output() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,10 @@ from benchmark.cli import common, names, output
 from benchmark.cli.app import CHECK
 from benchmark.cli.output import handled, say
 from benchmark.core.errors import EXIT_RUN_FAILED
+
+if TYPE_CHECKING:
+    from benchmark.data.source import Source
+    from benchmark.speed.report import Measured, Request
 
 
 def register(app: typer.Typer) -> None:
@@ -49,7 +53,7 @@ def speed(
     """
     from benchmark.core.words import understood
     from benchmark.engine.machine import default_jobs
-    from benchmark.speed.report import Measured, Request, describe, measure_all, render, speed_corpus
+    from benchmark.speed.report import Request, describe, render
 
     precision = understood("precision", precision, ("float32", "tf32", "bf16"))
     request = Request(
@@ -64,21 +68,29 @@ def speed(
         overrides=tuple(set_ or ()),
         cache=cache,
     )
-    note = (lambda text: None) if json_ else say
-    note("generating the corpus, unless it is in the cache ...")
-    source = speed_corpus(products, cache)
-    about = describe(request, source)
-    note(about)
-    results: list[Measured] = []
-    for result in measure_all(request, source):
-        results.append(result)
-        note(f"{len(results)}/{len(request.methods)} {result.spec.method}: {result.reason or 'measured'}")
+    source, results = _measure(request, quiet=json_)
     if json_:
         output.print_json([result.to_json(request) for result in results])
     else:
         built = any(result.profile.get("compiled_kernels") for result in results)
         output.show(
-            f"{render(results, request)}\n\n{about}, {'with' if built else 'without'} compiled kernels."
+            f"{render(results, request)}\n\n{describe(request, source)}, {'with' if built else 'without'} compiled "
+            "kernels."
         )
     if any(result.reason for result in results):
         raise typer.Exit(EXIT_RUN_FAILED)
+
+
+def _measure(request: Request, quiet: bool) -> tuple[Source, list[Measured]]:
+    """Every method of the request, one after the other, with a line about each."""
+    from benchmark.speed.report import describe, measure_all, speed_corpus
+
+    note = (lambda text: None) if quiet else say
+    note("generating the corpus, unless it is in the cache ...")
+    source = speed_corpus(request.products, request.cache)
+    note(describe(request, source))
+    results: list[Measured] = []
+    for result in measure_all(request, source):
+        results.append(result)
+        note(f"{len(results)}/{len(request.methods)} {result.spec.method}: {result.reason or 'measured'}")
+    return source, results

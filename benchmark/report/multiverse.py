@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -155,31 +154,6 @@ def render(effects: Sequence[Effect], method: str, caption: str) -> str:
         )
     headers = ["variant", "against", "category", f"MAP of {method}", "95% interval", "p (uncorrected)"]
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + "\n\n" + caption
-
-
-def plot(effects: Sequence[Effect], out: Path) -> None:
-    """The differences with their intervals, one row per variant and category, as a PNG, PDF or SVG file."""
-    try:
-        import matplotlib
-    except ImportError:
-        raise UsageError("--plot needs matplotlib: pip install 'mrhp-bench[plots]'.") from None
-    # before pyplot is imported, which else may pick a backend that wants a screen
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    shown = [item for item in by_size(effects) if item.result is not None][::-1]
-    figure, axes = pyplot.subplots(figsize=(8, 1.2 + 0.32 * len(shown)), layout="constrained")
-    for row, item in enumerate(shown):
-        assert item.result is not None
-        low, high = item.result.interval or (item.result.difference,) * 2
-        axes.plot([100 * low, 100 * high], [row, row], color="tab:gray")
-        axes.plot(100 * item.result.difference, row, "o", color="tab:blue")
-    axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_yticks(range(len(shown)), [f"{item.variant}  {item.dataset}/{item.category}" for item in shown])
-    axes.set_xlabel("difference in MAP against the default, points (95% interval)")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out)
-    pyplot.close(figure)
 
 
 def to_json(effects: Sequence[Effect]) -> list[dict[str, Any]]:
