@@ -19,7 +19,8 @@ class Net(Base):
     title = "A Net"
     reads_images = True
     def score(self, batch):
-        return scale * batch
+        import late
+        return scale * batch + late.offset
 '''
 
 
@@ -28,6 +29,7 @@ def folder(tmp_path):
     (tmp_path / "net.py").write_text(METHOD)
     (tmp_path / "helper.py").write_text("import deeper\nscale = 2\n")
     (tmp_path / "deeper.py").write_text("zero = 0\n")
+    (tmp_path / "late.py").write_text("offset = 0\n")
     (tmp_path / "unrelated.py").write_text("one = 1\n")
     return tmp_path
 
@@ -49,6 +51,7 @@ def edit(file: Path, old: str, new: str) -> None:
         ("net.py", "return scale * batch", "return scale + batch"),
         ("helper.py", "scale = 2", "scale = 3"),
         ("deeper.py", "zero = 0", "zero = 0.0"),
+        ("late.py", "offset = 0", "offset = 1"),
         ("net.py", 'title = "A Net"', 'title = "B Net"'),
     ],
 )
@@ -62,7 +65,7 @@ def test_other_meaning_is_other_code(folder, file, old, new):
     ("file", "old", "new"),
     [
         ("net.py", '"""Scores."""', '"""Scores, said otherwise."""\n    # and a comment'),
-        ("net.py", "scale * batch", "(scale\n            * batch)"),
+        ("net.py", "scale * batch +", "(scale\n            * batch) +"),
         ("unrelated.py", "one = 1", "one = 2"),
     ],
 )

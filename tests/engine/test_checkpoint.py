@@ -50,7 +50,7 @@ def test_what_comes_back_is_what_went_in(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".json", ".safetensors"])
-@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "gone"])
+@pytest.mark.parametrize("damage", ["flip", "number", "cut", "empty", "gone"])
 def test_damage_is_named(tmp_path: Path, suffix: str, damage: str) -> None:
     checkpoint = Checkpoint(tmp_path / "c", 0, VERSIONS)
     checkpoint.save(state())
@@ -58,7 +58,9 @@ def test_damage_is_named(tmp_path: Path, suffix: str, damage: str) -> None:
     content = bytearray(file.read_bytes())
     if damage == "flip":
         content[len(content) // 2] ^= 1
-    file.write_bytes(content[: {"flip": None, "cut": len(content) // 2}.get(damage, 0)])
+    if damage == "number":  # the file is well-formed, and one of its values (or the last digit) is another
+        content[-3] ^= 1
+    file.write_bytes(content[: {"flip": None, "number": None, "cut": len(content) // 2}.get(damage, 0)])
     if damage == "gone":
         file.unlink()
     if (suffix, damage) == (".json", "gone"):

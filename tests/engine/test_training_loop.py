@@ -135,6 +135,18 @@ def test_the_best_epochs_weights_are_restored(data: Corpus) -> None:
     assert fitted.epochs == 4
 
 
+def test_a_restored_trainer_knows_the_best_epoch_before_it(data: Corpus) -> None:
+    """The best epoch lies before the stop, and none after it is better: its weights come from the state alone."""
+    first, _ = trainer_of(data, [0, 1, -1, -1], epochs=4)
+    for _ in range(3):
+        first.advance()
+    second, model = trainer_of(data, [0, 1, -1, -1], epochs=4)
+    second.restore(first.state())
+    fitted = trained(second).finish()
+    assert (fitted.best_epoch, fitted.epochs, int(model.epoch)) == (2, 4, 2)
+    assert torch.equal(model.weight, first.best_weights["weight"])
+
+
 def test_of_equal_epochs_the_first_is_kept(data: Corpus) -> None:
     trainer, model = trainer_of(data, [-1, 1, 1], epochs=3)
     assert trained(trainer).finish().best_epoch == 2

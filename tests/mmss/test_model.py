@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.special import erf
 
 from benchmark import models
 from benchmark.core import decisions
@@ -93,6 +94,23 @@ def test_without_module_d_only_the_ranking_loss_is_left(toy: Toy) -> None:
     assert step(model, batch) == pytest.approx(hinge(model.score(batch), batch).item(), abs=1e-7)
     assert model.end_epoch(1) == {}
     assert model.training_state() == {}
+
+
+def test_the_targets_head_by_hand(toy: Toy) -> None:
+    """Eq. 6 to 8 with NumPy, GELU by the error function: one interaction after another, in the paper's order."""
+    model = toy.model().eval()
+    features = model.features(toy.batch(list(range(6))))
+    weight, bias, out, offset = (
+        value.detach().numpy().astype(np.float64)
+        for layer in (model.represent, model.predict)
+        for value in (layer.weight, layer.bias)
+    )
+    f_c = np.concatenate([features[name].detach().numpy() for name in INTERACTIONS], axis=1)
+    linear = f_c @ weight.T + bias
+    expected = linear * (1 + erf(linear / np.sqrt(2))) / 2
+    representation, score = model.target(features)
+    np.testing.assert_allclose(representation.detach().numpy(), expected, atol=1e-5)
+    np.testing.assert_allclose(score.detach().numpy(), (expected @ out.T + offset)[:, 0], atol=1e-5)
 
 
 def test_without_module_b_there_are_no_interactions_and_no_subtasks(toy: Toy) -> None:

@@ -6,19 +6,8 @@ given: a file, or one test of it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Fault:
-    name: str
-    file: str
-    old: str
-    new: str
-    test: str
-    fast: bool = False
-    """Also tried in the suite."""
-
+from tests.mutations.fault import Fault
+from tests.mutations.survival import SURVIVAL
 
 LOOP = "tests/engine/test_training_loop.py"
 PAIRS = "tests/engine/test_pairs.py"
@@ -453,7 +442,7 @@ MMSS = (
         MODEL,
     ),
     Fault(
-        "GELU is left out of Eq. 6",
+        "GELU is left out of Eq. 7",
         "mmss/model.py",
         "nn.functional.gelu(self.represent(f_c_B))",
         "self.represent(f_c_B)",
@@ -674,7 +663,7 @@ STORE = (
         RUNS,
     ),
     Fault(
-        "the mark is written first",
+        "a finished run is copied to its place, not moved",
         "benchmark/runs/writer.py",
         "        os.replace(self.folder, final)\n",
         "        shutil.copytree(self.folder, final)\n",
@@ -713,4 +702,4 @@ DATA = (
     ),
 )
 
-FAULTS = (*ENGINE, *PLAN, *LOSS, *MMSS, *METRIC, *STATISTICS, *REPORT, *STORE, *DATA)
+FAULTS = (*ENGINE, *PLAN, *LOSS, *MMSS, *METRIC, *STATISTICS, *REPORT, *STORE, *DATA, *SURVIVAL)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.mutations import run
-from tests.mutations.faults import FAULTS, Fault
+from tests.mutations.fault import Fault
+from tests.mutations.faults import FAULTS
 
 FAST = [fault for fault in FAULTS if fault.fast]
 

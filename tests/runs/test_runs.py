@@ -118,6 +118,28 @@ def test_a_folder_without_a_valid_mark_is_not_done(tmp_path: Path, lost: str) ->
     assert files.is_done(SPEC, tmp_path)
 
 
+@pytest.mark.parametrize("damage", ["unnamed", "changed", "lost"])
+def test_a_folder_whose_tables_are_not_what_its_mark_says_is_not_done(tmp_path: Path, damage: str) -> None:
+    folder = write(SPEC, tmp_path)
+    assert files.is_done(SPEC, tmp_path)
+    if damage == "unnamed":  # the file is there, but nobody can say that it is what was written
+        sums = files.read_mark(folder)
+        del sums["per_product.csv"]
+        files.write_mark(folder, SPEC.identity, sums)
+    elif damage == "changed":
+        table = folder / "per_product.csv"
+        table.write_text(table.read_text().replace("0.333", "0.444"))
+    else:
+        (folder / "log.jsonl").unlink()
+    assert not files.is_done(SPEC, tmp_path)
+
+
+def test_a_finished_run_is_moved_not_copied(tmp_path: Path) -> None:
+    """What stays behind would be taken for a run under way, and a copy is seen half-written."""
+    write(SPEC, tmp_path)
+    assert list((tmp_path / ".partial").iterdir()) == []
+
+
 def test_sweeping_removes_what_dead_processes_left_and_nothing_else(tmp_path: Path) -> None:
     mine = RunWriter(SPEC, tmp_path)
     dead, elsewhere, silent, unknown = (RunWriter(SPEC, tmp_path) for _ in range(4))
