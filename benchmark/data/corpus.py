@@ -196,15 +196,7 @@ class Corpus:
         """(int64 [ids, MAX_LETTERS], number of character ids): the characters of each word of a vocabulary, cut
         at `MAX_LETTERS`. Character 0 is padding, 1 stands for the ids that are no words, then come the
         characters of the joint vocabulary in order, so that `product` and `review` agree."""
-        characters = sorted(set().union(*self.vocabulary("joint")))
-        number = {character: id_ for id_, character in enumerate(characters, start=2)}
-        words, first = self.vocabulary(field), FIRST_WORD[_checked(field)]
-        spelled_WL = np.zeros((first + len(words), MAX_LETTERS), dtype=np.int64)
-        spelled_WL[1:first, 0] = 1
-        for row, word in enumerate(words, start=first):
-            ids = [number[character] for character in word[:MAX_LETTERS]]
-            spelled_WL[row, : len(ids)] = ids
-        return spelled_WL, len(number) + 2
+        return spelled(self.vocabulary("joint"), self.vocabulary(field), FIRST_WORD[_checked(field)])
 
     def _spelled(self, field: str) -> Any:
         import torch
@@ -231,6 +223,19 @@ class Corpus:
         from benchmark.data.wordpieces import pack_tokens
 
         return pack_tokens(self.pack, source, max_tokens=max_tokens, separator=separator, progress=progress)
+
+
+def spelled(joint: Sequence[str], words: Sequence[str], first: int) -> tuple[npt.NDArray[np.int64], int]:
+    """`Corpus.spellings` of the words of a vocabulary, the first of which has id `first`; `joint`: the words of both
+    fields."""
+    characters = sorted(set().union(*joint))
+    number = {character: id_ for id_, character in enumerate(characters, start=2)}
+    spelled_WL = np.zeros((first + len(words), MAX_LETTERS), dtype=np.int64)
+    spelled_WL[1:first, 0] = 1
+    for row, word in enumerate(words, start=first):
+        ids = [number[character] for character in word[:MAX_LETTERS]]
+        spelled_WL[row, : len(ids)] = ids
+    return spelled_WL, len(number) + 2
 
 
 def _checked(field: str) -> str:

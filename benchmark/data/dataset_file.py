@@ -16,7 +16,7 @@
     product_text = ["name"]
     expected.train = {products = 120, reviews = 2400}     # what `bench data check` compares with
 
-    [imported]                                   # how `bench data import` made it; carried along unread
+    [imported]                                   # how `bench data import` made it; of it only `recipe` is read
 
 A key that is not listed is an error, with what was probably meant. The same form, as JSON, goes along with
 results (`to_record`).
@@ -102,6 +102,7 @@ def from_record(record: Mapping[str, Any], where: str) -> DataSet:
         licence=_line(record.get("licence", ""), where, "licence"),
         source=_line(record.get("source", ""), where, "source"),
         released_like=_one_of(record.get("released_like", ""), ("", *BUILT_IN), where, "released_like"),
+        recipe=_recipe(record.get("imported", {}).get("recipe")),
         in_file=where,
     )
     check_names(data_set)
@@ -120,7 +121,12 @@ def to_record(data_set: DataSet) -> dict[str, Any]:
         "category": [_category_record(category) for category in data_set.categories],
     }
     optional = {"tokenizer": data_set.tokenizer, "released_like": data_set.released_like}
-    return record | {key: value for key, value in optional.items() if value}
+    imported = {"imported": {"recipe": data_set.recipe}} if data_set.recipe else {}
+    return record | {key: value for key, value in optional.items() if value} | imported
+
+
+def _recipe(value: object) -> str:
+    return value if isinstance(value, str) and value.isprintable() else ""
 
 
 def _category_record(category: Category) -> dict[str, Any]:
@@ -141,7 +147,8 @@ def write(file: Path, data_set: DataSet, imported: Mapping[str, Any] | None = No
     """`dataset.toml` of a descriptor; `imported` (values, lists of them, one level of tables) says how it was
     made. The same content gives the same bytes."""
     record = to_record(data_set)
-    categories = record.pop("category")
+    categories, recipe = record.pop("category"), record.pop("imported", None)
+    imported = imported or recipe
     blocks = ["\n".join(_assignments(record))]
     for category in categories:
         expected = category.pop("expected", {})

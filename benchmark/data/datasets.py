@@ -74,6 +74,9 @@ class DataSet:
     """A data set of the paper whose released settings stand in where this one has none."""
     paper_table: int | None = None
     """Number of the paper's table with its results."""
+    recipe: str = ""
+    """Of an imported data set, how its files were read (`benchmark.data.imports.columns`); empty for any other, whose
+    tables' texts are taken as they are."""
     in_file: str = ""
     """The file that it was read from, for messages."""
 

@@ -53,18 +53,22 @@ def pack_tokens(
     Made once per pack and tokenizer, the latter known by the hash of its content. Raises UsageError if the
     tokenizer cannot be loaded or has no [CLS] token.
     """
-    tokenizer = _load(source)
+    tokenizer = load_tokenizer(source)
     content = tokenizer.backend_tokenizer.to_str()
     key = hashlib.sha256(json.dumps([content, max_tokens, separator]).encode()).hexdigest()[:24]
     folder = build_folder(
         pack / "wordpieces" / key,
         lambda out: _write(pack, out, tokenizer, max_tokens, separator, progress),
     )
-    pad_id = 0 if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)
-    return EncoderTokens(folder, max_tokens, 1 + separator, pad_id, len(tokenizer))
+    return EncoderTokens(folder, max_tokens, 1 + separator, pad_id_of(tokenizer), len(tokenizer))
 
 
-def _load(source: str | Path) -> Any:
+def pad_id_of(tokenizer: Any) -> int:
+    return 0 if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)
+
+
+def load_tokenizer(source: str | Path) -> Any:
+    """The fast tokenizer of a folder or hub name. UsageError if it cannot be loaded or has no [CLS] token."""
     from transformers import AutoTokenizer
 
     try:
@@ -88,30 +92,45 @@ def _write(
     separator: bool,
     progress: Callable[[int, int, str], None] | None,
 ) -> None:
-    before = [tokenizer.cls_token_id]
-    after = [tokenizer.sep_token_id] if separator else []
-    empty = [tokenizer.unk_token_id if tokenizer.unk_token_id is not None else tokenizer.cls_token_id]
     for split in SPLITS:
         for side in SIDES:
             texts = Strings.open(pack / f"{split}.{side}.text")
-            chunks: list[np.ndarray[Any, np.dtype[np.int32]]] = []
-            counts: list[int] = []
-            for start, batch in _batches(texts):
+
+            def report(done: int, texts: Sequence[str] = texts, what: str = f"{split} {side}") -> None:
                 if progress is not None:
-                    progress(start, len(texts), f"word pieces: {split} {side}")
-                encoded = tokenizer(
-                    batch,
-                    add_special_tokens=False,
-                    truncation=True,
-                    max_length=max_tokens,
-                    return_attention_mask=False,
-                    return_token_type_ids=False,
-                    verbose=False,
-                )["input_ids"]
-                rows = [before + (ids or empty) + after for ids in encoded]
-                counts += [len(row) for row in rows]
-                chunks.append(np.array([token for row in rows for token in row], dtype=np.int32))
-            Ragged(np.concatenate(chunks), offsets_of(counts)).save(out / f"{split}.{side}")
+                    progress(done, len(texts), f"word pieces: {what}")
+
+            encode(tokenizer, texts, max_tokens, separator, report).save(out / f"{split}.{side}")
+
+
+def encode(
+    tokenizer: Any,
+    texts: Sequence[str],
+    max_tokens: int,
+    separator: bool = False,
+    report: Callable[[int], None] = lambda done: None,
+) -> Ragged:
+    """int32 ids of each text: [CLS], at most `max_tokens` word pieces, with `separator` [SEP]."""
+    before = [tokenizer.cls_token_id]
+    after = [tokenizer.sep_token_id] if separator else []
+    empty = [tokenizer.unk_token_id if tokenizer.unk_token_id is not None else tokenizer.cls_token_id]
+    chunks: list[np.ndarray[Any, np.dtype[np.int32]]] = []
+    counts: list[int] = []
+    for start, batch in _batches(texts):
+        report(start)
+        encoded = tokenizer(
+            batch,
+            add_special_tokens=False,
+            truncation=True,
+            max_length=max_tokens,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )["input_ids"]
+        rows = [before + (ids or empty) + after for ids in encoded]
+        counts += [len(row) for row in rows]
+        chunks.append(np.array([token for row in rows for token in row], dtype=np.int32))
+    return Ragged(np.concatenate(chunks), offsets_of(counts))
 
 
 def _batches(texts: Sequence[str]) -> Iterator[tuple[int, list[str]]]:

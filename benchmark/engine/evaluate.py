@@ -34,16 +34,22 @@ def score_split(
     device: torch.device,
     rows: int = SCORE_ROWS,
     on_batch: Callable[[], None] = lambda: None,
+    *,
+    alone: bool = False,
 ) -> NDArray[np.float32]:
     """`score_R`: the model's score of every review of the split, in the split's order.
 
     Evaluation mode, no gradients. Products come whole to a listwise method; the others see at most `rows`
     reviews at a time, short ones together where that cannot change a score. `on_batch` is called after
     each; what it raises ends the scoring.
+
+    `alone`: each product in batches of its own. What else is in a batch changes no score of an invariant model but
+    its last bits, for libraries sum in an order that depends on the size; a product that is alone has the same bits
+    wherever it is scored.
     """
     score_R = np.zeros(split.n_reviews, dtype=np.float32)
     with _evaluation(model):
-        for row_B, batch in _whole(model, split, collator, rows):
+        for row_B, batch in _whole(model, split, collator, rows, alone):
             # float() before numpy(), which has no bf16
             score_R[row_B] = model.score(batch.to(device)).float().cpu().numpy()
             on_batch()
@@ -62,6 +68,8 @@ def explain_split(
     device: torch.device,
     rows: int = SCORE_ROWS,
     on_batch: Callable[[], None] = lambda: None,
+    *,
+    alone: bool = False,
 ) -> dict[str, NDArray[np.float32]]:
     """What the model says of every review of the split beside its score, by name, `[R]` each; see `explain` of the
     contract. Apart from `score_split`, so that no score depends on it; arguments as there."""
@@ -69,7 +77,7 @@ def explain_split(
         return {}
     found: dict[str, NDArray[np.float32]] = {}
     with _evaluation(model):
-        for row_B, batch in _whole(model, split, collator, rows):
+        for row_B, batch in _whole(model, split, collator, rows, alone):
             for name, value_B in model.explain(batch.to(device)).items():
                 column_R = found.setdefault(name, np.full(split.n_reviews, np.nan, dtype=np.float32))
                 column_R[row_B] = value_B.float().cpu().numpy()
@@ -90,12 +98,17 @@ def _evaluation(model: RankingModel) -> Iterator[None]:
 
 
 def _whole(
-    model: RankingModel, split: Split, collator: Collator, rows: int
+    model: RankingModel, split: Split, collator: Collator, rows: int, alone: bool
 ) -> Iterator[tuple[NDArray[np.int64], Batch]]:
     """(review rows, their batch) of all of a split, as `score_split` goes through it."""
     if model.sampling == "lists":
-        for products in _product_chunks(split, rows):
+        for products in _product_chunks(split, 1 if alone else rows):
             yield collator.product_reviews(products), collator.products(products)
+    elif alone:
+        for product in _product_chunks(split, 1):
+            own = collator.product_reviews(product)
+            for start in range(0, len(own), rows):
+                yield own[start : start + rows], collator.pairs(own[start : start + rows], None)
     else:
         for chunk in _row_chunks(split, collator, rows, model.batch_invariant):
             yield chunk, collator.pairs(chunk, None)

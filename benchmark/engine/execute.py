@@ -27,6 +27,7 @@ from benchmark.engine.machine import forget_peak_memory, peak_memory, provenance
 from benchmark.engine.stop import Stop
 from benchmark.runs import files
 from benchmark.runs.claims import Claim
+from benchmark.runs.files import VOCABULARY
 from benchmark.runs.spec import RunSpec
 from benchmark.runs.writer import RunWriter
 
@@ -207,6 +208,7 @@ def _train_into(
 ) -> None:
     from safetensors.torch import save_file
 
+    from benchmark.data.corpus import FIELDS
     from benchmark.engine.evaluate import per_product_table
     from benchmark.engine.train import without_aliases
 
@@ -224,6 +226,8 @@ def _train_into(
     kept = {"training_state": model.training_state()}
     if options.keep_weights:
         kept["weights"] = without_aliases(model.state_dict())
+        # with the words that its ids stand for, a model can be used where the data are not
+        writer.write_json(VOCABULARY, {field: list(corpus.vocabulary(field)) for field in FIELDS})
     for name, state in kept.items():
         if state:
             tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}

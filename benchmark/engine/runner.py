@@ -95,10 +95,13 @@ def _test(trainer: Trainer, spec: RunSpec, corpus: Corpus, stop: Stop) -> Traine
     started = time.perf_counter()
     fitted, model, config = trainer.finish(), trainer.model, trainer.config
     collator = make_collator(corpus.test, model=model, corpus=corpus, config=config)
+    # so that the exported model can give the same bits to the same product, whatever it is ranked with; the
+    # released forms follow their release, where a score depends on the batch
+    alone = model.batch_invariant
     with autocast(config, trainer.device):
-        score_R = score_split(model, corpus.test, collator, trainer.device, on_batch=stop.check)
+        score_R = score_split(model, corpus.test, collator, trainer.device, on_batch=stop.check, alone=alone)
         seconds = time.perf_counter() - started
-        parts = explain_split(model, corpus.test, collator, trainer.device, on_batch=stop.check)
+        parts = explain_split(model, corpus.test, collator, trainer.device, on_batch=stop.check, alone=alone)
     return Trained(model, fitted, score_R, seconds, parts)
 
 

@@ -17,6 +17,9 @@ from benchmark.runs.spec import RunSpec
 DONE = "done"
 TABLE_FILES = ("config.json", "meta.json", "log.jsonl", "per_product.csv", "scores.csv")
 """What a run must hold, and all that is read of it for tables."""
+WEIGHTS, VOCABULARY = "weights.safetensors", "vocabulary.json"
+"""What a run keeps beside, if asked: its model, and the words of `product`, `review` and `joint` in the order of their
+ids."""
 DATA_FILES = ("manifest.json", "test.csv")
 _LARGEST = 64 << 20
 """Bytes of the largest JSON file that is read."""

@@ -7,6 +7,7 @@
     per_product.csv  one row per test product
     scores.csv       one row per test review
     *.safetensors    weights and training state, where kept
+    vocabulary.json  with weights: the words that their ids stand for
     done             written last: identity and SHA-256 of every other file
 <results>/data/<dataset>/<category>/<fingerprint>/   test.csv and manifest.json of the data that runs saw
 """
@@ -113,7 +114,7 @@ class StoredRun:
     @cached_property
     def log(self) -> list[dict[str, Any]]:
         """One entry per epoch."""
-        return [json.loads(line) for line in self._content("log.jsonl").decode().splitlines()]
+        return [json.loads(line) for line in self.content("log.jsonl").decode().splitlines()]
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
@@ -147,7 +148,7 @@ class StoredRun:
 
     def contents(self) -> dict[str, bytes]:
         """The files that tables are made of, each as it was written, and the `done` mark."""
-        found = {name: self._content(name) for name in TABLE_FILES}
+        found = {name: self.content(name) for name in TABLE_FILES}
         return found | {DONE: (self.folder / DONE).read_bytes()}
 
     def data_contents(self) -> dict[str, bytes]:
@@ -156,12 +157,12 @@ class StoredRun:
         mark = self._data / DONE
         return found | ({DONE: mark.read_bytes()} if mark.exists() else {})
 
-    def _content(self, name: str) -> bytes:
+    def content(self, name: str) -> bytes:
         """A file of the run; DataError if it is not what was written."""
         return checked(self.folder / name, self.sums)
 
     def _table(self, name: str) -> pd.DataFrame:
-        return _read_csv(self._content(name))
+        return _read_csv(self.content(name))
 
     def _data_content(self, name: str) -> bytes:
         sums = _data_sums(self._data, self.spec.fingerprint)

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from benchmark import models
+from benchmark.data.corpus import Split
 from benchmark.data.source import Source
+from benchmark.data.store import Ragged, offsets_of
 from benchmark.engine import runner
 from benchmark.engine.evaluate import explain_split, mean_metrics, per_product_table, score_split
 from benchmark.engine.plan import Choices, expand
@@ -42,6 +44,51 @@ def test_every_review_has_its_own_score_in_the_splits_order(
     assert means == {name: pytest.approx(table[name].mean()) for name in means}
 
 
+@pytest.mark.parametrize("method", ["mcr", "frozenlist"])
+def test_a_product_that_is_scored_alone_has_the_same_bits_anywhere(
+    corpus: Path, cache: Path, method: str
+) -> None:
+    """The test split with its products in another order, and with half of them gone."""
+    data = Source(corpus, cache).open("amazon", "home")
+    (spec,) = expand(Choices(("amazon",), ("home",), (method,), (0,), device="cpu"), [data])
+    torch.manual_seed(0)
+    model = runner.build_model(spec, data)
+    test = data.test
+
+    def scored(split: Split) -> np.ndarray:  # type: ignore[type-arg]
+        collator = runner.make_collator(split, model=model, corpus=data, config=runner.training_config(spec))
+        return score_split(model, split, collator, CPU, alone=True)
+
+    score_R = scored(test)
+    order = np.argsort(test.product_R % 3, kind="stable")
+    moved = Rows(test, order)
+    np.testing.assert_array_equal(scored(moved), score_R[order])
+    half = np.flatnonzero(test.product_R % 2)
+    np.testing.assert_array_equal(scored(Rows(test, half)), score_R[half])
+
+
+class Rows(Split):
+    """Some review rows of a split, in an order of their own."""
+
+    def __init__(self, split: Split, row_X: np.ndarray) -> None:  # type: ignore[type-arg]
+        super().__init__(
+            split.pack, split.name, split.product_R[row_X], split.label_R[row_X], split.n_products
+        )
+        object.__setattr__(self, "row_X", row_X)
+
+    def words(self, side: str, joint: bool = False) -> Ragged:
+        return self._rows(super().words(side, joint), side)
+
+    def rois(self, side: str) -> Ragged:
+        return self._rows(super().rois(side), side)
+
+    def _rows(self, ragged: Ragged, side: str) -> Ragged:
+        if side == "product":
+            return ragged
+        parts = [ragged[row] for row in self.row_X]  # type: ignore[attr-defined]
+        return Ragged(np.concatenate(parts), offsets_of([len(part) for part in parts]))
+
+
 def test_what_a_method_says_beside_its_scores_is_stored_by_review(corpus: Path, cache: Path) -> None:
     """MM-SS's subtasks, against a batch of each product; and the scores are those of a pass without it."""
     data = Source(corpus, cache).open("amazon", "home")
@@ -52,7 +99,7 @@ def test_what_a_method_says_beside_its_scores_is_stored_by_review(corpus: Path, 
     model = trained.model.eval()
     collator = runner.make_collator(data.test, model=model, corpus=data, config=runner.training_config(spec))
     assert list(trained.parts) == ["ptrt", "pvrv", "ptrv", "pvrt", "rtrv"]
-    np.testing.assert_array_equal(score_split(model, data.test, collator, CPU), trained.score_R)
+    np.testing.assert_array_equal(score_split(model, data.test, collator, CPU, alone=True), trained.score_R)
     for product in range(0, data.test.n_products, 5):
         own = np.flatnonzero(data.test.product_R == product)
         batch = collator.pairs(own, None)

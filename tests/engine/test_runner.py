@@ -55,7 +55,7 @@ def test_the_stored_scores_are_those_of_the_selected_epoch(data: Corpus) -> None
 
     def scores_of(epoch: int) -> np.ndarray:  # type: ignore[type-arg]
         again.model.load_state_dict(weights[epoch])
-        return score_split(again.model, data.test, collator, CPU)
+        return score_split(again.model, data.test, collator, CPU, alone=True)
 
     np.testing.assert_array_equal(done.score_R, scores_of(done.fitted.best_epoch))
     assert not np.array_equal(done.score_R, scores_of(done.fitted.epochs))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import html
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,15 +18,14 @@ from benchmark.core.errors import DataError, UsageError
 from benchmark.data.catalog import SPLITS
 from benchmark.data.datasets import Category
 from benchmark.data.imports import sql
-from benchmark.data.imports.columns import RECIPES, Recipe, need, parse_columns, recognise
 from benchmark.data.imports.describe import describe
 from benchmark.data.imports.options import Options, Report
-from benchmark.data.imports.sources import BadRow, Loaded, connect, format_of, line_of_row, load
+from benchmark.data.imports.reading import Reading
+from benchmark.data.imports.sources import BadRow, connect, line_of_row
 
 if TYPE_CHECKING:
     import duckdb
 
-ROLES = ("reviews", "products", "votes")
 FEWEST_PRODUCTS = len(SPLITS)
 _SHOWN = 5
 
@@ -56,130 +55,24 @@ def import_files(
         shutil.rmtree(work, ignore_errors=True)
 
 
-class _Import:
+class _Import(Reading):
     def __init__(
         self, con: duckdb.DuckDBPyConnection, options: Options, root: Path, progress: Callable[[str], None]
     ) -> None:
-        self.con, self.options, self.root, self.progress = con, options, root, progress
-        self.recipe: Recipe = RECIPES[options.recipe]
-        self.given = parse_columns(options.columns)
-        self.used: set[str] = set()
-        self.report = Report()
-        self.n_bad = 0
-        self.files: list[Loaded] = []
+        super().__init__(con, options.recipe, options.columns, progress)
+        self.options, self.root = options, root
 
     def run(self, sources: Sequence[str]) -> Report:
-        roles = self._load(sources)
-        self._reviews(roles["reviews"])
-        self._votes(roles["votes"])
-        self._products(roles["products"])
-        if unused := sorted(self.given.keys() - self.used):
-            raise UsageError(
-                f"--column {unused[0]}={self.given[unused[0]]}: no file has a column of that name."
-            )
+        self.read(sources, self.options.labels)
         self.progress("judging rows")
         self._judge()
         self._keep()
-        self._be_strict()
+        self.be_strict(self.options.strict)
         categories = self._write()
         self._features()
-        self._be_strict()
+        self.be_strict(self.options.strict)
         describe(self.root, self.options, self.recipe, self.files, self.report, categories)
         return self.report
-
-    def _be_strict(self) -> None:
-        if self.options.strict and self.n_bad:
-            raise DataError(f"--strict: {self.n_bad} bad rows", [str(one) for one in self.report.bad])
-
-    # Reading
-
-    def _load(self, sources: Sequence[str]) -> dict[str, list[tuple[Loaded, dict[str, str]]]]:
-        roles: dict[str, list[tuple[Loaded, dict[str, str]]]] = {role: [] for role in ROLES}
-        for number, source in enumerate(sources):
-            said, equals, rest = source.partition("=")
-            role, path = (said, Path(rest)) if equals and said in ROLES else ("", Path(source))
-            format_of(path)
-            self.progress(f"reading {path.name}")
-            loaded = load(self.con, path, f"file_{number}")
-            self.files.append(loaded)
-            found = recognise(loaded.names, self.recipe, self.given)
-            self.used |= {what for what in found if what in self.given}
-            role = role or _role(found)
-            roles[role].append((loaded, found))
-            self.report.add(f"read: {path.name} ({role})", loaded.rows + loaded.bad)
-            self._bad(f"bad: {path.name}: not a record", loaded.bad, loaded.shown)
-        if not roles["reviews"]:
-            raise DataError(
-                "no file with reviews: none has a column for the product and one for the text. Say which it is: "
-                "reviews=FILE, and name its columns: --column text=NAME."
-            )
-        return roles
-
-    def _bad(self, what: str, count: int, shown: Sequence[BadRow]) -> None:
-        if count:
-            self.report.add(what, count)
-            self.report.bad += list(shown)
-            self.n_bad += count
-
-    def _select(self, loaded: Loaded, found: Mapping[str, str], whats: Sequence[str], extra: str) -> str:
-        """SQL of a file's rows with a column for each of `whats`, NULL where the file has none."""
-        names = list(dict.fromkeys(found[what] for what in whats if what in found))
-        sql_of = loaded.columns(names)
-        columns = [f"{sql_of[found[w]] if w in found else 'NULL'}::VARCHAR AS {w}" for w in whats]
-        return f"SELECT {extra}, row_in_file, {', '.join(columns)} FROM {loaded.relation(names)}"
-
-    def _reviews(self, files: Sequence[tuple[Loaded, dict[str, str]]]) -> None:
-        whats = (
-            "product",
-            "review",
-            "text",
-            "votes",
-            "label",
-            "time",
-            "category",
-            "image",
-            "name",
-            "description",
-        )
-        selects = []
-        for loaded, found in files:
-            for what in ("product", "text"):
-                need(found, what, str(loaded.path), loaded.names)
-            if found.get("name") and "name" not in self.given and found["name"].lower() in ("title", "name"):
-                found.pop("name")  # of the review, or of whoever wrote it
-            if self.options.labels == "column":
-                need(found, "label", str(loaded.path), loaded.names)
-            self.report.columns[loaded.path.name] = found
-            number = self.files.index(loaded)
-            selects.append(self._select(loaded, found, whats, f"{number} AS file"))
-        self.con.execute("CREATE TABLE raw AS " + " UNION ALL ".join(selects))
-
-    def _votes(self, files: Sequence[tuple[Loaded, dict[str, str]]]) -> None:
-        """Votes of a file of their own take the place of those in the reviews."""
-        for loaded, found in files:
-            for what in ("review", "votes"):
-                need(found, what, str(loaded.path), loaded.names)
-            self.report.columns[loaded.path.name] = {w: found[w] for w in ("review", "votes")}
-            select = self._select(loaded, found, ("review", "votes"), "0 AS file")
-            self.con.execute(
-                f"UPDATE raw SET votes = v.votes FROM (SELECT review, first(votes ORDER BY row_in_file) AS votes "
-                f"FROM ({select}) GROUP BY review) AS v WHERE raw.review = v.review"
-            )
-
-    def _products(self, files: Sequence[tuple[Loaded, dict[str, str]]]) -> None:
-        whats = ("product", "name", "description", "category", "image")
-        own = ", ".join(whats)
-        selects = [
-            f"SELECT 1000000 + file AS file, row_in_file, {own} FROM raw"
-        ]  # a file of products comes first
-        for loaded, found in files:
-            need(found, "product", str(loaded.path), loaded.names)
-            self.report.columns[loaded.path.name] = {w: found[w] for w in whats if w in found}
-            selects.append(self._select(loaded, found, whats, f"{self.files.index(loaded)} AS file"))
-        first = ", ".join(f"arg_min({w}, file * 1000000000000 + row_in_file) AS {w}" for w in whats[1:])
-        self.con.execute(
-            f"CREATE TABLE described AS SELECT product, {first} FROM ({' UNION ALL '.join(selects)}) GROUP BY product"
-        )
 
     # Judging
 
@@ -222,10 +115,10 @@ class _Import:
             ("unvoted", "dropped: no vote"),
             ("short", f"dropped: text shorter than {max(1, options.min_characters)} characters"),
         ):
-            self._add(f"SELECT count(*) FROM judged WHERE why = '{why}'", what)
+            self.add(f"SELECT count(*) FROM judged WHERE why = '{why}'", what)
 
     def _count_bad(self, why: str, column: str, what: str) -> None:
-        count = self._one(f"SELECT count(*) FROM judged WHERE why = '{why}'")
+        count = self.one(f"SELECT count(*) FROM judged WHERE why = '{why}'")
         rows = self.con.execute(
             f"SELECT file, row_in_file, {column} FROM judged WHERE why = '{why}' ORDER BY 1, 2 LIMIT {_SHOWN}"
         ).fetchall()
@@ -238,7 +131,7 @@ class _Import:
                     loaded.path.name, line_of_row(loaded, int(row)), name, f"{str(value)[:60]!r}: {what[5:]}"
                 )
             )
-        self._bad(what, count, shown)
+        self.bad(what, count, shown)
 
     def _keep(self) -> None:
         """Table `kept`: the reviews that stay, with ids, and their number within the whole."""
@@ -265,13 +158,13 @@ class _Import:
             f"dropped: category with fewer than {FEWEST_PRODUCTS} products",
         )
         self.con.execute(f"DELETE FROM products WHERE category IN ({small})")
-        self._add("SELECT count(*) FROM kept", "kept")
-        if not self._one("SELECT count(*) FROM products"):
+        self.add("SELECT count(*) FROM kept", "kept")
+        if not self.one("SELECT count(*) FROM products"):
             raise DataError(
                 f"no category with {FEWEST_PRODUCTS} products is left",
                 [f"{n:,} {w}" for w, n in self.report.rows],
             )
-        twice = self._one("SELECT count(*) - count(DISTINCT review) FROM kept WHERE review IS NOT NULL")
+        twice = self.one("SELECT count(*) - count(DISTINCT review) FROM kept WHERE review IS NOT NULL")
         if twice:
             raise DataError(
                 f"{twice} review ids are there twice; --duplicates first keeps the first of each."
@@ -283,15 +176,8 @@ class _Import:
         self._drop(f"spot IN ({again})", what)
 
     def _drop(self, where: str, what: str) -> None:
-        self._add(f"SELECT count(*) FROM kept WHERE {where}", what)
+        self.add(f"SELECT count(*) FROM kept WHERE {where}", what)
         self.con.execute(f"DELETE FROM kept WHERE {where}")
-
-    def _add(self, query: str, what: str) -> None:
-        self.report.add(what, self._one(query))
-
-    def _one(self, query: str) -> int:
-        row = self.con.execute(query).fetchone()
-        return int(row[0]) if row else 0
 
     # Writing
 
@@ -329,7 +215,7 @@ class _Import:
         return categories
 
     def _check_made_ids(self) -> None:
-        twice = self._one("SELECT count(*) - count(DISTINCT review_id) FROM placed_reviews")
+        twice = self.one("SELECT count(*) - count(DISTINCT review_id) FROM placed_reviews")
         if twice:
             raise DataError(f"{twice} reviews have no id, and the ones made for them are other reviews' ids.")
 
@@ -352,8 +238,8 @@ class _Import:
             file = str(folder / f"{category}.{kind}.{split}").replace("'", "''")
             self.con.execute(f"COPY ({query}) TO '{file}' (FORMAT json)")
         return (
-            self._one(f"SELECT count(*) FROM placed WHERE {where}"),
-            self._one(f"SELECT count(*) FROM placed_reviews WHERE {where}"),
+            self.one(f"SELECT count(*) FROM placed WHERE {where}"),
+            self.one(f"SELECT count(*) FROM placed_reviews WHERE {where}"),
         )
 
     def _features(self) -> None:
@@ -364,11 +250,4 @@ class _Import:
             taken = add_features(source, self.root, self.options.name)
             self.report.add(f"features: {source.name}: items with images", taken.items)
             self.report.add(f"features: {source.name}: images of no item", taken.unknown)
-            self._bad(f"bad: {source.name}: images that cannot be read", taken.bad, taken.shown)
-
-
-def _role(found: Mapping[str, str]) -> str:
-    """What a file is for, by the columns that it has."""
-    if "text" in found and "product" in found:
-        return "reviews"
-    return "votes" if "votes" in found and "review" in found and "name" not in found else "products"
+            self.bad(f"bad: {source.name}: images that cannot be read", taken.bad, taken.shown)
