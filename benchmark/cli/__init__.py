@@ -11,6 +11,7 @@ from benchmark.cli import (
     check,
     clean,
     data,
+    export,
     inspect,
     judge,
     merge,
@@ -30,6 +31,7 @@ __all__ = ["app", "main"]
 run.register(app)
 status.register(app)
 table.register(app)
+export.register(app)
 page.register(app)
 case.register(app)
 inspect.register(app)

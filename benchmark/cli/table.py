@@ -1,4 +1,4 @@
-"""`bench table`, `bench export`. Both read files only: neither torch nor a GPU is needed."""
+"""`bench table`. It reads files only: neither torch nor a GPU is needed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 from benchmark.cli import common, names, output
 from benchmark.cli.app import LOOK
-from benchmark.cli.output import handled, say
+from benchmark.cli.output import handled
 from benchmark.core.errors import UsageError
 from benchmark.models import PROPOSED
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     app.command(rich_help_panel=LOOK)(table)
-    app.command(rich_help_panel=LOOK)(export)
 
 
 From = Annotated[
@@ -84,11 +83,11 @@ def table(
                 f"no finished runs of {' or '.join(chosen)} in {place}. Start with: bench run --all-categories"
             )
         if statistics:
-            tables = [_statistics(runs, with_paper)]
+            tables = [size_table(runs, with_paper)]
         elif ablation:
-            tables = _ablations(runs, with_paper, wanted, proposed=proposed)
+            tables = ablation_tables(runs, with_paper, wanted, proposed=proposed)
         else:
-            tables = _results(runs, with_paper, sentinels, wanted, proposed)
+            tables = results_tables(runs, with_paper, sentinels, wanted, proposed)
         text = render_all(tables, format_ or "md").rstrip("\n")
         output.write_or_print(text, out, as_is=format_ is not None)
 
@@ -113,7 +112,7 @@ def stored_runs(
         yield store.rescored(store.load_runs(folder), threshold, policy)
 
 
-def _results(
+def results_tables(
     runs: Sequence[StoredRun],
     with_paper: bool,
     sentinels: bool,
@@ -132,14 +131,14 @@ def _results(
     ]
 
 
-def _statistics(runs: Sequence[StoredRun], with_paper: bool) -> Table:
+def size_table(runs: Sequence[StoredRun], with_paper: bool) -> Table:
     from benchmark.report.grid import manifests
     from benchmark.report.tables import statistics_table
 
     return statistics_table(manifests(runs), with_paper=with_paper)
 
 
-def _ablations(
+def ablation_tables(
     runs: Sequence[StoredRun],
     with_paper: bool,
     seeds: Sequence[int] | None,
@@ -173,41 +172,5 @@ def print_ablation(specs: Sequence[RunSpec], results: Path, format_: str | None,
     if not runs:
         raise UsageError("none of the runs is done.")
     categories = list(dict.fromkeys(spec.category for spec in specs))
-    text = render_all(_ablations(runs, False, None, categories, proposed), format_ or "md")
+    text = render_all(ablation_tables(runs, False, None, categories, proposed), format_ or "md")
     output.write_or_print(text.rstrip("\n"), None, as_is=format_ is not None)
-
-
-@handled
-def export(
-    out: Annotated[Path, typer.Option("--out", metavar="FILE.zip", help="The archive to write.")],
-    results: common.Results = common.DEFAULT_RESULTS,
-    dataset: common.Datasets = None,
-    json_: common.Json = False,
-) -> None:
-    """Bundle runs, provenance, values per product and the tables for a supplement.
-
-    `bench table --from FILE.zip` remakes the tables from it anywhere, byte for byte. Weights and review
-    texts are not in it.
-    """
-    from benchmark.core.words import count as counted
-    from benchmark.report import export as exporting
-    from benchmark.report.formats import render_all
-    from benchmark.runs import store
-
-    runs = store.load_runs(results)
-    chosen = names.pick_stored(dataset, (run.spec.dataset for run in runs))
-    runs = [run for run in runs if run.spec.dataset in chosen]
-    tables: dict[str, str] = {}
-    for name in dict.fromkeys(run.spec.dataset for run in runs):
-        made = _results([run for run in runs if run.spec.dataset == name], False, True, None)
-        tables[f"{name}.md"] = render_all(made, "md")
-    if runs:
-        tables["statistics.md"] = render_all([_statistics(runs, True)], "md")
-    if any(run.spec.drop and run.spec.method == PROPOSED for run in runs):
-        tables["ablation.md"] = render_all(_ablations(runs, False, None), "md")
-    count = exporting.export(runs, tables, out)
-    if json_:
-        output.print_json({"out": str(out), "runs": len(runs), "tables": sorted(tables), "files": count})
-    else:
-        parts = (counted(len(runs), "run"), counted(len(tables), "table"), counted(count, "file"))
-        say(f"wrote {out}: {', '.join(parts)}")
