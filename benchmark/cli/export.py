@@ -37,14 +37,17 @@ def export(
         typer.Option(
             "--format",
             autocompletion=names.completing(lambda: FORMATS),
-            help="zip: runs and tables, to check and to remake tables from; trec: run and qrels files; csv, parquet: "
+            help="zip: runs, tables and report, to check and to remake tables from; trec: run and qrels files; csv, parquet: "
             "one row per run, metric and test product. Default: by the name of --out, else zip.",
         ),
     ] = None,
+    no_pictures: Annotated[
+        bool, typer.Option("--no-pictures", help="Of a zip: leave the pictures out; quicker, smaller.")
+    ] = False,
     json_: common.Json = False,
 ) -> None:
-    """Bundle runs, provenance, values per product and the tables for a supplement; or write run and qrels files of
-    TREC, or values per product.
+    """Bundle runs, provenance, values per product, tables, the report and its pictures for a supplement; or write
+    run and qrels files of TREC, or values per product.
 
     `bench table --from FILE.zip` remakes the tables from the archive anywhere, byte for byte. Weights and review
     texts are in none of them.
@@ -56,7 +59,7 @@ def export(
     chosen = names.pick_stored(dataset, (run.spec.dataset for run in runs))
     runs = [run for run in runs if run.spec.dataset in chosen]
     if form == "zip":
-        said, facts = _bundle(runs, out)
+        said, facts = _bundle(runs, out, not no_pictures)
     elif form == "trec":
         from benchmark.report.trec import export_trec
 
@@ -80,11 +83,12 @@ def _format(given: str | None, out: Path) -> str:
     return suffix if suffix in ("csv", "parquet") else "zip"
 
 
-def _bundle(runs: Sequence[StoredRun], out: Path) -> tuple[str, dict[str, object]]:
-    """The archive, with the tables that the runs give."""
+def _bundle(runs: Sequence[StoredRun], out: Path, pictures: bool) -> tuple[str, dict[str, object]]:
+    """The archive, with the tables, the report and the pictures that the runs give."""
     from benchmark.cli.table import ablation_tables, results_tables, size_table
     from benchmark.report import export as exporting
     from benchmark.report.formats import render_all
+    from benchmark.report.supplement import supplement
 
     tables: dict[str, str] = {}
     for name in dict.fromkeys(run.spec.dataset for run in runs):
@@ -95,6 +99,7 @@ def _bundle(runs: Sequence[StoredRun], out: Path) -> tuple[str, dict[str, object
     for name in sorted({run.spec.method for run in runs if run.spec.drop}):
         file = "ablation.md" if name == PROPOSED else f"ablation-{name}.md"
         tables[file] = render_all(ablation_tables(runs, False, None, proposed=name), "md")
-    number = exporting.export(runs, tables, out)
+    further = supplement(runs, list(tables), pictures=pictures) if runs else {}
+    number = exporting.export(runs, tables, out, further)
     said = f"{count(len(tables), 'table')}, {count(number, 'file')}"
     return said, {"tables": sorted(tables), "files": number}

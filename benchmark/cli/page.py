@@ -13,6 +13,7 @@ from benchmark.cli.app import LOOK
 from benchmark.cli.output import handled, say
 from benchmark.cli.table import From, stored_runs
 from benchmark.core.errors import UsageError
+from benchmark.core.files import write_atomically
 from benchmark.core.words import count
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def report(
         )
         page = build(runs, extras, worthwhile=worthwhile, plots=() if no_pictures else ALL_KINDS)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, encoding="utf-8")
+    write_atomically(out, page)
     if not canvas.available() and not no_pictures:
         say(f"pictures are left out, for they need matplotlib: {canvas.INSTALL}")
     size = len(page.encode())

@@ -33,12 +33,18 @@ _BROKEN = (zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, 
 """What zipfile raises for damaged archives, beside its own BadZipFile."""
 
 
-def export(runs: Sequence[StoredRun], tables: Mapping[str, str], out: Path) -> int:
-    """Write the runs, the manifests of the data that they saw, and rendered tables; returns the file count."""
+def export(
+    runs: Sequence[StoredRun],
+    tables: Mapping[str, str],
+    out: Path,
+    further: Mapping[str, bytes] | None = None,
+) -> int:
+    """Write the runs, the manifests of the data that they saw, rendered tables and `further` files (path ->
+    content); returns the file count."""
     if not runs:
         raise UsageError("there are no finished runs to export.")
     results = runs[0].results
-    files: dict[str, bytes] = {}
+    files: dict[str, bytes] = dict(further or {})
     for run in runs:
         for name, content in run.contents().items():
             files[(run.folder / name).relative_to(results).as_posix()] = content

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
 from benchmark.core.errors import UsageError
+from benchmark.core.files import written_beside
 from benchmark.core.words import check_choice
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def panel_svg(panel: Panel, name: str, styles: Styles) -> str:
     buffer = io.StringIO()
     with _styled():
         _figure([panel], columns=1, titles=False).savefig(buffer, format="svg", metadata={"Date": None})
-    return _inlined(buffer.getvalue(), name, panel, styles)
+    return _inlined(_stable(buffer.getvalue()), name, panel, styles)
 
 
 class Styles:
@@ -165,15 +166,32 @@ def save(picture: Picture, out: Path, columns: int | None = None) -> None:
     UsageError for another ending, or without matplotlib.
     """
     require()
-    check_choice("kind of file", out.suffix.lstrip(".").lower(), FILE_TYPES)
+    kind = out.suffix.lstrip(".").lower()
+    check_choice("kind of file", kind, FILE_TYPES)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with written_beside(out) as unfinished:
+        unfinished.write_bytes(to_bytes(picture, kind, columns))
+
+
+def to_bytes(picture: Picture, kind: str, columns: int | None = None) -> bytes:
+    """What `save` writes: `kind` is one of FILE_TYPES."""
     count = len(picture.panels)
     columns = columns or (1 if count == 1 else 2 if count in (2, 4) else 3)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    kind = out.suffix.lstrip(".").lower()
     metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[kind]
+    buffer = io.BytesIO()
     with _styled():
         figure = _figure(picture.panels, columns, titles=True)
-        figure.savefig(out, format=kind, dpi=200, metadata=metadata, facecolor="white")
+        figure.savefig(buffer, format=kind, dpi=200, metadata=metadata, facecolor="white")
+    return _stable(buffer.getvalue().decode()).encode() if kind == "svg" else buffer.getvalue()
+
+
+def _stable(svg: str) -> str:
+    """matplotlib names a clip path after its address in memory, another one each time: here they are numbered."""
+    names = dict.fromkeys(re.findall(r'<clipPath id="(\w+)"', svg))
+    numbers = {name: f"clip{number}" for number, name in enumerate(sorted(names, key=svg.index))}
+    return re.sub(
+        r'(<clipPath id="|url\(#)(\w+)', lambda found: found[1] + numbers.get(found[2], found[2]), svg
+    )
 
 
 def thinned(length: int, keep: Iterable[int] = (), most: int = MOST_POINTS) -> list[int]:

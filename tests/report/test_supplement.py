@@ -1,0 +1,119 @@
+"""What an export holds for its reader: README, report, pictures, all hashed; and its commands remake the tables."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shlex
+import zipfile
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from benchmark.core.errors import DataError
+from benchmark.report import export
+from benchmark.runs import store
+from tests.command_line import bench
+from tests.fixtures_runs import make_consistent, write_run
+from tests.report.report_runs import epochs
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export")
+    for dataset in ("lazada", "amazon"):
+        for method in ("bimpm", "mcr", "mmss"):
+            for seed in range(3):
+                write_run(
+                    folder / "results", method, seed, dataset=dataset, synthetic=True, log=epochs(method, 2)
+                )
+        write_run(folder / "results", "mmss", 0, dataset=dataset, drop=("d",), synthetic=True)
+    make_consistent(folder / "results")
+    bench("export", "--results", str(folder / "results"), "--out", str(folder / "supplement.zip"))
+    return folder / "supplement.zip"
+
+
+def contents(archive: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(archive) as opened:
+        return {name: opened.read(name) for name in opened.namelist()}
+
+
+def test_every_file_is_in_the_index_with_its_hash(archive: Path) -> None:
+    files = contents(archive)
+    index = json.loads(files.pop("index.json"))
+    assert index["files"] == {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    assert {"README.md", "report.html", "plots/forest.svg", "plots/curves.svg", "tables/lazada.md"} <= set(
+        files
+    )
+
+
+def test_pictures_are_svg_and_the_page_is_the_report(archive: Path) -> None:
+    files = contents(archive)
+    for name, content in files.items():
+        if name.startswith("plots/"):
+            assert ElementTree.fromstring(content).tag.endswith("}svg"), name
+    assert b"<svg" in files["report.html"]
+    assert b"MM-SS" in files["report.html"]
+
+
+def test_the_readmes_commands_remake_the_tables(archive: Path, tmp_path: Path) -> None:
+    files = contents(archive)
+    text = files["README.md"].decode()
+    assert "20 runs of 3 methods" in text
+    assert "synthetic" in text
+    (block,) = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    lines = [shlex.split(line.replace("FILE.zip", str(archive))) for line in block.splitlines()]
+    assert all(line[0] == "bench" for line in lines)
+    made = {tuple(line[1:3]): bench(*line[1:]).stdout for line in lines if line[1] == "table"}
+    assert made["table", "lazada"].encode() == files["tables/lazada.md"]
+    assert made["table", "amazon"].encode() == files["tables/amazon.md"]
+    assert made["table", "--statistics"].encode() == files["tables/statistics.md"]
+    assert made["table", "--ablation"].encode() == files["tables/ablation.md"]
+
+
+def test_a_changed_page_is_noticed(archive: Path, tmp_path: Path) -> None:
+    forged = tmp_path / "forged.zip"
+    with zipfile.ZipFile(forged, "w") as new:
+        for name, content in contents(archive).items():
+            new.writestr(name, content.replace(b"MM-SS", b"MM-XX") if name == "report.html" else content)
+    with pytest.raises(DataError, match=r"report\.html was changed"), export.opened(forged):
+        pass
+
+
+def test_the_same_runs_give_the_same_archive(archive: Path) -> None:
+    again = archive.with_name("again.zip")
+    bench("export", "--results", str(archive.parent / "results"), "--out", str(again))
+    assert again.read_bytes() == archive.read_bytes()
+
+
+def test_without_pictures(archive: Path) -> None:
+    bare = archive.with_name("bare.zip")
+    bench("export", "--results", str(archive.parent / "results"), "--out", str(bare), "--no-pictures")
+    files = contents(bare)
+    assert not any(name.startswith("plots/") for name in files)
+    assert b"plots/" not in files["README.md"]
+    assert b"<svg" not in files["report.html"]
+    with export.opened(bare) as folder:
+        assert len(store.load_runs(folder)) == 20
+
+
+def test_an_interrupted_export_leaves_the_old_one(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = archive.read_bytes()
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", killed)
+    bench(
+        "export",
+        "--results",
+        str(archive.parent / "results"),
+        "--out",
+        str(archive),
+        "--no-pictures",
+        code=130,
+    )
+    assert archive.read_bytes() == before
+    assert not list(archive.parent.glob(".supplement.zip.*"))
