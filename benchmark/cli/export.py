@@ -37,8 +37,8 @@ def export(
         typer.Option(
             "--format",
             autocompletion=names.completing(lambda: FORMATS),
-            help="zip: runs, tables and report, to check and to remake tables from; trec: run and qrels files; csv, parquet: "
-            "one row per run, metric and test product. Default: by the name of --out, else zip.",
+            help="zip: runs, tables and report, to check and to remake tables from; trec: run and qrels files; csv, "
+            "parquet: one row per run, metric and test product. Default: by the name of --out, else zip.",
         ),
     ] = None,
     no_pictures: Annotated[
