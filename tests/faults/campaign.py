@@ -1,7 +1,8 @@
 """Kill jobs at random moments and compare the end with an undisturbed one, byte for byte.
 
-`python -m tests.faults.campaign --kills 100 --seed 0`: all parts, in a temporary folder. The suite runs a few
-kills of each part.
+`python -m tests.faults.campaign --kills 100 --seed 0`: so many kills in all, spread over the job itself, its
+workers, packing (see `tests.faults.packing`) and the inside of long runs; in a temporary folder. The suite makes a
+few of each.
 """
 
 from __future__ import annotations
@@ -22,17 +23,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 JOB = ("run", "--dataset", "amazon", "--seeds", "0-1", "--method", "egcnn", "--method", "mmss")
-LONG = (
-    "--set",
-    "epochs=12",
-    "--set",
-    "patience=0",
-    "--keep-weights",
-    "--checkpoint-every",
-    "0",
-    "--jobs",
-    "2",
-)
+SAVED = ("--set", "patience=0", "--keep-weights", "--checkpoint-every")
+LONG = (*SAVED, "0", "--set", "epochs=12", "--jobs", "2")
+INSIDE = ("run", "--dataset", "lazada", "--seeds", "0", "--method", "mmss", "--method", "mcl")
+"""Two runs of many epochs, each of which is killed again and again."""
+LONGER = (*SAVED, "0.2", "--set", "epochs=40", "--jobs", "2")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1)
 WITNESS = """
 import os, sys
@@ -107,6 +102,45 @@ class Campaign:
             self.check(results)
         return done
 
+    def inside(self, kills: int) -> Counter[str]:
+        """Kill runs under way, their job or their worker, each time from where the last kill left them."""
+        done: Counter[str] = Counter()
+        while done.total() < kills:
+            results = f"inside-{done.total()}"
+            for _ in range(8):
+                job = self.start(results)
+                saved = self._wait_for_checkpoint(results, job)
+                time.sleep(self.random.uniform(0.0, 0.15) * self.seconds)
+                if job.poll() is not None or not saved or done.total() == kills:
+                    break
+                children = children_of(job.pid)
+                if children and self.random.random() < 0.4:
+                    os.kill(self.random.choice(children), signal.SIGKILL)
+                    done["inside: worker SIGKILL"] += 1
+                    time.sleep(self.random.uniform(0.0, 0.1) * self.seconds)
+                    job.kill()  # with the run that is tried again under way or about to be
+                    done["inside: job after its worker"] += 1
+                else:
+                    chosen = self.random.choice(SIGNALS)
+                    job.send_signal(chosen)
+                    done[f"inside: job {chosen.name}"] += 1
+                job.wait()
+            job.kill()
+            job.wait()
+            self.check(results)
+        return done
+
+    def _wait_for_checkpoint(self, results: str, job: subprocess.Popen[bytes]) -> bool:
+        """Until one is newer than this start; False if the job ended first."""
+        begun = time.time()
+        while job.poll() is None:
+            for file in (self.place / results / ".checkpoints").glob("*/state.json"):
+                with contextlib.suppress(OSError):
+                    if file.stat().st_mtime > begun:
+                        return True
+            time.sleep(0.02)
+        return False
+
     def schedulers(self, _: int) -> Counter[str]:
         """Two jobs on one results folder: each run is carried out once."""
         witness, site = self.place / "witness", self.place / "site"
@@ -146,23 +180,43 @@ def digest(results: Path) -> dict[str, str]:
     return found
 
 
+SHARES = {"main": 0.2, "workers": 0.25, "packing": 0.25, "inside": 0.3}
+"""Part -> its share of the kills."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=100, help="of the job, and as many of workers")
+    parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=[*SHARES, "schedulers"], help="all of the kills in one part")
     chosen = parser.parse_args()
     from benchmark.data.mini.corpus import MiniSpec, write_corpus
+    from tests.faults.packing import Packing
 
+    total: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         spec = MiniSpec(
             train_products=24, dev_products=5, test_products=6, roi_width=16, categories=("home",)
         )
         write_corpus(place / "corpus", spec)
-        campaign = Campaign(place, place / "corpus", place / "cache", chosen.seed)
-        parts: list[Callable[[int], Counter[str]]] = [campaign.main, campaign.workers, campaign.schedulers]
-        for part in parts:
-            print(dict(part(chosen.kills)), "byte-identical", flush=True)
+
+        def part(name: str) -> Callable[[int], Counter[str]]:
+            here = place / name
+            here.mkdir()
+            if name == "packing":
+                return Packing(here, chosen.seed).kills
+            words = (*INSIDE, *LONGER) if name == "inside" else (*JOB, *LONG)
+            campaign = Campaign(here, place / "corpus", place / "cache", chosen.seed, words)
+            kinds = {"main": campaign.main, "workers": campaign.workers, "inside": campaign.inside}
+            return kinds.get(name, campaign.schedulers)
+
+        for name in [chosen.only] if chosen.only else [*SHARES, "schedulers"]:
+            kills = chosen.kills if chosen.only else round(SHARES.get(name, 0) * chosen.kills)
+            done = part(name)(kills)
+            total += done
+            print(f"{name}: {dict(done)}, byte-identical", flush=True)
+    print(f"{sum(count for what, count in total.items() if 'SIG' in what or 'after' in what)} kills")
 
 
 if __name__ == "__main__":
