@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 JOB = ("run", "--dataset", "amazon", "--seeds", "0-1", "--method", "egcnn", "--method", "mmss")
@@ -54,8 +54,10 @@ class Campaign:
         self.seconds = time.monotonic() - begun
         self.expected = digest(place / "whole")
 
-    def start(self, results: str, **environment: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-c", "from benchmark.cli import main; main()", *self.words]
+    def start(
+        self, results: str, *, prefix: Sequence[str] = (), **environment: str
+    ) -> subprocess.Popen[bytes]:
+        command = [*prefix, sys.executable, "-c", "from benchmark.cli import main; main()", *self.words]
         return subprocess.Popen(
             [*command, "--results", str(self.place / results)],
             stdout=subprocess.DEVNULL,
@@ -188,9 +190,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", choices=[*SHARES, "schedulers"], help="all of the kills in one part")
+    parser.add_argument(
+        "--only", choices=[*SHARES, "schedulers", "containers"], help="all of the kills in one part"
+    )
     chosen = parser.parse_args()
     from benchmark.data.mini.corpus import MiniSpec, write_corpus
+    from tests.faults.containers import Containers, command
     from tests.faults.packing import Packing
 
     total: Counter[str] = Counter()
@@ -208,10 +213,15 @@ def main() -> None:
                 return Packing(here, chosen.seed).kills
             words = (*INSIDE, *LONGER) if name == "inside" else (*JOB, *LONG)
             campaign = Campaign(here, place / "corpus", place / "cache", chosen.seed, words)
+            if name == "containers":
+                return lambda _: Containers(campaign).carry_out(3, kill=True)
             kinds = {"main": campaign.main, "workers": campaign.workers, "inside": campaign.inside}
             return kinds.get(name, campaign.schedulers)
 
-        for name in [chosen.only] if chosen.only else [*SHARES, "schedulers"]:
+        for name in [chosen.only] if chosen.only else [*SHARES, "schedulers", "containers"]:
+            if name == "containers" and isinstance(refusal := command(), str):
+                print(f"containers: skipped, {refusal}")
+                continue
             kills = chosen.kills if chosen.only else round(SHARES.get(name, 0) * chosen.kills)
             done = part(name)(kills)
             total += done
