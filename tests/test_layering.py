@@ -45,6 +45,7 @@ NEEDS_TORCH = {
         for name in ("contract", "determinism", "goldens", "reference", "selfmm", "tracing")
     ),
     *(f"benchmark.engine.{name}" for name in ("adam", "evaluate", "losses", "prefetch", "steps", "train")),
+    *(f"benchmark.engine.{name}" for name in ("buckets", "graphs", "resident", "stepping")),
     *("benchmark.core.model", "benchmark.core.types", "benchmark.data.collate"),
     *("benchmark.encoders.pretrained", "benchmark.encoders.states"),
     *(
@@ -53,6 +54,7 @@ NEEDS_TORCH = {
         if file.stem not in ("__init__", "compiled")
     ),
     "benchmark.speed.measure",
+    "benchmark.speed.operations",
 }
 """Modules of the harness that may import torch when they are imported; all others must do without."""
 

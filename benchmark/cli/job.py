@@ -57,14 +57,13 @@ class Job:
 
     def _jobs(self) -> int:
         from benchmark.cluster.settings import MOST_AT_ONCE
-        from benchmark.engine.machine import fitting_jobs
+        from benchmark.engine.machine import jobs_at_once
 
         if self.place is not None:
             return self.options.jobs or MOST_AT_ONCE
-        if self.specs and self.specs[0].device == "cuda":
-            return self.options.jobs or 1
+        device = self.specs[0].device if self.specs else "cpu"
         threads = max((spec.config["training"]["threads"] for spec in self.specs), default=1)
-        jobs, note = fitting_jobs(self.options.jobs, threads)
+        jobs, note = jobs_at_once(self.options.jobs, device, threads)
         if note:
             say(note)
         return jobs

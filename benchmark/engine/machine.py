@@ -90,6 +90,11 @@ def fitting_jobs(asked: int | None, threads: int) -> tuple[int, str]:
     )
 
 
+def jobs_at_once(asked: int | None, device: str, threads: int) -> tuple[int, str]:
+    """`fitting_jobs` on a CPU; on a GPU as many as were asked for, else one."""
+    return (asked or 1, "") if device == "cuda" else fitting_jobs(asked, threads)
+
+
 def prepare_process(config: TrainingConfig) -> None:
     """Threads, determinism and memory settings of the process that carries out a run."""
     import torch

@@ -24,8 +24,8 @@ from benchmark.engine.config import TrainingConfig
 from benchmark.engine.evaluate import DIVERGED_ADVICE, mean_metrics, score_split
 from benchmark.engine.losses import ranking_loss
 from benchmark.engine.pairs import MIN_DISTINCT_LABELS
-from benchmark.engine.prefetch import prefetched
-from benchmark.engine.steps import autocast, collate, epoch_plan, make_optimiser, rows_of_plan, train_step
+from benchmark.engine.stepping import HostSteps, Parts, Steps
+from benchmark.engine.steps import autocast, epoch_plan, make_optimiser, rows_of_plan
 
 if TYPE_CHECKING:
     from benchmark.data.collate import Collator
@@ -127,7 +127,8 @@ class Trainer:
         self.config, self.seed, self.device = config, seed, device
         self.optimiser = make_optimiser(model, config)
         self.schedule = _plateau(self.optimiser) if config.plateau else None
-        self._objective = ranking_loss(config)
+        parts = Parts(self.model, train.collator, config, ranking_loss(config), self.optimiser, device)
+        self.steps: Steps = HostSteps(parts)
         self.fitted = Fitted()
         self.best_weights: dict[str, Tensor] = {}
         self.visited_R = torch.zeros(train.split.n_reviews, dtype=torch.bool)
@@ -174,17 +175,13 @@ class Trainer:
 
     def _train(self, plan: list[Any], progress: Progress, on_step: OnStep) -> None:
         """The steps of the epoch that were not made yet, then the model's own end of it."""
-        epoch, config = self.epoch, self.config
+        epoch = self.epoch
         clock = asked = time.perf_counter()
-        ahead = (collate(self.model, self.train.collator, part, config) for part in plan[epoch.step :])
         # closing: what on_step raises must end the thread that makes batches, too
-        with closing(prefetched(ahead, self.device)) as batches:
+        with closing(self.steps.batches(plan[epoch.step :])) as batches:
             for batch in batches:
                 epoch.waited += time.perf_counter() - asked
-                precision = autocast(config, self.device)
-                epoch.loss += train_step(
-                    self.model, batch, self._objective, self.optimiser, precision
-                ).double()
+                epoch.loss += self.steps.take(batch).double()
                 epoch.step += 1
                 if self.device.type == "cpu" or epoch.step % LOSS_CHECK_STEPS == 0 or epoch.step == len(plan):
                     _assert_finite(epoch.loss, epoch.number, epoch.step)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -95,9 +95,24 @@ def usable_for_scoring(*tensors: Tensor) -> bool:
     return not torch.is_grad_enabled() and usable(*tensors)
 
 
+_watchers: list[Callable[[str, tuple[Any, ...]], None]] = []
+
+
+@contextlib.contextmanager
+def watched(watcher: Callable[[str, tuple[Any, ...]], None]) -> Iterator[None]:
+    """Tell `watcher` of every call of the compiled code, its name and arguments, for instance to count operations."""
+    _watchers.append(watcher)
+    try:
+        yield
+    finally:
+        _watchers.remove(watcher)
+
+
 def call(name: str, *arguments: Any) -> None:
     """None is a null pointer; the number of threads is torch's. TypeError for a tensor that the compiled code would
     misread: it takes raw memory."""
+    for watcher in _watchers:
+        watcher(name, arguments)
     raw = []
     for x in arguments:
         if isinstance(x, Tensor):

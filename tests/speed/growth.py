@@ -70,7 +70,7 @@ def measure(method: str, root: Path, cache: Path) -> dict[str, float]:
     from benchmark.engine.evaluate import score_split
     from benchmark.engine.machine import peak_host_bytes
     from benchmark.engine.plan import Choices, expand
-    from benchmark.speed.measure import _Trainer
+    from benchmark.speed.measure import Trial
 
     seconds: dict[str, float] = {}
 
@@ -86,7 +86,7 @@ def measure(method: str, root: Path, cache: Path) -> dict[str, float]:
     with stage("first step"):
         choices = Choices(PLACE[:1], PLACE[1:], (method,), (0,), overrides=("max_tokens=64",), device="cpu")
         (spec,) = expand(choices, [corpus])
-        trainer = _Trainer(spec, corpus)
+        trainer = Trial(spec, corpus)
         batches = trainer.batches(EPOCHS * len(trainer.plan))
         trainer.step(next(batches))
     with stage("train"):

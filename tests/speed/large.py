@@ -245,7 +245,7 @@ def run(root: Path, cache: Path, steps: int, threads: int, started: float) -> di
     from benchmark.engine.evaluate import score_split
     from benchmark.engine.plan import Choices, expand
     from benchmark.engine.runner import make_collator
-    from benchmark.speed.measure import _Trainer
+    from benchmark.speed.measure import Trial
 
     until("imported")
     corpus = Source(root, cache).open(*PLACE)
@@ -254,7 +254,7 @@ def run(root: Path, cache: Path, steps: int, threads: int, started: float) -> di
     choices = Choices(PLACE[:1], PLACE[1:], ("mcr",), (0,), overrides=overrides, device="cpu")
     (spec,) = expand(choices, [corpus])
     before_model = resident()
-    trainer = _Trainer(spec, corpus)
+    trainer = Trial(spec, corpus)
     parameters = sum(p.numel() for p in trainer.model.parameters())
     until("planned")
     batches = trainer.batches(1 + steps)

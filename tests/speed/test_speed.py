@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmark.core.errors import UsageError
 from benchmark.data.published import published_count
 from benchmark.engine import machine
-from benchmark.speed import measure, report
+from benchmark.engine.plan import Choices
+from benchmark.speed import operations, report
 from tests.command_line import bench
 from tests.speed import reference
 
@@ -38,7 +38,7 @@ def test_operations_of_an_lstm_are_those_of_its_matrix_products() -> None:
     with counter:
         by_products = _lstm_by_products(x_NTE, lstm)
         by_products.sum().backward()
-    with measure._lstm_flops(nn.Sequential(lstm)) as counted:
+    with operations.lstm_operations(nn.Sequential(lstm)) as counted:
         output = lstm(x_NTE)[0][:, -1]
     torch.testing.assert_close(output, by_products)
     # the first step has no gradient of its hidden state to compute
@@ -54,11 +54,11 @@ def test_peak_memory_is_this_process_own_and_grows_with_what_it_holds() -> None:
 
 
 def test_peak_operations_come_from_the_best_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    # two readings of the clock for each product: they take 9, 4, 2 and 5 seconds
+    # two readings of the clock for each product, made in two ways each time: the fastest takes 2 seconds
     clock = iter([0, 9, 10, 14, 20, 22, 30, 35])
-    monkeypatch.setattr(measure.time, "perf_counter", lambda: next(clock))
-    monkeypatch.setitem(measure.MATRIX, "cpu", 64)
-    assert measure.peak_flops(torch.device("cpu"), "float32", repeats=3) == 2 * 64**3 / 2
+    monkeypatch.setattr(operations.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setitem(operations.MATRIX, "cpu", 64)
+    assert operations.peak_flops(torch.device("cpu"), "float32", repeats=1) == 2 * 64**3 / 2
 
 
 def test_grid_time_is_the_sum_over_the_papers_categories() -> None:
@@ -78,25 +78,89 @@ def test_grid_time_is_the_sum_over_the_papers_categories() -> None:
     assert seconds == pytest.approx(expected)
 
 
-def test_full_size_encoder_stands_in_unless_one_is_chosen() -> None:
-    assert "mmss.scratch_layers=12" in report._full_size_encoder([], "paper")
-    assert report._full_size_encoder([], "quick") == []
-    assert report._full_size_encoder(["mmss.encoder=/models/bert"], "paper") == []
+def choices(*overrides: str, preset: str = "paper", methods: tuple[str, ...] = ("mmss",)) -> Choices:
+    return Choices(("amazon",), ("home",), methods, (0,), preset=preset, overrides=overrides, device="cpu")
+
+
+def test_the_default_encoder_has_a_stand_in_of_its_size_only_where_it_is_not_here(tmp_path: Path) -> None:
+    model = dict(item.split("=") for item in report.stand_in(choices()))
+    assert (model["mmss.scratch_layers"], model["mmss.scratch_width"]) == ("12", "128")
+    assert report.stand_in(choices(preset="quick")) == (), "the preset's own reads words"
+    assert report.stand_in(choices("mmss.encoder=scratch")) == ()
+    assert report.stand_in(choices(methods=("mcr",))) == ()
+    with pytest.raises(UsageError, match=r"there is no folder"):
+        report.stand_in(choices(f"mmss.encoder={tmp_path / 'nothing'}"))
+
+
+def test_what_is_timed_is_what_bench_run_would_run(
+    tmp_path: Path, corpus: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same options to both commands: one configuration, device and number of jobs."""
+    options = [
+        "--method", "mcr", "--method", "mmss", "--precision", "bf16", "--set", "batch_size=4",
+        "--set", "train.threads=1", "--set", "mcr.common=8", "--protocol", "fair", "--jobs", "1",
+    ]  # fmt: skip
+    seen: list[report.Request] = []
+    monkeypatch.setattr(report, "measure_all", lambda request, source: seen.append(request) or [])
+    bench("speed", *options, "--json", "--products", "2", "--cache", str(cache))
+    timed = report.specs_of(seen[0], report.speed_corpus(2, cache))
+    where = "--data", str(corpus), "--cache", str(cache), "--results", str(tmp_path)
+    place = "--dataset", "amazon", "--category", "home", "--seeds", "0"
+    listed = json.loads(bench("run", *options, *where, *place, "--dry-run", "--json").stdout)
+    assert listed["jobs"] == seen[0].jobs == 1
+    assert [run["method"] for run in listed["runs"]] == [spec.method for spec in timed]
+    from benchmark.data.source import Source
+    from benchmark.engine.plan import expand
+
+    run = expand(
+        Choices(
+            *(("amazon",), ("home",), ("mcr", "mmss"), (0,)),
+            overrides=("batch_size=4", "train.threads=1", "mcr.common=8", "train.precision=bf16"),
+        ),
+        [Source(corpus, cache).open("amazon", "home")],
+    )
+    assert [(spec.config, spec.device, spec.overrides) for spec in run] == [
+        (spec.config, spec.device, spec.overrides) for spec in timed
+    ]
 
 
 def test_a_request_that_measures_nothing_is_refused() -> None:
     with pytest.raises(UsageError, match="--steps must be at least 1"):
-        replace(report.Request(), steps=0)
+        report.Request(choices(), steps=0)
+
+
+def profile(**other: object) -> dict[str, object]:
+    return {
+        "train_rows_per_s": 10.0, "score_reviews_per_s": 30.0, "data_wait_share": 0.1, "flops_per_row": 2e9,
+        "peak_flops_per_s": 4e10, "peak_memory_bytes": 5, "phase_shares": {"data": 0.25, "forward": 0.75},
+    } | other  # fmt: skip
+
+
+def test_jobs_side_by_side_are_added_up() -> None:
+    both = report.together([profile(), profile(train_rows_per_s=6.0, peak_memory_bytes=7)])
+    assert (both["train_rows_per_s"], both["score_reviews_per_s"]) == (16, 60)
+    assert both["peak_share"] == pytest.approx(16 * 2e9 / 8e10)
+    assert (both["peak_memory_bytes"], both["memory_of_all_bytes"]) == (7, 12)
+    assert both["phase_shares"] == {"data": 0.25, "forward": 0.75}
+
+
+def test_no_share_of_the_peak_is_above_one() -> None:
+    assert report.together([profile(train_rows_per_s=21.0)])["peak_share"] is None
 
 
 def test_command_prints_one_list_with_a_failure_as_such(tmp_path: Path) -> None:
     result = bench(
-        "speed", "--method", "prhnet", "--method", "mcr", "--preset", "quick", "--threads", "1", "--steps", "1",
+        "speed", "--method", "prhnet", "--method", "mcr", "--threads", "1", "--jobs", "1", "--steps", "1",
         "--products", "2", "--set", "mcr.kernels=2", "--json", "--cache", str(tmp_path), code=1,
     )  # fmt: skip
     prhnet, mcr = json.loads(result.stdout)["results"]
     assert result.stderr == ""
-    assert (prhnet["method"], prhnet["variant"], prhnet["threads"]) == ("prhnet", "fair", 1)
+    assert (prhnet["method"], prhnet["variant"], prhnet["threads"], prhnet["jobs"]) == (
+        "prhnet",
+        "fair",
+        1,
+        1,
+    )
     assert prhnet["peak_memory_bytes"] > 50e6
     assert prhnet["peak_device_memory_bytes"] is None
     assert min(prhnet["train_rows_per_s"], prhnet["score_reviews_per_s"], prhnet["grid_seconds"]) > 0

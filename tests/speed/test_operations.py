@@ -1,0 +1,133 @@
+"""Operations are counted as they are done: against counts by hand, from the equations and the sizes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+from benchmark.core.model import RankingModel
+from benchmark.core.types import Batch
+from benchmark.engine.config import TrainingConfig
+from benchmark.engine.losses import ranking_loss
+from benchmark.kernels import attention, native
+from benchmark.speed import operations
+from tests.test_model_contract import GROUPS, SIZE, batch_for, build
+
+needs_kernels = pytest.mark.skipif(not native.available(), reason="the compiled kernels are not built")
+
+
+def counted(model: RankingModel, batch: Batch) -> operations.Operations:
+    """Of a step, forward and backward."""
+    objective = ranking_loss(TrainingConfig(negatives=SIZE - 1))
+    with operations.counting(model.train()) as found:
+        model.loss(batch, objective).backward()
+    assert not found.unknown
+    return found
+
+
+@contextmanager
+def maybe(compiled: bool) -> Iterator[None]:
+    if compiled:
+        yield
+    else:
+        with native.switched_off():
+            yield
+
+
+@pytest.mark.parametrize("compiled", [pytest.param(True, marks=needs_kernels), False])
+def test_egcnn(compiled: bool) -> None:
+    """Gate, convolutions, scorer; with compiled code only the winning windows carry a gradient."""
+    model = build("egcnn", "fair")
+    batch, c = batch_for(model), model.config
+    with maybe(compiled):
+        found = counted(model, batch)
+    sides = (batch.reviews, batch.products) if c.product_text else (batch.reviews,)
+    E = model.gate.in_features
+    gate_width = model.gate.out_features
+    once = winners = windows = 0
+    for items in sides:
+        N, T = items.token_NT.shape
+        padded = T + max(c.windows) - 1
+        once += 3 * 2 * N * T * E * gate_width  # forward; gradients of input and weight
+        for k in c.windows:
+            passes = 1 if compiled else 3
+            once += passes * 2 * N * (padded - k + 1) * c.filters * E * k
+            windows += int((items.token_count_N - k + 1).clamp(min=1).sum()) * c.filters
+            winners += 4 * N * c.filters * k * E
+    scorer = 3 * 2 * len(batch) * c.filters * len(c.windows)
+    assert model.review_spelling is None, "the toy corpus has no spellings"
+    assert found.by_part["torch"] == once + scorer
+    if compiled:
+        assert found.by_part["highest_windows"] == windows
+        # of filters that no row's gradient reaches, nothing is done
+        assert 0 < found.by_part["highest_windows_backward"] <= winners
+
+
+@pytest.mark.parametrize("compiled", [pytest.param(True, marks=needs_kernels), False])
+def test_convknrm(compiled: bool) -> None:
+    """Convolutions of both texts, all cosines of a row as one product, a linear scorer; bells in compiled code."""
+    model = build("convknrm", "fair")
+    batch, c = batch_for(model), model.config
+    with maybe(compiled):
+        found = counted(model, batch)
+    expected = 0
+    for items in (batch.products, batch.reviews):
+        N, T = items.token_NT.shape
+        steps = T + max(c.ngrams) - 1
+        expected += sum(3 * 2 * N * (steps - n + 1) * c.filters * c.embedding * n for n in c.ngrams)
+    A, L, R = len(c.ngrams), batch.products.token_NT.shape[1], batch.reviews.token_NT.shape[1]
+    B = len(batch)
+    expected += 3 * 2 * B * (A * L) * (A * R) * c.filters
+    expected += 2 * 2 * B * A * A * c.kernels + _data_gradient(B, A * A * c.kernels)
+    assert found.by_part["torch"] == expected
+    if compiled:
+        bells = B * (A * L * A) * R * c.kernels
+        assert found.by_part["kernel_sums"] == 2 * bells
+        assert found.by_part["kernel_sums_backward"] == 4 * bells
+    else:
+        assert set(found.by_part) == {"torch"}
+
+
+def _data_gradient(rows: int, width: int) -> int:
+    """Of a linear map to one number: its input wants a gradient."""
+    return 2 * rows * width
+
+
+@needs_kernels
+def test_attention_in_compiled_code_counts_as_its_twin_does() -> None:
+    state_NTX = torch.randn(2, 5, 3 * 16, requires_grad=True)
+    offset_NT = torch.zeros(2, 5)
+
+    def found() -> operations.Operations:
+        with operations.counting(torch.nn.Identity()) as seen:
+            attention.self_attention(state_NTX, offset_NT, heads=2).sum().backward()
+        return seen
+
+    compiled = found()
+    with native.switched_off():
+        twin = found()
+    logits = 2 * 2 * 2 * 5 * 5 * 8
+    # the compiled code makes the logits once more instead of keeping them
+    assert twin.total == 6 * logits
+    assert compiled.total == 7 * logits
+
+
+def test_fused_attention_of_a_cpu_is_counted() -> None:
+    query, key, value = (torch.randn(2, 3, n, 8) for n in (4, 6, 6))
+    with operations.counting(torch.nn.Identity()) as found, torch.no_grad():
+        torch.nn.functional.scaled_dot_product_attention(query, key, value)
+    assert found.total == 2 * 2 * (2 * 3) * 4 * 6 * 8
+
+
+def test_every_compiled_function_has_a_count() -> None:
+    assert operations.KERNELS.keys() == native.SIGNATURES.keys()
+
+
+@pytest.mark.parametrize("name", ["bimpm", "prhnet", "mcr", "mcl", "mmss"])
+def test_nothing_that_a_step_calls_is_unknown(name: str) -> None:
+    model = build(name, "fair")
+    model.start_training(torch.zeros(GROUPS * SIZE))
+    assert counted(model, batch_for(model)).total > 1e5
