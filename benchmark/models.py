@@ -141,7 +141,7 @@ def _load_foreign(method: Method) -> type[RankingModel]:
 
     place = locate(method.target)
     try:
-        loaded = getattr(_import(place), place.attribute)
+        loaded = getattr(import_place(place), place.attribute)
     except UsageError:
         raise
     except Exception as error:  # whatever a file of somebody's does when it is imported
@@ -155,7 +155,7 @@ def _load_foreign(method: Method) -> type[RankingModel]:
     return loaded
 
 
-def _import(place: Place) -> ModuleType:
+def import_place(place: Place) -> ModuleType:
     """The module; its root joins the end of the import path, where it shadows nothing."""
     if str(place.root) not in sys.path:
         sys.path.append(str(place.root))

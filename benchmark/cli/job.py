@@ -38,6 +38,7 @@ class Job:
         self.json = options.json
         self.place = chosen_place(options.cluster, options.cluster_config, options.jobs)
         self.results = options.results
+        self.callbacks = options.callbacks
         self.source, corpora = open_data(
             choices[0].datasets,
             choices[0].categories,
@@ -158,6 +159,7 @@ class Job:
             self.options.keep_weights,
             CHECKPOINT_SECONDS if every is None else every,
             force=self.options.force,
+            log=self.callbacks,
         )
 
     def _note_kernels(self, tell: Callable[[str], None]) -> None:

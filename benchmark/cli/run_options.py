@@ -9,6 +9,7 @@ import typer
 
 from benchmark.cli import common, names, opening
 from benchmark.cli.where import Cluster, ClusterConfig
+from benchmark.core.words import split_list
 
 if TYPE_CHECKING:
     from benchmark.data.fields import Votes
@@ -91,7 +92,26 @@ class JobOptions:
     ] = None
     cluster: Cluster = None
     cluster_config: ClusterConfig = None
+    log: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--log",
+            metavar="WHERE",
+            autocompletion=names.completing(lambda: ("tensorboard", "wandb", "mlflow")),
+            help="Also write each run to tensorboard, wandb or mlflow, or tell a class of yours of it (module:Class, "
+            "FILE.py:Class, with start, epoch and end); repeatable.",
+        ),
+    ] = None
     json: common.Json = False
+
+    @property
+    def callbacks(self) -> tuple[str, ...]:
+        """Those of `log`, checked; UsageError for one that cannot be had."""
+        if not self.log:
+            return ()
+        from benchmark.engine import callbacks
+
+        return callbacks.check(split_list(self.log))
 
     @property
     def votes(self) -> Votes:

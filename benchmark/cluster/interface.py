@@ -13,6 +13,8 @@ from benchmark.core.errors import BenchError, DataError, UsageError
 from benchmark.data.datasets import categories_of, known
 from benchmark.data.source import Source, available_categories
 from benchmark.data.store import cache_root
+from benchmark.engine import callbacks
+from benchmark.engine.execute import RunOptions
 from benchmark.engine.machine import default_jobs
 from benchmark.engine.plan import PAPER_SEEDS, Choices, expand, make_plan
 from benchmark.runs.store import StoredRun, load_run
@@ -32,6 +34,7 @@ def run(
     overrides: Mapping[str, Any] | None = None,
     device: str = "auto",
     jobs: int | None = None,
+    log: Sequence[str] = (),
     cache: str | Path | None = None,
 ) -> list[StoredRun]:
     """Carry out the runs that are not done yet, in processes of their own; all of them, seed by seed.
@@ -42,6 +45,7 @@ def run(
         data: the root of a release or of a data set of one's own; None: the embedded corpus `mini`.
         overrides: as `--set`: `{"train.epochs": 3, "mcr.hidden": 32}`.
         jobs: runs side by side; None: one per core (one on a GPU).
+        log: as `--log`: `["tensorboard", "path/to/file.py:Class"]`.
 
     Raises:
         UsageError: a name or value is not known.
@@ -49,6 +53,7 @@ def run(
         BenchError: runs failed; the message has each one's reason, and the others are done and kept.
     """
     results = Path(results)
+    options = RunOptions(log=callbacks.check(log))
     source = Source(_root(data, cache), None if cache is None else Path(cache))
     chosen = _listed(methods)
     choices = Choices(
@@ -69,9 +74,8 @@ def run(
         write_data(results, corpus)
     on_gpu = any(spec.device == "cuda" for spec in plan.specs)
     side_by_side = jobs or (1 if on_gpu else default_jobs(1))
-    failed = [
-        outcome for outcome in run_all(plan.to_do, source, results, jobs=side_by_side) if not outcome.ok
-    ]
+    outcomes = run_all(plan.to_do, source, results, jobs=side_by_side, options=options)
+    failed = [outcome for outcome in outcomes if not outcome.ok]
     if failed:
         raise BenchError("\n".join(f"{outcome.spec}: {outcome.reason}" for outcome in failed))
     return [load_run(spec.folder(results)) for spec in plan.specs]

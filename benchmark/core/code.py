@@ -41,7 +41,7 @@ def locate(target: str) -> Place:
     counts as a whole, so that its relative imports work. UsageError if there is no such module or file."""
     where, colon, attribute = target.rpartition(":")
     if not colon or not attribute.isidentifier():
-        raise UsageError(f"{target!r}: a method's class is given as path/to/file.py:Class or module:Class.")
+        raise UsageError(f"{target!r}: a class is given as path/to/file.py:Class or module:Class.")
     if not where.endswith(".py"):
         return Place(_root_of(where, target), where, attribute)
     file = Path(where).expanduser().resolve()

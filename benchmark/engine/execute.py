@@ -12,7 +12,7 @@ import site
 import sysconfig
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from benchmark import models
 from benchmark.core.code import locate
 from benchmark.core.errors import BenchError, StoppedError
+from benchmark.core.metrics import METRICS
 from benchmark.data.source import Source
 from benchmark.engine import runner
+from benchmark.engine.callbacks import Callbacks, ended
 from benchmark.engine.checkpoint import CHECKPOINT_SECONDS, Checkpoint, checkpoint_folder
 from benchmark.engine.machine import forget_peak_memory, peak_memory, provenance
 from benchmark.engine.stop import Stop
@@ -49,6 +51,8 @@ class RunOptions:
     recorded as failed after it is not done again."""
     force: bool = False
     """Do runs again that were done before `since`."""
+    log: Sequence[str] = ()
+    """Callbacks that watch each run, see `benchmark.engine.callbacks`."""
 
 
 @dataclass(frozen=True)
@@ -179,22 +183,27 @@ def _carry_out(
     writer = RunWriter(spec, results)
     # the partial folder needs signs of life as well, or a sweep takes it for a dead process's
     claim.also.append(writer.owner)
+    watchers = Callbacks(options.log, spec, results)
+    watchers.start()
     try:
         with stop.nothing_to_save():
             corpus = runner.open_once(source, spec.dataset, spec.category)
-        _train_into(writer, corpus, options, checkpoint, stop)
+        facts = _train_into(writer, corpus, options, checkpoint, stop, watchers)
         # a process that was suspended may wake up here after another has taken the run over
         if not claim.held():
             raise StoppedError("another process took the run over, after this one gave no sign of life")
-        writer.finish()
-    except StoppedError:
+        folder = writer.finish()
+    except StoppedError as error:
+        watchers.end(ended("stopped", reason=str(error)))
         raise
-    except (Exception, SystemExit):
+    except (Exception, SystemExit) as error:
         checkpoint.remove()
+        watchers.end(ended("failed", reason=_reason(error)))
         raise
     finally:
         writer.discard()  # does nothing once the folder has been published
     checkpoint.remove()
+    watchers.end(ended("done", folder=str(folder), **facts))
 
 
 def _versions(spec: RunSpec) -> dict[str, Any]:
@@ -204,8 +213,14 @@ def _versions(spec: RunSpec) -> dict[str, Any]:
 
 
 def _train_into(
-    writer: RunWriter, corpus: Corpus, options: RunOptions, checkpoint: Checkpoint, stop: Stop
-) -> None:
+    writer: RunWriter,
+    corpus: Corpus,
+    options: RunOptions,
+    checkpoint: Checkpoint,
+    stop: Stop,
+    watchers: Callbacks,
+) -> dict[str, Any]:
+    """Train and write all files of the run; what its callbacks are told at its end."""
     from safetensors.torch import save_file
 
     from benchmark.data.corpus import FIELDS
@@ -216,12 +231,18 @@ def _train_into(
     started, cpu = time.perf_counter(), time.process_time()
     anew = forget_peak_memory(spec.device)
     heartbeat = _Heartbeat(writer.folder / "progress.json")
+
+    def on_epoch(entry: Mapping[str, Any]) -> None:
+        writer.log(entry)
+        watchers.epoch(entry)
+
     trained = runner.train_and_score(
-        spec, corpus, on_epoch=writer.log, on_progress=heartbeat, checkpoint=checkpoint, stop=stop
+        spec, corpus, on_epoch=on_epoch, on_progress=heartbeat, checkpoint=checkpoint, stop=stop
     )
     model, fitted, score_R = trained.model, trained.fitted, trained.score_R
     config = runner.training_config(spec)
-    writer.write_table("per_product.csv", per_product_table(corpus.test, score_R, config.relevance_threshold))
+    per_product = per_product_table(corpus.test, score_R, config.relevance_threshold)
+    writer.write_table("per_product.csv", per_product)
     writer.write_table("scores.csv", _scores_table(corpus.test, score_R, trained.parts))
     kept = {"training_state": model.training_state()}
     if options.keep_weights:
@@ -233,30 +254,39 @@ def _train_into(
             tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
             save_file(tensors, writer.folder / f"{name}.safetensors")
     heartbeat.remove()
-    writer.write_json(
-        "meta.json",
-        provenance(spec.device)
-        | {
-            "best_epoch": fitted.best_epoch,
-            "best_dev": fitted.best_dev,
-            "epochs": fitted.epochs,
-            "steps": fitted.steps,
-            "training_rows": fitted.rows,
-            "finished": time.time(),
-            "parameters": sum(p.numel() for p in model.parameters()),
-            "threads": config.threads,
-            "data": {"label": corpus.label, "fingerprint": corpus.fingerprint, "synthetic": corpus.synthetic},
-            "seconds": {
-                # of this process: what went before a checkpoint counts in `train` and `data_wait` alone
-                "total": round(time.perf_counter() - started, 3),
-                "cpu": round(time.process_time() - cpu, 3),
-                "train": round(fitted.step_seconds, 3),
-                "data_wait": round(fitted.data_seconds, 3),
-                "test": round(trained.test_seconds, 3),
-            },
-            "memory": peak_memory(spec.device, anew),
-        },
-    )
+    seconds = {
+        # of this process: what went before a checkpoint counts in `train` and `data_wait` alone
+        "total": round(time.perf_counter() - started, 3),
+        "cpu": round(time.process_time() - cpu, 3),
+        "train": round(fitted.step_seconds, 3),
+        "data_wait": round(fitted.data_seconds, 3),
+        "test": round(trained.test_seconds, 3),
+    }
+    problems = {"callbacks": watchers.problems} if watchers.problems else {}
+    more = {"seconds": seconds, "memory": peak_memory(spec.device, anew), **problems}
+    writer.write_json("meta.json", _meta(spec, corpus, trained) | more)
+    return {
+        "best_epoch": fitted.best_epoch,
+        "best_dev": fitted.best_dev,
+        "test": {name: float(per_product[name].mean()) for name in METRICS},
+        "seconds": seconds["total"],
+    }
+
+
+def _meta(spec: RunSpec, corpus: Corpus, trained: runner.Trained) -> dict[str, Any]:
+    """Where and of what the run was made, and what its training came to."""
+    fitted = trained.fitted
+    return provenance(spec.device) | {
+        "best_epoch": fitted.best_epoch,
+        "best_dev": fitted.best_dev,
+        "epochs": fitted.epochs,
+        "steps": fitted.steps,
+        "training_rows": fitted.rows,
+        "finished": time.time(),
+        "parameters": sum(p.numel() for p in trained.model.parameters()),
+        "threads": runner.training_config(spec).threads,
+        "data": {"label": corpus.label, "fingerprint": corpus.fingerprint, "synthetic": corpus.synthetic},
+    }
 
 
 def _scores_table(split: Split, score_R: Any, parts: Mapping[str, Any]) -> Any:
