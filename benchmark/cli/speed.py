@@ -35,7 +35,7 @@ def speed(
     ] = None,
     jobs: common.Jobs = None,
     steps: Annotated[
-        int, typer.Option("--steps", min=1, metavar="N", help="Training steps to time, after two to warm up.")
+        int, typer.Option("--steps", min=1, metavar="N", help="Training steps to time, after one to warm up.")
     ] = 5,
     products: Annotated[
         int,

@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 ESTIMATE_STEPS = 3
 ESTIMATE_SCORED = 64
 """Reviews scored at once for an estimate; `bench speed` takes as many as runs do."""
-PHASE_STEPS = 3
+PHASE_STEPS = 2
+SCORING_PASSES, SCORING_SECONDS = 3, 4.0
+"""Scoring is repeated so often at most, and no more once it took so long."""
 PHASES = ("data", "forward", "backward", "optimiser")
 
 
@@ -154,17 +156,18 @@ def _scoring(trial: Trial, reviews: int) -> float:
     train, device = trial.corpus.train, trial.device
     sizes = np.bincount(train.product_R, minlength=train.n_products)
     products = np.flatnonzero(np.cumsum(sizes) <= max(reviews, int(sizes[0])))
-    rates = []
+    seconds: list[float] = []
     trial.model.eval()
     with torch.inference_mode(), autocast(trial.config, device):
-        for _ in range(3):
+        trial.model.score(trial.collator.products(products[:1]).to(device))  # to warm up
+        synchronise(device)
+        while not seconds or (len(seconds) < SCORING_PASSES and sum(seconds) < SCORING_SECONDS):
             started = time.perf_counter()
-            batch = trial.collator.products(products).to(device)
-            trial.model.score(batch)
+            trial.model.score(trial.collator.products(products).to(device))
             synchronise(device)
-            rates.append(len(batch) / (time.perf_counter() - started))
+            seconds.append(time.perf_counter() - started)
     trial.model.train()
-    return float(np.median(rates[1:]))
+    return float(sizes[products].sum() / np.median(seconds))
 
 
 def seconds_per_run(spec: RunSpec, corpus: Corpus) -> float:
@@ -178,7 +181,7 @@ def seconds_per_run(spec: RunSpec, corpus: Corpus) -> float:
 
 
 def profile(
-    spec: RunSpec, corpus: Corpus, *, steps: int, warmup: int = 2, together: Callable[[], Any] = lambda: None
+    spec: RunSpec, corpus: Corpus, *, steps: int, warmup: int = 1, together: Callable[[], Any] = lambda: None
 ) -> Profile:
     """Everything about one method. Call it once in a fresh process: a peak of memory cannot be reset. `together` waits
     for the other processes that measure beside this one, before each thing that is timed."""
@@ -251,10 +254,10 @@ def _busy_share(trial: Trial, steps: int) -> float:
 
 
 def _operations(trial: Trial) -> tuple[float, tuple[str, ...]]:
-    """(operations of training steps, forward and backward, per row; what was not counted)."""
+    """(operations of a training step, forward and backward, per row; what was not counted)."""
     rows = 0
     with counting(trial.model) as counted:
-        for batch in trial.plain_batches(PHASE_STEPS):
+        for batch in trial.plain_batches(1):
             trial.trainer.optimiser.zero_grad(set_to_none=True)
             torch.autograd.backward(trial.loss(batch))
             rows += len(batch)

@@ -1,15 +1,15 @@
-"""Ours at the exact setting in which the released implementations were measured, and the ratio to them.
+"""Ours at the very lengths at which the released implementations were measured, and the ratio to them.
 
     python tests/speed/reference.py [--method mcr ...] [--repeats 3] [--json FILE]
     python tests/speed/reference.py --growth
 
 A script, not a test: a time is no property of the code alone, so nothing here is asserted. Two CPU threads,
-float32, 32 rows a step (4 groups of 1 + 7), every text 128 tokens long, vocabularies of 20,000 words,
-vectors of 300, hidden size 128, and, where images are read, 128 RoIs of 2048 for every item. Batches are in
+float32, as many rows a step as the reference had (groups of 1 + 7), every text and item of exactly the reference's
+lengths (`released.toml`), vocabularies of 20,000 words, vectors of 300, hidden size 128, RoIs of 2048. Batches are in
 memory, as in the reference measurement. A step is forward, backward and optimiser. Each measurement is a
 fresh process, for the peak of memory is one per process; their order is random and the median is reported.
 The machine must be idle but for this: two threads wait for one another at every operation, so that one other
-busy process slows them down many times.
+busy process slows them down many times. A square matrix product, timed beside each, tells how fast the machine was.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import random
 import statistics
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,70 +31,101 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 THREADS = 2
-GROUPS, GROUP_SIZE = 4, 8
-TOKENS, ROIS, ROI_WIDTH, VOCABULARY = 128, 128, 2048, 20_000
+GROUP_SIZE = 8
+ROI_WIDTH, VOCABULARY = 2048, 20_000
 SCORED_PRODUCTS = 32
 """Products scored at once, of `GROUP_SIZE` reviews each: 256 reviews, as runs do."""
 WARMUP_STEPS, MIN_STEPS = 2, 4
 GB = 1e9
+RELEASED: Mapping[str, Any] = tomllib.loads((Path(__file__).parent / "released.toml").read_text())
 
 
 class Figures(NamedTuple):
-    """Rows trained per second, reviews scored per second, peak memory of training in GB."""
+    """Rows trained per second, reviews scored per second, peak memory of training in GB (NaN: not known)."""
 
     training: float
     scoring: float
     memory: float
 
 
-REFERENCE: Mapping[str, Figures] = {
-    "mcr": Figures(8.3, 24, 5.5),
-    "bimpm": Figures(13.2, 22, 5.0),
-    "convknrm": Figures(70, 233, 1.5),
-    "egcnn": Figures(228, 814, 0.7),
-    "prhnet": Figures(153, 985, 0.7),
-}
-"""Measured on the released implementations, two cores, in this setting; MCR and BiMPM with the better of two
-settings of the C allocator. Other load moved them by up to 1.4 times."""
-REFERENCE_PAIRS = 1.28
-"""Seconds per 1,000 positives, released pair construction."""
-REFERENCE_TOKENS: Mapping[str, float] = {"lazada": 0.3, "amazon": 0.9}
-"""Seconds per 1,000 reviews, released tokenising."""
+class Lengths(NamedTuple):
+    """Of every item: words of products and of reviews, RoIs of products and of reviews."""
+
+    product_tokens: int
+    review_tokens: int
+    product_rois: int
+    review_rois: int
+
+    def __str__(self) -> str:
+        words = f"{self.product_tokens}" if len(set(self[:2])) == 1 else f"{self[0]} / {self[1]}"
+        if not self.product_rois:
+            return words
+        return words if len(set(self)) == 1 else " / ".join(map(str, self))
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One network: a form of a method and its sizes where they are not that form's own."""
+    """One network at one set of lengths, and what the released code reached there."""
 
     method: str
     form: str
-    target: Figures
-    """At least so many times as fast in training and scoring, at most this share of the memory."""
+    lengths: Lengths
+    rows: int
+    """Of a training step."""
+    reference: Figures
+    source: str
     fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Sizes that are not the form's own."""
 
     @property
     def name(self) -> str:
-        return f"{self.method}:{self.form}"
+        return f"{self.method}:{self.form}:{'-'.join(map(str, self.lengths))}"
+
+    @property
+    def target(self) -> Figures:
+        return TARGETS[self.method]
 
 
-CASES = (
-    Case("mcr", "released", Figures(10, 10, 1 / 4)),
-    Case("mcr", "fair", Figures(10, 10, 1 / 4)),
-    Case("bimpm", "released", Figures(3, 3, 1 / 4)),
-    Case("bimpm", "fair", Figures(8, 8, 1 / 4), {"hidden": 128, "perspectives": 8, "dropout": 0.5}),
-    Case("convknrm", "released", Figures(3, 3, 1 / 2)),
-    Case("convknrm", "fair", Figures(3, 3, 1 / 2)),
-    Case("egcnn", "released", Figures(2.5, 3, 1)),
-    Case("egcnn", "fair", Figures(2.5, 3, 1)),
-    Case("prhnet", "released", Figures(2.5, 3, 1)),
-)
-"""The fair forms of Conv-KNRM and EG-CNN are the papers' networks, larger than the released ones; PRH-Net's
-two forms are one network."""
+TARGETS: Mapping[str, Figures] = {
+    "mcr": Figures(10, 10, 1 / 4),
+    "bimpm": Figures(8, 12, 1 / 4),
+    "convknrm": Figures(5, 6, 1 / 2),
+    "egcnn": Figures(2.5, 3, 1),
+    "prhnet": Figures(2.5, 3, 1),
+}
+"""At least so many times as fast as the released code in training and scoring, at most this share of its memory."""
+FORMS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "mcr": {"released": {}, "fair": {}},
+    "bimpm": {"released": {}, "fair": {"hidden": 128, "perspectives": 8, "dropout": 0.5}},
+    "convknrm": {"released": {}, "fair": {}},
+    "egcnn": {"released": {}, "fair": {}},
+    "prhnet": {"released": {}},
+}
+"""Forms that are measured, with sizes that are not their own. The fair forms of Conv-KNRM and EG-CNN are the papers'
+networks, larger than the released ones; PRH-Net's two forms are one network."""
+
+
+def cases(methods: Sequence[str] | None = None, forms: Sequence[str] = ("released", "fair")) -> list[Case]:
+    return [
+        Case(
+            entry["method"],
+            form,
+            Lengths(*entry["lengths"]),
+            entry["rows"],
+            Figures(entry["training"], entry["scoring"], entry.get("memory_gb", math.nan)),
+            entry["source"],
+            fields,
+        )
+        for entry in RELEASED["measured"]
+        for form, fields in FORMS[entry["method"]].items()
+        if form in forms and (not methods or entry["method"] in methods)
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--method", action="append", choices=sorted(REFERENCE), help="default: all")
+    parser.add_argument("--method", action="append", choices=sorted(FORMS), help="default: all")
+    parser.add_argument("--form", action="append", choices=("released", "fair"), help="default: both")
     parser.add_argument("--repeats", type=int, default=3, help="fresh processes per network")
     parser.add_argument("--seconds", type=float, default=6.0, help="of training steps, and of scoring, each")
     parser.add_argument("--json", type=Path, help="also write the measurements to this file")
@@ -107,19 +140,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         growth(options.json)
         return
-    cases = [case for case in CASES if not options.method or case.method in options.method]
-    measured = _repeated(cases, options.repeats, options.seconds)
-    data = [] if options.method else [_pairs(), *map(_tokens, REFERENCE_TOKENS)]
-    print(_report(cases, measured, data))
+    chosen = cases(options.method, options.form or ("released", "fair"))
+    measured = repeated(chosen, options.repeats, options.seconds)
+    data = [] if options.method else data_rows()
+    print(report(chosen, measured, data))
     if options.json:
         options.json.write_text(json.dumps({"networks": measured, "data": data}, indent=1) + "\n")
 
 
 def _case(name: str) -> Case:
-    return next(case for case in CASES if case.name == name)
+    return next(case for case in cases() if case.name == name)
 
 
-def _repeated(cases: Sequence[Case], repeats: int, seconds: float) -> dict[str, list[dict[str, float]]]:
+def data_rows() -> list[dict[str, Any]]:
+    """Pair construction and tokenising."""
+    return [_pairs(), *map(_tokens, RELEASED["data"]["tokens"])]
+
+
+def repeated(cases: Sequence[Case], repeats: int, seconds: float) -> dict[str, list[dict[str, float]]]:
     """Case -> its measurements, from fresh processes in random order."""
     order = [case.name for case in cases for _ in range(repeats)]
     random.Random(time.time_ns()).shuffle(order)
@@ -140,23 +178,25 @@ def _measure(case: Case, seconds: float) -> dict[str, float]:
     from benchmark.engine.losses import ranking_loss
     from benchmark.engine.machine import peak_host_bytes, prepare_process
     from benchmark.engine.steps import autocast, make_optimiser, train_step
+    from benchmark.speed.operations import matrix_product
 
-    config = TrainingConfig(threads=THREADS, batch_size=GROUPS, negatives=GROUP_SIZE - 1)
+    groups = case.rows // GROUP_SIZE
+    config = TrainingConfig(threads=THREADS, batch_size=groups, negatives=GROUP_SIZE - 1)
     prepare_process(config)
     torch.manual_seed(0)
     model = _model(case).train()
     device = torch.device("cpu")
     optimiser = make_optimiser(model, config)
     objective = ranking_loss(config)
-    batches = [_batch(model, GROUPS, seed) for seed in range(3)]
+    batches = [batch_of(model, case.lengths, groups, seed) for seed in range(3)]
 
     def train(step: int) -> None:
         train_step(model, batches[step % len(batches)], objective, optimiser, autocast(config, device))
 
-    training = GROUPS * GROUP_SIZE / _median_seconds(train, seconds)
+    training = case.rows / _median_seconds(train, seconds)
     peak = peak_host_bytes()
     model.eval()
-    scored = _batch(model, SCORED_PRODUCTS, 3)
+    scored = batch_of(model, case.lengths, SCORED_PRODUCTS, 3)
     with torch.inference_mode():
         scoring = len(scored) / _median_seconds(lambda step: model.score(scored), seconds)
     return {
@@ -164,16 +204,8 @@ def _measure(case: Case, seconds: float) -> dict[str, float]:
         "scoring": scoring,
         "memory": peak / GB,
         "with_scoring": peak_host_bytes() / GB,
-        "machine": _matrix_product(),
+        "machine": matrix_product() / GB,
     }
-
-
-def _matrix_product() -> float:
-    """GFLOP/s of a square matrix product, median: how fast the machine is just now."""
-    import torch
-
-    a, b = (torch.ones(2048, 2048) for _ in range(2))
-    return 2 * 2048**3 / _median_seconds(lambda step: a @ b, 1.0) / GB
 
 
 def _model(case: Case) -> Any:
@@ -186,26 +218,30 @@ def _model(case: Case) -> Any:
     return model_class(model_class.config_class(**fields), shape)
 
 
-def _batch(model: Any, products: int, seed: int) -> Any:
-    """`products` ranking groups of random words and RoIs, everything at its full length."""
+def batch_of(model: Any, lengths: Lengths, products: int, seed: int) -> Any:
+    """`products` ranking groups of random words and RoIs, every item of exactly these lengths."""
     import torch
 
     from benchmark.core.types import Batch, Items
 
     random_ = torch.Generator().manual_seed(seed)
 
-    def items(count: int) -> Items:
-        tokens = torch.randint(2, VOCABULARY, (count, TOKENS), generator=random_)
-        length = torch.full((count,), TOKENS)
+    def items(count: int, tokens: int, rois: int) -> Items:
+        token_NT = torch.randint(2, VOCABULARY, (count, tokens), generator=random_)
+        length = torch.full((count,), tokens)
         if not model.reads_images:
-            return Items(tokens, length, None, None, torch.arange(count))
-        rois = torch.rand(count, ROIS, ROI_WIDTH, generator=random_)
-        return Items(tokens, length, rois, torch.full((count,), ROIS), torch.arange(count))
+            return Items(token_NT, length, None, None, torch.arange(count))
+        roi_NVF = torch.rand(count, rois, ROI_WIDTH, generator=random_)
+        return Items(token_NT, length, roi_NVF, torch.full((count,), rois), torch.arange(count))
 
     rows = products * GROUP_SIZE
     label = torch.randint(0, 5, (rows,), generator=random_).float()
     product_B = torch.arange(products).repeat_interleave(GROUP_SIZE)
-    return Batch(items(products), items(rows), product_B, torch.arange(rows), label, GROUP_SIZE)
+    sides = (
+        items(products, lengths.product_tokens, lengths.product_rois),
+        items(rows, lengths.review_tokens, lengths.review_rois),
+    )
+    return Batch(*sides, product_B, torch.arange(rows), label, GROUP_SIZE)
 
 
 def _median_seconds(function: Callable[[int], object], seconds: float) -> float:
@@ -239,7 +275,7 @@ def _pairs() -> dict[str, Any]:
     return {
         "what": "pair construction, seconds per 1,000 positives",
         "ours": per_thousand,
-        "reference": REFERENCE_PAIRS,
+        "reference": RELEASED["data"]["pairs"],
         "target": 200,
     }
 
@@ -260,7 +296,7 @@ def _tokens(dataset: str) -> dict[str, Any]:
     return {
         "what": f"tokenising, {dataset}, {length:.0f} tokens each, seconds per 1,000 reviews",
         "ours": 1000 * seconds / len(texts),
-        "reference": REFERENCE_TOKENS[dataset],
+        "reference": RELEASED["data"]["tokens"][dataset],
         "target": 3,
     }
 
@@ -286,33 +322,36 @@ def _texts(count: int, words: int) -> list[str]:
     ]
 
 
-def _report(
+def report(
     cases: Sequence[Case],
     measured: Mapping[str, Sequence[Mapping[str, float]]],
     data: Sequence[Mapping[str, Any]],
 ) -> str:
-    """Markdown: rates, ratios to the reference and the targets; a ratio below its target carries a `!`."""
+    """Markdown: rates, the reference's, ratios and targets, the matrix product of the day beside each; a ratio below
+    its target carries a `!`."""
     lines = [
-        "| network | training rows/s | x ref (target) | scoring reviews/s | x ref (target) "
-        "| peak memory GB | of ref (at most) |",
-        "|---|---|---|---|---|---|---|",
+        "| network | lengths | rows a step | reference: rows/s, reviews/s | training rows/s | x ref (target) "
+        "| scoring reviews/s | x ref (target) | peak memory GB | of ref (at most) | matrix product GFLOP/s |",
+        "|---" * 11 + "|",
     ]
     for case in cases:
-        reference, ours = REFERENCE[case.method], _median(measured[case.name])
+        reference, ours = case.reference, _median(measured[case.name])
         faster = [ours[0] / reference[0], ours[1] / reference[1]]
         marks = ["" if ratio >= target else " !" for ratio, target in zip(faster, case.target, strict=False)]
         share = ours.memory / reference.memory
-        lines.append(
-            f"| {case.method}, {case.form} | {ours.training:.1f} | {faster[0]:.1f} ({case.target[0]:g}){marks[0]} "
-            f"| {ours.scoring:.1f} | {faster[1]:.1f} ({case.target[1]:g}){marks[1]} "
-            f"| {ours.memory:.2f} | {share:.2f} ({case.target[2]:g}){'' if share <= case.target[2] else ' !'} |"
+        memory = (
+            ""
+            if math.isnan(share)
+            else f"{share:.2f} ({case.target[2]:g}){'' if share <= case.target[2] else ' !'}"
         )
-    machine = sorted(run["machine"] for runs in measured.values() for run in runs)
-    lines += [
-        "",
-        f"A square matrix product beside each measurement: {statistics.median(machine):.0f} GFLOP/s "
-        f"(median; {machine[0]:.0f} to {machine[-1]:.0f}). It shows what other load the machine had.",
-    ]
+        machine = statistics.median(run["machine"] for run in measured[case.name])
+        lines.append(
+            f"| {case.method}, {case.form} | {case.lengths} | {case.rows} "
+            f"| {reference.training:g}, {reference.scoring:g} | {ours.training:.1f} "
+            f"| {faster[0]:.1f} ({case.target[0]:g}){marks[0]} | {ours.scoring:.1f} "
+            f"| {faster[1]:.1f} ({case.target[1]:g}){marks[1]} | {ours.memory:.2f} | {memory} | {machine:.0f} |"
+        )
+    lines += ["", *_sources(cases)]
     if data:
         lines += ["", "| data | ours | reference | x ref (target) |", "|---|---|---|---|"]
     for row in data:
@@ -322,6 +361,18 @@ def _report(
             f"| {row['what']} | {row['ours']:.4f} | {row['reference']} | {ratio:.0f} ({row['target']}){mark} |"
         )
     return "\n".join(lines)
+
+
+def _sources(cases: Sequence[Case]) -> list[str]:
+    """Where the reference's figures come from."""
+    lines = []
+    for name in dict.fromkeys(case.source for case in cases):
+        source = RELEASED["sources"][name]
+        methods = ", ".join(dict.fromkeys(case.method for case in cases if case.source == name))
+        product = source.get("matrix_product_gflops")
+        machine = f", {product} GFLOP/s in a matrix product" if product else ""
+        lines.append(f"Reference of {methods}: {source['what']}{machine}.")
+    return lines
 
 
 def _median(measured: Sequence[Mapping[str, float]]) -> Figures:

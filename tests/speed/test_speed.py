@@ -18,6 +18,7 @@ from benchmark.engine.plan import Choices
 from benchmark.speed import operations, report
 from tests.command_line import bench
 from tests.speed import reference
+from tests.speed.page import PARTS, with_parts
 
 
 def _lstm_by_products(x_NTE: Tensor, lstm: nn.LSTM) -> Tensor:
@@ -182,18 +183,46 @@ def test_corpus_has_full_length_texts_and_is_made_once(tmp_path: Path) -> None:
     assert corpus.train.rois("review").flat.shape[1] == 2048
 
 
-def test_reference_script_marks_what_misses_its_target(monkeypatch: pytest.MonkeyPatch) -> None:
-    case = reference._case("prhnet:released")
+def test_reference_script_marks_what_misses_its_target() -> None:
+    (case,) = reference.cases(["prhnet"])
     run = {"training": 153 * 2.6, "scoring": 985 * 2.0, "memory": 0.69, "machine": 158.0}
-    row, *_, machine = reference._report([case], {case.name: [run] * 3}, []).splitlines()[2:]
-    assert "158 GFLOP/s (median; 158 to 158)" in machine
+    row, _, source = reference.report([case], {case.name: [run] * 3}, []).splitlines()[2:]
+    assert row.endswith("| 158 |"), "the day's matrix product stands beside the ratio"
     assert "2.6 (2.5) |" in row
     assert "2.0 (3) ! |" in row
     assert "0.99 (1) |" in row
+    assert source.startswith("Reference of prhnet: released code")
 
 
-def test_reference_batches_are_the_stated_setting() -> None:
-    batch = reference._batch(SimpleNamespace(reads_images=False), reference.GROUPS, seed=0)
-    assert (len(batch), batch.group_size, len(batch.products)) == (32, 8, 4)
-    assert batch.reviews.token_NT.shape == (32, 128)
-    assert batch.reviews.token_count_N.min() == 128
+def test_ours_is_measured_at_the_references_lengths() -> None:
+    for case in reference.cases():
+        images = case.method == "mcr"
+        batch = reference.batch_of(SimpleNamespace(reads_images=images), case.lengths, case.rows // 8, seed=0)
+        assert (len(batch), batch.group_size) == (case.rows, 8)
+        assert (
+            batch.products.token_NT.shape[1]
+            == batch.products.token_count_N.min()
+            == case.lengths.product_tokens
+        )
+        assert (
+            batch.reviews.token_NT.shape[1] == batch.reviews.token_count_N.min() == case.lengths.review_tokens
+        )
+        if images:
+            assert batch.products.roi_count_N.tolist() == [case.lengths.product_rois] * len(batch.products)
+            assert batch.reviews.roi_NVF.shape[1:] == (case.lengths.review_rois, 2048)
+    (quiet,) = {case.source for case in reference.cases(["mcr", "bimpm", "convknrm"])}
+    assert reference.RELEASED["sources"][quiet]["matrix_product_gflops"] == 184
+
+
+def test_the_page_keeps_what_was_not_measured() -> None:
+    page = "# A\n<!-- measured: machine -->\nold\n<!-- end -->\nkept\n<!-- measured: methods -->\nold\n<!-- end -->\n"
+    made = with_parts(page, {"methods": "| new |\n"})
+    assert made == page.replace("methods -->\nold", "methods -->\n| new |")
+    with pytest.raises(ValueError, match="no <!-- measured: reference -->"):
+        with_parts(page, {"reference": ""})
+
+
+def test_the_page_has_a_place_for_every_part() -> None:
+    page = Path(__file__).parents[2] / "results" / "speed.md"
+    made = {name: f"made {name}" for name in PARTS}
+    assert all(text in with_parts(page.read_text(), made) for text in made.values())
