@@ -1,4 +1,4 @@
-"""`bench data check | stats | pack | verify | make`, and `import` of `data_import`."""
+"""`bench data check | stats | pack | verify | make | croissant`, and `import` of `data_import`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmark.cli import common, names, opening, output
 from benchmark.cli.app import DATA, Commands
 from benchmark.cli.data_import import import_
 from benchmark.cli.output import handled, say
-from benchmark.core.errors import EXIT_CHECK, EXIT_DATA
+from benchmark.core.errors import EXIT_CHECK, EXIT_DATA, UsageError
 
 if TYPE_CHECKING:
     from benchmark.data.corpus import Corpus
@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
     group.command()(verify)
     group.command()(make)
     group.command(name="import")(import_)
+    group.command()(croissant)
     app.add_typer(group, name="data", rich_help_panel=DATA)
 
 
@@ -193,3 +194,43 @@ def make(
         output.print_json({"out": str(out), "datasets": list(datasets), "categories": list(categories)})
         return
     say(f"wrote {out}; use it with: bench run --all-categories --data {out}")
+
+
+@handled
+def croissant(
+    data: Annotated[Path, typer.Option("--data", metavar="ROOT", help="Root of a data set.")],
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", metavar="D", help="Which, where the root has several."),
+    ] = None,
+    licence: Annotated[
+        str,
+        typer.Option(
+            "--licence",
+            help="Of the data: best the address of a text (https://...). Default: dataset.toml's, else unknown.",
+        ),
+    ] = "",
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Default: ROOT/croissant.json.")
+    ] = None,
+    json_: common.Json = False,
+) -> None:
+    """Describe a data set in Croissant (JSON-LD): its files with their hashes, its fields, its licence. An import
+    writes one by itself."""
+    from benchmark.data.croissant import write_croissant
+    from benchmark.data.datasets import known
+
+    if not data.is_dir():
+        raise UsageError(f"--data {data}: no such folder.")
+    data_sets = known(data)
+    there = [name for name in data_sets if (data / name).is_dir()]
+    chosen = names.pick("dataset", [dataset] if dataset else None, tuple(data_sets)) if dataset else there
+    if len(chosen) != 1:
+        raise UsageError(
+            f"--data {data} has {' and '.join(there) or 'no data set'}: say which, --dataset NAME."
+        )
+    file = write_croissant(data, data_sets[chosen[0]], licence, out)
+    if json_:
+        output.print_json({"out": str(file), "dataset": chosen[0]})
+    else:
+        say(f"wrote {file}")

@@ -23,9 +23,9 @@ def describe(
     files: Sequence[Loaded],
     report: Report,
     categories: Sequence[Category],
-) -> None:
-    """Writes `dataset.toml`: the descriptor, and how the data were made. UsageError for an option's text that no
-    descriptor may have."""
+) -> DataSet:
+    """Writes `dataset.toml`: the descriptor, which is returned, and how the data were made. UsageError for an option's
+    text that no descriptor may have."""
     made = DataSet(
         name=options.name,
         title=options.title or options.name,
@@ -52,7 +52,7 @@ def describe(
     }
     write(root / FILE_NAME, made, imported)
     try:
-        from_record(tomllib.loads((root / FILE_NAME).read_text(encoding="utf-8")), FILE_NAME)
+        return from_record(tomllib.loads((root / FILE_NAME).read_text(encoding="utf-8")), FILE_NAME)
     except DataError as error:  # an option's text that no descriptor may have
         raise UsageError(str(error)) from error
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.core.errors import DataError, UsageError
 from benchmark.data.catalog import SPLITS
+from benchmark.data.croissant import write_croissant
 from benchmark.data.datasets import Category
 from benchmark.data.imports import sql
 from benchmark.data.imports.describe import describe
@@ -71,7 +72,8 @@ class _Import(Reading):
         categories = self._write()
         self._features()
         self.be_strict(self.options.strict)
-        describe(self.root, self.options, self.recipe, self.files, self.report, categories)
+        described = describe(self.root, self.options, self.recipe, self.files, self.report, categories)
+        write_croissant(self.root, described)
         return self.report
 
     # Judging
