@@ -1,7 +1,7 @@
 """mrhp-bench: the reproducibility benchmark for multimodal review helpfulness prediction.
 
-From Python: `load_runs`, `frame`, `crossed_test`, `paired_test`, `run`. Each is imported when it is first used; none
-but `run` needs torch, and that only in the processes that train.
+From Python: `load_runs`, `frame`, `crossed_test`, `paired_test`, `run`, `load_ranker`. Each is imported when it is
+first used. None needs torch but `load_ranker`, when it is called, and `run`, in the processes that train.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from benchmark.cluster.interface import run as run
+    from benchmark.rank.ranker import load_ranker as load_ranker
     from benchmark.report.frame import frame as frame
     from benchmark.runs.store import load_runs as load_runs
     from benchmark.stats.crossed import crossed_test as crossed_test
@@ -25,6 +26,7 @@ except PackageNotFoundError:  # a source tree that was never installed
 _HOME = {
     "crossed_test": "benchmark.stats.crossed",
     "frame": "benchmark.report.frame",
+    "load_ranker": "benchmark.rank.ranker",
     "load_runs": "benchmark.runs.store",
     "paired_test": "benchmark.stats.crossed",
     "run": "benchmark.cluster.interface",

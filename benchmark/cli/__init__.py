@@ -15,9 +15,11 @@ from benchmark.cli import (
     inspect,
     judge,
     merge,
+    model,
     multiverse,
     own,
     page,
+    rank,
     run,
     speed,
     status,
@@ -42,6 +44,8 @@ speed.register(app)
 clean.register(app)
 merge.register(app)
 own.register(app)
+model.register(app)
+rank.register(app)
 data.register(app)
 
 

@@ -16,6 +16,7 @@ import pickle
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,19 @@ def _content_hash(folder: Path) -> str:
             with open_regular(path) as file:
                 digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
+
+
+_weightless: ContextVar[bool] = ContextVar("weightless", default=False)
+
+
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """Encoders that are made in here read their configuration alone, for whoever puts weights into them."""
+    token = _weightless.set(True)
+    try:
+        yield
+    finally:
+        _weightless.reset(token)
 
 
 def load_encoder(name: str, dropout: float, field: str) -> PreTrainedModel:
@@ -117,6 +131,11 @@ def _read_config(folder: Path, dropout: float) -> Any:
 
 def _read_weights(folder: Path, encoder: Any, field: str) -> tuple[PreTrainedModel, list[str]]:
     """(the model, names of parameters that the file lacks)."""
+    if _weightless.get():
+        from transformers import AutoModel
+
+        made: PreTrainedModel = AutoModel.from_config(encoder)  # type: ignore[no-untyped-call]
+        return made, []
     safe = any(folder.glob("*.safetensors"))
     if not safe and not any(folder.glob("pytorch_model*.bin")):
         raise DataError(f"{field}: no weights in {folder}; looked for *.safetensors, then pytorch_model.bin.")

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from benchmark.core.model import RankingModel
+    from benchmark.data.collate import Collator
     from benchmark.data.corpus import Corpus, Split
+    from benchmark.data.wordpieces import EncoderTokens
     from benchmark.engine.checkpoint import Checkpoint
     from benchmark.engine.config import TrainingConfig
     from benchmark.engine.train import Fitted, Progress, Trainer
@@ -175,13 +177,20 @@ def from_json(config_class: type[Any], record: dict[str, Any]) -> Any:
     return config_class(**values)
 
 
-def make_collator(split: Split, *, model: RankingModel, corpus: Corpus, config: TrainingConfig) -> Any:
+def make_collator(split: Split, *, model: RankingModel, corpus: Corpus, config: TrainingConfig) -> Collator:
     """What turns review rows of a split into the batches that `model` wants."""
-    from benchmark.data.collate import Collator
-
     tokens = None
     if model.tokenizer == "bert":
         tokens = corpus.encoder_tokens(model.tokenizer_source, max_tokens=config.max_tokens)
+    return collator_of(split, model=model, config=config, tokens=tokens)
+
+
+def collator_of(
+    split: Split, *, model: RankingModel, config: TrainingConfig, tokens: EncoderTokens | None
+) -> Collator:
+    """`make_collator`, its word pieces made already where the model reads some."""
+    from benchmark.data.collate import Collator
+
     return Collator(
         split,
         tokenizer=model.tokenizer,

@@ -112,6 +112,15 @@ def recognise(names: Sequence[str], recipe: Recipe, given: Mapping[str, str]) ->
     return found
 
 
+def of_reviews(found: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """The columns of a table of reviews: its `title` or `name` is the review's, or of whoever wrote it, unless it was
+    given as the product's."""
+    own = dict(found)
+    if "name" not in given and own.get("name", "").lower() in ("title", "name"):
+        del own["name"]
+    return own
+
+
 def need(found: Mapping[str, str], what: str, file: str, names: Sequence[str]) -> str:
     """The column of `what`; DataError that says how to name it."""
     if what not in found:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.core.errors import DataError, UsageError
-from benchmark.data.imports.columns import RECIPES, Recipe, need, parse_columns, recognise
+from benchmark.data.imports.columns import RECIPES, Recipe, need, of_reviews, parse_columns, recognise
 from benchmark.data.imports.options import Report
 from benchmark.data.imports.sources import BadRow, Loaded, format_of, load
 
@@ -36,6 +36,8 @@ class Reading:
         self.report = Report()
         self.n_bad = 0
         self.files: list[Loaded] = []
+        self.reviews: list[Loaded] = []
+        """Those of `files` that hold reviews."""
 
     def read(self, sources: Sequence[str], labels: str = "votes") -> None:
         """Tables `raw` and `described` of files `FILE`, `reviews=FILE`, ...; with `labels="column"` each file of
@@ -112,11 +114,11 @@ class Reading:
         for loaded, found in files:
             for what in ("product", "text"):
                 need(found, what, str(loaded.path), loaded.names)
-            if found.get("name") and "name" not in self.given and found["name"].lower() in ("title", "name"):
-                found.pop("name")  # of the review, or of whoever wrote it
+            found = of_reviews(found, self.given)
             if labels == "column":
                 need(found, "label", str(loaded.path), loaded.names)
             self.report.columns[loaded.path.name] = found
+            self.reviews.append(loaded)
             number = self.files.index(loaded)
             selects.append(self._select(loaded, found, whats, f"{number} AS file"))
         self.con.execute("CREATE TABLE raw AS " + " UNION ALL ".join(selects))
