@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "engine": {"core", "stats", "kernels", "data", "runs", "models", "mmss", "baselines"},
     "report": {"core", "stats", "data", "runs", "models", "mmss", "baselines"},
     "cluster": {"core", "data", "runs", "models", "engine"},
-    "rank": {"core", "data", "runs", "models", "engine"},
+    "rank": {"core", "kernels", "encoders", "data", "runs", "models", "engine"},
     "checks": {"core", "stats", "kernels", "data", "runs", "models", "mmss", "engine", "cluster", "report"},
     "speed": {"core", "stats", "kernels", "data", "runs", "models", "engine", "report"},
     "cli": {
