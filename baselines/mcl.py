@@ -224,9 +224,12 @@ class MCL(TextMethod):
         self.review_text = LSTMTextEncoder(words("review"), *text)
         self.product_image = RoiEncoder(*image, *rates)
         self.review_image = RoiEncoder(*image, *rates)
-        self.joint = PostNormLayer(c.hidden, c.joint_heads, c.ffn, c.joint_dropout)
-        self.text_interaction = Interaction(c.hidden, c.cross_heads, c.ffn, c.joint_dropout)
-        self.image_interaction = Interaction(c.hidden, c.cross_heads, c.ffn, c.joint_dropout)
+        layer = c.ffn, c.joint_dropout
+        # P17: released, padded positions go through the joint layer and the interactions like any others
+        padded = {"padded_queries": self.is_released}
+        self.joint = PostNormLayer(c.hidden, c.joint_heads, *layer, **padded)
+        self.text_interaction = Interaction(c.hidden, c.cross_heads, *layer, **padded)
+        self.image_interaction = Interaction(c.hidden, c.cross_heads, *layer, **padded)
         self.text_pooling = KernelMaxPooling(1, c.text_sizes, c.text_filters, c.text_keep)
         self.image_pooling = KernelMaxPooling(1, c.image_sizes, c.image_filters, c.image_keep)
         self.context = ContextFeatures(

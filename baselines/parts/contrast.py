@@ -28,10 +28,12 @@ class LSTMTextEncoder(nn.Module):
 class Interaction(nn.Module):
     """The review's positions look at the product's, then at one another; one feed-forward follows."""
 
-    def __init__(self, width: int, heads: int, inner: int, dropout: float) -> None:
+    def __init__(
+        self, width: int, heads: int, inner: int, dropout: float, *, padded_queries: bool = False
+    ) -> None:
         super().__init__()
         self.cross = PostNormAttention(width, heads, dropout)
-        self.attention = PostNormAttention(width, heads, dropout)
+        self.attention = PostNormAttention(width, heads, dropout, padded_queries=padded_queries)
         self.feed_forward = PostNormFeedForward(width, inner, dropout)
 
     def forward(

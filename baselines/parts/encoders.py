@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from baselines.parts.layers import Dropout, conv_over_time, convs_over_words, distinct
 from baselines.parts.words import scored_by_word
-from benchmark.kernels.arrays import MASKED
 from benchmark.kernels.attention import self_attention
 from benchmark.kernels.linear import joint_linear, linear
 
@@ -100,9 +99,8 @@ class RoiEncoderLayer(nn.Module):
     def attend(self, x_NVD: Tensor, mask_NV: Tensor) -> Tensor:
         """Scaled dot-product self-attention; heads are consecutive blocks of channels."""
         state_NVX = joint_linear(x_NVD, self.query, self.key, self.value)
-        offset_NV = torch.zeros_like(mask_NV, dtype=x_NVD.dtype).masked_fill(~mask_NV, MASKED)
         rate = self.attention_dropout.rate if self.training else 0.0
-        attended_NVD = self_attention(state_NVX, offset_NV, self.heads, rate)
+        attended_NVD = self_attention(state_NVX, mask_NV, self.heads, rate)
         return linear(attended_NVD, self.output.weight, self.output.bias)
 
 

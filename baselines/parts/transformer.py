@@ -10,17 +10,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.parts.layers import Dropout
-from benchmark.kernels.arrays import MASKED, row_chunks
+from benchmark.kernels.arrays import row_chunks
 from benchmark.kernels.attention import cross_attention, self_attention
 from benchmark.kernels.linear import Linear, joint_linear
 
 
 class PostNormAttention(nn.Module):
-    """LN(query + W_o · MultiHead(query, context)); heads are consecutive blocks of channels."""
+    """LN(query + W_o · MultiHead(query, context)); heads are consecutive blocks of channels. With `padded_queries`
+    padded positions attend too, as in some released code, whose results depend on them."""
 
-    def __init__(self, width: int, heads: int, dropout: float, eps: float = 1e-12) -> None:
+    def __init__(
+        self, width: int, heads: int, dropout: float, eps: float = 1e-12, *, padded_queries: bool = False
+    ) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.padded_queries = heads, padded_queries
         self.query = Linear(width, width)
         self.key = Linear(width, width)
         self.value = Linear(width, width)
@@ -31,14 +34,12 @@ class PostNormAttention(nn.Module):
     def forward(self, query_BTD: Tensor, context_BSD: Tensor, context_mask_BS: Tensor) -> Tensor:
         """`[B, T, D]`. Padded context positions are not attended to; an empty context adds nothing."""
         rate = self.dropout.rate if self.training else 0.0
-        offset_BS = torch.where(context_mask_BS, 0.0, MASKED)
-        if query_BTD is context_BSD:
+        if query_BTD is context_BSD and not self.padded_queries:
             state_BTX = joint_linear(query_BTD, self.query, self.key, self.value)
-            attended_BTD = self_attention(state_BTX, offset_BS.to(state_BTX.dtype), self.heads, rate)
+            attended_BTD = self_attention(state_BTX, context_mask_BS, self.heads, rate)
         else:
             own_BTD, state_BSX = self.query(query_BTD), joint_linear(context_BSD, self.key, self.value)
-            attended_BTD = cross_attention(own_BTD, state_BSX, offset_BS.to(own_BTD.dtype), self.heads, rate)
-        attended_BTD = attended_BTD * context_mask_BS.any(1)[:, None, None]
+            attended_BTD = cross_attention(own_BTD, state_BSX, context_mask_BS, self.heads, rate)
         result: Tensor = self.norm(self.dropout.add(query_BTD, self.output(attended_BTD)))
         return result
 
@@ -70,9 +71,11 @@ class PostNormFeedForward(nn.Module):
 class PostNormLayer(nn.Module):
     """Self-attention, then feed-forward."""
 
-    def __init__(self, width: int, heads: int, inner: int, dropout: float) -> None:
+    def __init__(
+        self, width: int, heads: int, inner: int, dropout: float, *, padded_queries: bool = False
+    ) -> None:
         super().__init__()
-        self.attention = PostNormAttention(width, heads, dropout)
+        self.attention = PostNormAttention(width, heads, dropout, padded_queries=padded_queries)
         self.feed_forward = PostNormFeedForward(width, inner, dropout)
 
     def forward(self, x_BTD: Tensor, mask_BT: Tensor) -> Tensor:

@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark.kernels.arrays import MASKED
-from benchmark.kernels.attention import self_attention
+from benchmark.kernels.attention import packed_attention
 from benchmark.kernels.elementwise import dropout
 from benchmark.kernels.linear import joint_linear, linear
 from benchmark.kernels.packing import Packing
@@ -26,11 +25,10 @@ def token_states(encoder: Any, token_NT: Tensor, mask_NT: Tensor) -> Tensor:
         states_NTH: Tensor = answer.last_hidden_state
         return states_NTH
     packing = Packing.of(mask_NT)
-    offset_NT = torch.where(mask_NT, 0.0, MASKED)
     # the cast type of this arithmetic and the modules' parameters are autocast's business
     x_1XH = _embedded(encoder.embeddings, token_NT, packing)
     for layer in encoder.encoder.layer:
-        x_1XH = _layer(layer, x_1XH, offset_NT, packing)
+        x_1XH = _layer(layer, x_1XH, packing)
     return packing.unpack(x_1XH)
 
 
@@ -54,16 +52,13 @@ def _embedded(embeddings: Any, token_NT: Tensor, packing: Packing) -> Tensor:
     return _dropped(x_XH.unsqueeze(0), embeddings.dropout)
 
 
-def _layer(layer: Any, x_1XH: Tensor, offset_NT: Tensor, packing: Packing) -> Tensor:
+def _layer(layer: Any, x_1XH: Tensor, packing: Packing) -> Tensor:
     """Self-attention, then the feed-forward part, each with its residual and layer norm."""
     attention, joined = layer.attention.self, layer.attention.output
     state_1XY = joint_linear(x_1XH, attention.query, attention.key, attention.value)
     rate = attention.dropout.p if attention.training else 0.0
-    state_NTY = packing.unpack(state_1XY)
-    attended_NTH = self_attention(
-        state_NTY, offset_NT.to(state_NTY.dtype), attention.num_attention_heads, rate
-    )
-    x_1XH = _added(joined, packing.pack(attended_NTH), x_1XH)
+    attended_XH = packed_attention(state_1XY.squeeze(0), packing, attention.num_attention_heads, rate)
+    x_1XH = _added(joined, attended_XH.unsqueeze(0), x_1XH)
     inner = layer.intermediate.dense
     hidden_1XG = F.gelu(linear(x_1XH, inner.weight, inner.bias))
     return _added(layer.output, hidden_1XG, x_1XH)

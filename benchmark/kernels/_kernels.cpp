@@ -428,72 +428,119 @@ INLINE float total(Lanes x) {
     return sum;
 }
 
-// What one head of one item needs, gathered once: T queries, S keys and values; widths padded to whole vectors with zeros.
+// What one head of one sequence needs, gathered once: T queries, S keys and values; widths padded to whole vectors with
+// zeros. Made for the longest sequence, used for each in turn.
 struct Head {
-    int64_t T, S, width, rows, wide;  // rows and wide: S and the head's width, padded
-    std::vector<float> query, key, value, key_T, value_T, output, query_gradient, key_gradient, value_gradient;
-    std::vector<float> weight, gradient, factor, offset;  // of a tile of OWN rows; offset of all keys
+    int64_t T, S, width, value_width;  // of the sequence at hand
+    int64_t rows, wide, value_wide;    // S in whole vectors; widths in whole vectors
+    std::vector<float> query, key, value, key_T, value_T, output, query_gradient, outer, key_gradient, value_gradient;
+    std::vector<float> weight, gradient, factor, drawn;  // of a tile of OWN rows
+    const int64_t *key_at, *query_at;  // positions of the sequence that dropout's draws are counted by; null: 0, 1, ..
 
-    Head(int64_t T, int64_t S, int64_t width, bool backward) : T(T), S(S), width(width) {
-        rows = (S + OTHERS * LANES - 1) / (OTHERS * LANES) * OTHERS * LANES;
-        wide = (width + 2 * LANES - 1) / (2 * LANES) * 2 * LANES;
-        const int64_t queries = (T + OWN - 1) / OWN * OWN;
+    Head(int64_t most_T, int64_t most_S, int64_t width, int64_t value_width, bool backward)
+        : width(width), value_width(value_width), key_at(nullptr), query_at(nullptr) {
+        const int64_t most_rows = whole_lanes(most_S) + OTHERS * LANES, queries = (most_T + OWN - 1) / OWN * OWN;
+        wide = whole_lanes(width);
+        value_wide = whole_lanes(value_width);
         query.assign(queries * wide, 0.0f);
-        for (auto *array : {&key, &value}) array->assign(rows * wide, 0.0f);
-        key_T.assign(width * rows, 0.0f);
-        for (auto *array : {&weight, &factor}) array->assign(OWN * rows, 0.0f);
-        offset.assign(rows, -std::numeric_limits<float>::infinity());
+        key.assign(most_rows * wide, 0.0f);
+        value.assign(most_rows * value_wide, 0.0f);
+        key_T.assign(width * most_rows, 0.0f);
+        weight.assign(OWN * most_rows, 0.0f);
         if (!backward) return;
-        value_T.assign(width * rows, 0.0f);
-        gradient.assign(OWN * rows, 0.0f);
-        for (auto *array : {&output, &query_gradient}) array->assign(queries * wide, 0.0f);
-        for (auto *array : {&key_gradient, &value_gradient}) array->assign(rows * wide, 0.0f);
+        value_T.assign(value_width * most_rows, 0.0f);
+        gradient.assign(OWN * most_rows, 0.0f);
+        for (auto *array : {&output, &outer}) array->assign(queries * value_wide, 0.0f);
+        query_gradient.assign(queries * wide, 0.0f);
+        key_gradient.assign(most_rows * wide, 0.0f);
+        value_gradient.assign(most_rows * value_wide, 0.0f);
     }
 };
 
-// tile[k][j] = scale sum_d x_kd y_dj + offset_j for OWN rows of x.
-INLINE void products(const float *x, const float *y_T, const float *offset, float scale, float *tile,
-                     const Head &head) {
-    for (int64_t j = 0; j < head.rows; j += OTHERS * LANES) {
-        Lanes sum[OWN][OTHERS] = {};
-        for (int64_t d = 0; d < head.width; ++d) {
-            const Loose *y = (const Loose *)(y_T + d * head.rows + j);
-            const Lanes y0 = y[0], y1 = y[1], y2 = y[2], y3 = y[3];
+// tile[k][j] = scale sum_d x_kd y_dj for OWN rows of x and COUNT vectors of columns from j on.
+template <int COUNT>
+INLINE void products_of(const float *x, int64_t x_wide, const float *y_T, float scale, float *tile, int64_t j,
+                        int64_t rows, int64_t width) {
+    Lanes sum[OWN][COUNT] = {};
+    for (int64_t d = 0; d < width; ++d) {
+        const Loose *from = (const Loose *)(y_T + d * rows + j);
+        Lanes y[COUNT];
+        for (int v = 0; v < COUNT; ++v) y[v] = from[v];
 #pragma GCC unroll 4
-            for (int64_t k = 0; k < OWN; ++k) {
-                const float factor = x[k * head.wide + d];
-                sum[k][0] += factor * y0;
-                sum[k][1] += factor * y1;
-                sum[k][2] += factor * y2;
-                sum[k][3] += factor * y3;
-            }
+        for (int64_t k = 0; k < OWN; ++k) {
+            const float factor = x[k * x_wide + d];
+#pragma GCC unroll 4
+            for (int v = 0; v < COUNT; ++v) sum[k][v] += factor * y[v];
         }
-        for (int64_t k = 0; k < OWN; ++k)
-            for (int64_t v = 0; v < OTHERS; ++v) {
-                Lanes y = sum[k][v] * scale;
-                if (offset) y += *(const Loose *)(offset + j + v * LANES);
-                *(Loose *)(tile + k * head.rows + j + v * LANES) = y;
-            }
+    }
+    for (int64_t k = 0; k < OWN; ++k)
+        for (int v = 0; v < COUNT; ++v) *(Loose *)(tile + k * rows + j + v * LANES) = sum[k][v] * scale;
+}
+
+INLINE void products(const float *x, int64_t x_wide, const float *y_T, float scale, float *tile, int64_t rows,
+                     int64_t width) {
+    int64_t j = 0;
+    for (; j + 4 * LANES <= rows; j += 4 * LANES) products_of<4>(x, x_wide, y_T, scale, tile, j, rows, width);
+    const int64_t left = (rows - j) / LANES;
+    if (left == 3) products_of<3>(x, x_wide, y_T, scale, tile, j, rows, width);
+    if (left == 2) products_of<2>(x, x_wide, y_T, scale, tile, j, rows, width);
+    if (left == 1) products_of<1>(x, x_wide, y_T, scale, tile, j, rows, width);
+}
+
+// What dropout multiplies the weights of OWN rows from query i on with; `frame` is the length that draws are counted by.
+struct Draws {
+    uint64_t seed;
+    uint32_t threshold;
+    float scale;
+    int64_t frame, first_row;
+};
+
+INLINE void draw(const Draws &draws, int64_t i, Head &head) {
+    static_assert((OTHERS * LANES) % DRAWS == 0, "a row is whole draws");
+    const int64_t last = head.key_at ? head.key_at[head.S - 1] + 1 : head.S;
+    const int64_t needed = (last + DRAWS - 1) / DRAWS * DRAWS;
+    float *drawn = head.drawn.data();
+    for (int64_t k = 0; k < OWN && i + k < head.T; ++k) {
+        const int64_t row = draws.first_row + (head.query_at ? head.query_at[i + k] : i + k), first = row * draws.frame;
+        float *factor = head.factor.data() + k * head.rows;
+        for_kept(draws.seed, draws.threshold, draws.scale, first, first + needed,
+                 [&](int64_t e, float kept) { drawn[e - first] = kept; });
+        for (int64_t j = 0; j < head.S; ++j) factor[j] = drawn[head.key_at ? head.key_at[j] : j];
     }
 }
 
-// What dropout multiplies the weights of OWN rows from `row` on with.
-INLINE void draw(uint64_t seed, uint32_t threshold, float scale, int64_t row, Head &head) {
-    static_assert((OTHERS * LANES) % DRAWS == 0, "a row is whole draws");
-    for (int64_t k = 0; k < OWN; ++k)
-        for_kept(seed, threshold, scale, (row + k) * head.rows, (row + k + 1) * head.rows,
-                 [&](int64_t e, float factor) { head.factor[e - row * head.rows] = factor; });
+// out[k] = sum_j weight_kj y_j for OWN rows and VECTORS vectors of columns.
+template <int VECTORS>
+INLINE void combine(const float *weight, int64_t rows, const float *y, int64_t y_wide, int64_t S,
+                    Lanes (*sum)[VECTORS]) {
+    for (int64_t j = 0; j < S; ++j) {
+        const Loose *from = (const Loose *)(y + j * y_wide);
+#pragma GCC unroll 4
+        for (int64_t k = 0; k < OWN; ++k)
+            for (int v = 0; v < VECTORS; ++v) sum[k][v] += weight[k * rows + j] * from[v];
+    }
 }
 
-// log_V: log of each row's sum of exponentials, for the backward pass.
-CLONED void attention_head(Head &head, float *output_TX, float *log_T, int64_t stride, float scale,
-                           uint64_t seed, uint32_t threshold, float kept, int64_t first_row) {
+template <int VECTORS>
+INLINE void write_outputs(const Head &head, int64_t d, int64_t own, float *output, int64_t stride) {
+    Lanes sum[OWN][VECTORS] = {};
+    combine<VECTORS>(head.weight.data(), head.rows, head.value.data() + d, head.value_wide, head.S, sum);
+    const int64_t left = head.value_width - d, there = left < VECTORS * LANES ? left : VECTORS * LANES;
+    for (int64_t k = 0; k < own; ++k) std::memcpy(output + k * stride + d, sum[k], sizeof(float) * there);
+}
+
+// output: rows of queries one after another, `stride` apart; log_T: log of each row's sum of exponentials, for the
+// backward pass.
+CLONED void attention_head(Head &head, float *output, float *log_T, int64_t stride, float scale, const Draws &draws) {
+    const bool dropped = draws.threshold;
     for (int64_t i = 0; i < head.T; i += OWN) {
         float *weight = head.weight.data();
-        products(head.query.data() + i * head.wide, head.key_T.data(), head.offset.data(), scale, weight, head);
-        if (threshold) draw(seed, threshold, kept, first_row + i, head);
+        products(head.query.data() + i * head.wide, head.wide, head.key_T.data(), scale, weight, head.rows, head.width);
+        if (dropped) draw(draws, i, head);
         const int64_t own = i + OWN <= head.T ? OWN : head.T - i;
         for (int64_t k = 0; k < own; ++k) {
+            for (int64_t j = head.S; j < head.rows; ++j)
+                weight[k * head.rows + j] = -std::numeric_limits<float>::infinity();
             Loose *row = (Loose *)(weight + k * head.rows);
             const Loose *factor = (const Loose *)(head.factor.data() + k * head.rows);
             Lanes top = row[0], sum = {};
@@ -509,37 +556,50 @@ CLONED void attention_head(Head &head, float *output_TX, float *log_T, int64_t s
             log_T[i + k] = highest + std::log(all);
             const float inverse = 1.0f / all;
             for (int64_t v = 0; v < head.rows / LANES; ++v)
-                row[v] = threshold ? Lanes(row[v] * inverse * factor[v]) : Lanes(row[v] * inverse);
+                row[v] = dropped ? Lanes(row[v] * inverse * factor[v]) : Lanes(row[v] * inverse);
         }
-        for (int64_t d = 0; d < head.wide; d += 2 * LANES) {
-            Lanes sum[OWN][2] = {};
-            for (int64_t j = 0; j < head.S; ++j) {
-                const Loose *value = (const Loose *)(head.value.data() + j * head.wide + d);
-                const Lanes v0 = value[0], v1 = value[1];
-#pragma GCC unroll 4
-                for (int64_t k = 0; k < OWN; ++k) {
-                    sum[k][0] += weight[k * head.rows + j] * v0;
-                    sum[k][1] += weight[k * head.rows + j] * v1;
-                }
-            }
-            const int64_t there = head.width - d < 2 * LANES ? head.width - d : 2 * LANES;
-            for (int64_t k = 0; k < own && there > 0; ++k)
-                std::memcpy(output_TX + (i + k) * stride + d, sum[k], sizeof(float) * there);
-        }
+        int64_t d = 0;
+        for (; d + 2 * LANES <= head.value_wide; d += 2 * LANES) write_outputs<2>(head, d, own, output + i * stride, stride);
+        if (d < head.value_wide) write_outputs<1>(head, d, own, output + i * stride, stride);
     }
 }
 
-// With y the softmax weights, f dropout's factors, o the output and g = dL/do:
+// dv_j += sum_k y_kj g_k of OWN rows.
+template <int VECTORS>
+INLINE void add_outer(const float *weight, int64_t rows, const float *g, int64_t wide, float *to, int64_t S) {
+    Lanes own[OWN][VECTORS];
+    for (int64_t k = 0; k < OWN; ++k)
+        for (int v = 0; v < VECTORS; ++v) own[k][v] = *(const Loose *)(g + k * wide + v * LANES);
+    for (int64_t j = 0; j < S; ++j) {
+        Loose *at = (Loose *)(to + j * wide);
+        Lanes sum[VECTORS];
+        for (int v = 0; v < VECTORS; ++v) sum[v] = at[v];
+#pragma GCC unroll 4
+        for (int64_t k = 0; k < OWN; ++k)
+            for (int v = 0; v < VECTORS; ++v) sum[v] += weight[k * rows + j] * own[k][v];
+        for (int v = 0; v < VECTORS; ++v) at[v] = sum[v];
+    }
+}
+
+template <int VECTORS>
+INLINE void query_gradients(Head &head, int64_t i, int64_t d) {
+    Lanes sum[OWN][VECTORS] = {};
+    combine<VECTORS>(head.gradient.data(), head.rows, head.key.data() + d, head.wide, head.S, sum);
+    for (int64_t k = 0; k < OWN; ++k)
+        for (int v = 0; v < VECTORS; ++v)
+            *(Loose *)(head.query_gradient.data() + (i + k) * head.wide + d + v * LANES) = sum[k][v];
+}
+
+// With y the softmax weights, f dropout's factors, o the output and g = dL/do (`outer`):
 // dL/dv_j = sum_i y_ij f_ij g_i, dL/ds_ij = y_ij (f_ij g_i . v_j - g_i . o_i), dL/dq and dL/dk from that.
-// `output` holds the outputs, and `query_gradient` the gradients of them, on entry.
-CLONED void attention_backward_head(Head &head, const float *log_T, float scale, uint64_t seed,
-                                    uint32_t threshold, float kept, int64_t first_row) {
+CLONED void attention_backward_head(Head &head, const float *log_T, float scale, const Draws &draws) {
+    const bool dropped = draws.threshold;
     for (int64_t i = 0; i < head.T; i += OWN) {
         float *weight = head.weight.data(), *gradient = head.gradient.data();
-        float *query = head.query.data() + i * head.wide, *outer = head.query_gradient.data() + i * head.wide;
-        products(query, head.key_T.data(), head.offset.data(), scale, weight, head);
-        products(outer, head.value_T.data(), nullptr, 1.0f, gradient, head);
-        if (threshold) draw(seed, threshold, kept, first_row + i, head);
+        const float *query = head.query.data() + i * head.wide, *outer = head.outer.data() + i * head.value_wide;
+        products(query, head.wide, head.key_T.data(), scale, weight, head.rows, head.width);
+        products(outer, head.value_wide, head.value_T.data(), 1.0f, gradient, head.rows, head.value_width);
+        if (dropped) draw(draws, i, head);
         const int64_t own = i + OWN <= head.T ? OWN : head.T - i;
         for (int64_t k = 0; k < OWN; ++k) {
             Loose *y = (Loose *)(weight + k * head.rows), *ds = (Loose *)(gradient + k * head.rows);
@@ -550,81 +610,138 @@ CLONED void attention_backward_head(Head &head, const float *log_T, float scale,
                 continue;
             }
             Lanes along = {};
-            for (int64_t d = 0; d < head.wide; d += LANES)
-                along += *(const Loose *)(outer + k * head.wide + d) *
-                         *(const Loose *)(head.output.data() + (i + k) * head.wide + d);
+            for (int64_t d = 0; d < head.value_wide; d += LANES)
+                along += *(const Loose *)(outer + k * head.value_wide + d) *
+                         *(const Loose *)(head.output.data() + (i + k) * head.value_wide + d);
             const float product = total(along), log = log_T[i + k];
             for (int64_t v = 0; v < head.rows / LANES; ++v) {
                 const Lanes p = exponential(y[v] - log);
-                const Lanes passed = threshold ? Lanes(ds[v] * factor[v]) : Lanes(ds[v]);
-                y[v] = threshold ? Lanes(p * factor[v]) : p;
+                const Lanes passed = dropped ? Lanes(ds[v] * factor[v]) : Lanes(ds[v]);
+                y[v] = dropped ? Lanes(p * factor[v]) : p;
                 ds[v] = p * (passed - product) * scale;
             }
         }
-        for (int64_t d = 0; d < head.wide; d += 2 * LANES) {
-            Lanes sum[OWN][2] = {}, q[OWN][2], g[OWN][2];
-            for (int64_t k = 0; k < OWN; ++k)
-                for (int64_t v = 0; v < 2; ++v) {
-                    q[k][v] = *(const Loose *)(query + k * head.wide + d + v * LANES);
-                    g[k][v] = *(const Loose *)(outer + k * head.wide + d + v * LANES);
-                }
-            for (int64_t j = 0; j < head.S; ++j) {
-                const Loose *key = (const Loose *)(head.key.data() + j * head.wide + d);
-                Loose *dk = (Loose *)(head.key_gradient.data() + j * head.wide + d);
-                Loose *dv = (Loose *)(head.value_gradient.data() + j * head.wide + d);
-                const Lanes k0 = key[0], k1 = key[1];
-                Lanes dk0 = dk[0], dk1 = dk[1], dv0 = dv[0], dv1 = dv[1];
-#pragma GCC unroll 4
-                for (int64_t k = 0; k < OWN; ++k) {
-                    const float y = weight[k * head.rows + j], ds = gradient[k * head.rows + j];
-                    dv0 += y * g[k][0];
-                    dv1 += y * g[k][1];
-                    dk0 += ds * q[k][0];
-                    dk1 += ds * q[k][1];
-                    sum[k][0] += ds * k0;
-                    sum[k][1] += ds * k1;
-                }
-                dk[0] = dk0;
-                dk[1] = dk1;
-                dv[0] = dv0;
-                dv[1] = dv1;
-            }
-            for (int64_t k = 0; k < own; ++k)  // this tile's gradients of outputs are not needed any more
-                for (int64_t v = 0; v < 2; ++v)
-                    *(Loose *)(outer + k * head.wide + d + v * LANES) = sum[k][v];
+        int64_t d = 0;
+        for (; d + 2 * LANES <= head.wide; d += 2 * LANES) {
+            query_gradients<2>(head, i, d);
+            add_outer<2>(gradient, head.rows, query + d, head.wide, head.key_gradient.data() + d, head.S);
         }
+        if (d < head.wide) {
+            query_gradients<1>(head, i, d);
+            add_outer<1>(gradient, head.rows, query + d, head.wide, head.key_gradient.data() + d, head.S);
+        }
+        for (d = 0; d + 2 * LANES <= head.value_wide; d += 2 * LANES)
+            add_outer<2>(weight, head.rows, outer + d, head.value_wide, head.value_gradient.data() + d, head.S);
+        if (d < head.value_wide)
+            add_outer<1>(weight, head.rows, outer + d, head.value_wide, head.value_gradient.data() + d, head.S);
     }
 }
 
-// The first `count` rows of a head from an array whose rows are `stride` apart, and the other way.
-INLINE void gather(const float *from, int64_t stride, int64_t count, std::vector<float> &to, const Head &head) {
-    for (int64_t i = 0; i < count; ++i)
-        std::memcpy(to.data() + i * head.wide, from + i * stride, sizeof(float) * head.width);
-}
+// Sequences of positions: n has those that `index` [start_N1[n], start_N1[n + 1]) names, rows of an array; null: the
+// numbers themselves.
+struct Sequences {
+    const int64_t *index, *start_N1;
 
-INLINE void scatter(const std::vector<float> &from, float *to, int64_t stride, int64_t count, const Head &head) {
-    for (int64_t i = 0; i < count; ++i)
-        std::memcpy(to + i * stride, from.data() + i * head.wide, sizeof(float) * head.width);
-}
-
-INLINE void transpose(const std::vector<float> &from, std::vector<float> &to, const Head &head) {
-    for (int64_t i = 0; i < head.S; ++i)
-        for (int64_t d = 0; d < head.width; ++d) to[d * head.rows + i] = from[i * head.wide + d];
-}
-
-// Queries, keys and values of N items; rows of queries are `query_stride` apart, of keys and values `key_stride`.
-struct States {
-    const float *query, *key, *value;
-    int64_t query_stride, key_stride;
+    INLINE int64_t count(int64_t n) const { return start_N1[n + 1] - start_N1[n]; }
+    INLINE int64_t row(int64_t n, int64_t i) const { return index ? index[start_N1[n] + i] : start_N1[n] + i; }
 };
 
-INLINE void gather_state(const States &states, int64_t n, int64_t at, const float *offset, Head &head) {
-    const int64_t of_keys = n * head.S * states.key_stride + at;
-    gather(states.query + n * head.T * states.query_stride + at, states.query_stride, head.T, head.query, head);
-    gather(states.key + of_keys, states.key_stride, head.S, head.key, head);
-    gather(states.value + of_keys, states.key_stride, head.S, head.value, head);
-    transpose(head.key, head.key_T, head);
-    std::memcpy(head.offset.data(), offset + n * head.S, sizeof(float) * head.S);
+INLINE void gather(const float *from, int64_t stride, const Sequences &rows, int64_t n, int64_t count, int64_t width,
+                   int64_t wide, std::vector<float> &to) {
+    for (int64_t i = 0; i < count; ++i)
+        std::memcpy(to.data() + i * wide, from + rows.row(n, i) * stride, sizeof(float) * width);
+}
+
+INLINE void scatter(const std::vector<float> &from, float *to, int64_t stride, const Sequences &rows, int64_t n,
+                    int64_t count, int64_t width, int64_t wide) {
+    for (int64_t i = 0; i < count; ++i)
+        std::memcpy(to + rows.row(n, i) * stride, from.data() + i * wide, sizeof(float) * width);
+}
+
+INLINE void transpose(const std::vector<float> &from, std::vector<float> &to, int64_t S, int64_t rows, int64_t width,
+                      int64_t wide) {
+    for (int64_t d = 0; d < width; ++d) {
+        float *column = to.data() + d * rows;
+        for (int64_t i = 0; i < S; ++i) column[i] = from[i * wide + d];
+        for (int64_t i = S; i < rows; ++i) column[i] = 0.0f;
+    }
+}
+
+// Queries, keys and values; rows are `.._stride` apart, heads blocks of channels.
+struct States {
+    const float *query, *key, *value;
+    int64_t query_stride, key_stride, value_stride;
+    Sequences queries, keys;
+};
+
+// Head h of sequence n; false if it attends to nothing.
+INLINE bool gather_state(const States &states, int64_t n, int64_t h, Head &head) {
+    head.T = states.queries.count(n);
+    head.S = states.keys.count(n);
+    if (!head.S || !head.T) return false;
+    head.rows = whole_lanes(head.S);
+    gather(states.query + h * head.width, states.query_stride, states.queries, n, head.T, head.width, head.wide, head.query);
+    gather(states.key + h * head.width, states.key_stride, states.keys, n, head.S, head.width, head.wide, head.key);
+    gather(states.value + h * head.value_width, states.value_stride, states.keys, n, head.S, head.value_width,
+           head.value_wide, head.value);
+    transpose(head.key, head.key_T, head.S, head.rows, head.width, head.wide);
+    return true;
+}
+
+// Of a padded array of rows of `length`: the places of sequence n's rows within its own row, which draws are counted by.
+INLINE const int64_t *places(const Sequences &rows, int64_t n, int64_t length, std::vector<int64_t> &space) {
+    if (!rows.index) return nullptr;
+    space.resize(rows.count(n));
+    for (int64_t i = 0; i < rows.count(n); ++i) space[i] = rows.row(n, i) - n * length;
+    return space.data();
+}
+
+// ------------------------------------------------------------------------------------- MM-SS's soft pooling
+
+// The vector at `from`, of which `left` floats are there.
+INLINE Lanes part_of(const float *from, int64_t left) {
+    Lanes x = {};
+    if (left >= LANES) return *(const Loose *)from;
+    std::memcpy(&x, from, sizeof(float) * left);
+    return x;
+}
+
+INLINE void put_part(float *to, Lanes x, int64_t left) {
+    std::memcpy(to, &x, sizeof(float) * (left < LANES ? left : LANES));
+}
+
+// f_c = sum_i softmax_i(x_ic) x_ic over the rows of one sequence; top and sum are those of its softmax.
+CLONED void soft_pool_one(const float *x, int64_t count, int64_t D, float *f, float *top, float *sum) {
+    for (int64_t d = 0; d < D; d += LANES) {
+        const int64_t left = D - d;
+        Lanes highest = {}, all = {}, weighed = {};
+        for (int64_t i = 0; i < count; ++i) {
+            const Lanes value = part_of(x + i * D + d, left);
+            highest = i ? (value > highest ? value : highest) : value;
+        }
+        for (int64_t i = 0; i < count; ++i) {
+            const Lanes value = part_of(x + i * D + d, left), weight = exponential(value - highest);
+            all += weight;
+            weighed += weight * value;
+        }
+        put_part(top + d, highest, left);
+        put_part(sum + d, all, left);
+        put_part(f + d, count ? Lanes(weighed / all) : weighed, left);
+    }
+}
+
+// dx_i = w_i (1 + x_i - f) df
+CLONED void soft_pool_backward_one(const float *x, int64_t count, int64_t D, const float *f, const float *top,
+                                   const float *sum, const float *df, float *dx) {
+    for (int64_t d = 0; d < D; d += LANES) {
+        const int64_t left = D - d;
+        const Lanes pooled = part_of(f + d, left), highest = part_of(top + d, left);
+        const Lanes share = part_of(df + d, left) / part_of(sum + d, left);
+        for (int64_t i = 0; i < count; ++i) {
+            const Lanes value = part_of(x + i * D + d, left);
+            put_part(dx + i * D + d, exponential(value - highest) * (1.0f + value - pooled) * share, left);
+        }
+    }
 }
 
 // ------------------------------------------------------------------------------------------------------ Adam
@@ -1068,52 +1185,117 @@ void gate(const float *result, const float *gradient, float *y, float scale, int
     }
 }
 
-// Queries [N, T, H, width], keys and values [N, S, H, width], each row with a stride of its own; offset [N, S];
-// output [N, T, H, width]; log [N, H, T].
-void attention(const float *query, const float *key, const float *value, const float *offset_NS, float *output,
-               float *log, float scale, uint64_t seed, uint32_t threshold, float kept, int64_t query_stride,
-               int64_t key_stride, int64_t N, int64_t T, int64_t S, int64_t H, int64_t width, int32_t threads) {
-    const States states = {query, key, value, query_stride, key_stride};
+// N sequences of queries, each with a sequence of keys and values; output: [rows of queries, H, value width], at the rows
+// of the queries or, with `packed`, in their order; log: [H, all queries]. T and S: most queries and keys of a sequence,
+// and, where dropout draws by place, the lengths of the padded arrays that the indices are of.
+void attention(const float *query, const float *key, const float *value, const int64_t *query_index,
+               const int64_t *query_start, const int64_t *key_index, const int64_t *key_start, float *output, float *log,
+               float scale, uint64_t seed, uint32_t threshold, float kept, int64_t query_stride, int64_t key_stride,
+               int64_t value_stride, int64_t N, int64_t T, int64_t S, int64_t H, int64_t width, int64_t value_width,
+               int32_t packed, int32_t threads) {
+    const States states = {query, key, value, query_stride, key_stride, value_stride,
+                           {query_index, query_start}, {key_index, key_start}};
+    const Sequences out = {packed ? nullptr : query_index, query_start};
+    const int64_t frame = whole_lanes(S) + (OTHERS * LANES - whole_lanes(S) % (OTHERS * LANES)) % (OTHERS * LANES);
 #pragma omp parallel num_threads(threads)
     {
-        Head head(T, S, width, false);
+        Head head(T, S, width, value_width, false);
+        std::vector<float> rows((T + OWN) * head.value_wide);
+        std::vector<int64_t> query_at, key_at;
+        if (threshold) {
+            head.factor.assign(OWN * (frame + LANES), 0.0f);
+            head.drawn.assign(frame + DRAWS, 0.0f);
+        }
 #pragma omp for schedule(static)
         for (int64_t x = 0; x < N * H; ++x) {
             const int64_t n = x / H, h = x % H;
-            gather_state(states, n, h * width, offset_NS, head);
-            attention_head(head, output + n * T * H * width + h * width, log + x * T, H * width, scale, seed,
-                           threshold, kept, x * T);
+            const bool any = gather_state(states, n, h, head);
+            if (any) {
+                if (threshold) {
+                    head.query_at = places(states.queries, n, T, query_at);
+                    head.key_at = places(states.keys, n, S, key_at);
+                }
+                attention_head(head, rows.data(), log + h * query_start[N] + query_start[n], head.value_wide, scale,
+                               {seed, threshold, kept, frame, x * T});
+            } else {
+                std::memset(rows.data(), 0, sizeof(float) * head.T * head.value_wide);
+            }
+            scatter(rows, output + h * value_width, H * value_width, out, n, head.T, value_width, head.value_wide);
         }
     }
 }
 
-// Gradients have the strides of what they are gradients of.
-void attention_backward(const float *query, const float *key, const float *value, const float *offset_NS,
+// Gradients have the strides of what they are gradients of, and stand at the same rows or, with `packed`, in the order of
+// the sequences' positions.
+void attention_backward(const float *query, const float *key, const float *value, const int64_t *query_index,
+                        const int64_t *query_start, const int64_t *key_index, const int64_t *key_start,
                         const float *output, const float *log, const float *gradient, float *query_gradient,
                         float *key_gradient, float *value_gradient, float scale, uint64_t seed, uint32_t threshold,
-                        float kept, int64_t query_stride, int64_t key_stride, int64_t N, int64_t T, int64_t S,
-                        int64_t H, int64_t width, int32_t threads) {
-    const States states = {query, key, value, query_stride, key_stride};
-    const int64_t model = H * width;
+                        float kept, int64_t query_stride, int64_t key_stride, int64_t value_stride, int64_t N, int64_t T,
+                        int64_t S, int64_t H, int64_t width, int64_t value_width, int32_t packed, int32_t threads) {
+    const States states = {query, key, value, query_stride, key_stride, value_stride,
+                           {query_index, query_start}, {key_index, key_start}};
+    const Sequences out = {packed ? nullptr : query_index, query_start}, in = {packed ? nullptr : key_index, key_start};
+    const int64_t frame = whole_lanes(S) + (OTHERS * LANES - whole_lanes(S) % (OTHERS * LANES)) % (OTHERS * LANES);
 #pragma omp parallel num_threads(threads)
     {
-        Head head(T, S, width, true);
+        Head head(T, S, width, value_width, true);
+        std::vector<int64_t> query_at, key_at;
+        if (threshold) {
+            head.factor.assign(OWN * (frame + LANES), 0.0f);
+            head.drawn.assign(frame + DRAWS, 0.0f);
+        }
 #pragma omp for schedule(static)
         for (int64_t x = 0; x < N * H; ++x) {
-            const int64_t n = x / H, h = x % H, at = n * T * model + h * width;
-            gather_state(states, n, h * width, offset_NS, head);
-            transpose(head.value, head.value_T, head);
-            gather(output + at, model, T, head.output, head);
-            gather(gradient + at, model, T, head.query_gradient, head);
-            for (auto *array : {&head.key_gradient, &head.value_gradient})
-                std::memset(array->data(), 0, sizeof(float) * array->size());
-            attention_backward_head(head, log + x * T, scale, seed, threshold, kept, x * T);
-            const int64_t of_keys = n * S * key_stride + h * width;
-            scatter(head.query_gradient, query_gradient + n * T * query_stride + h * width, query_stride, T, head);
-            scatter(head.key_gradient, key_gradient + of_keys, key_stride, S, head);
-            scatter(head.value_gradient, value_gradient + of_keys, key_stride, S, head);
+            const int64_t n = x / H, h = x % H;
+            const bool any = gather_state(states, n, h, head);
+            std::memset(head.key_gradient.data(), 0, sizeof(float) * head.S * head.wide);
+            std::memset(head.value_gradient.data(), 0, sizeof(float) * head.S * head.value_wide);
+            std::memset(head.query_gradient.data(), 0, sizeof(float) * head.T * head.wide);
+            if (any) {
+                if (threshold) {
+                    head.query_at = places(states.queries, n, T, query_at);
+                    head.key_at = places(states.keys, n, S, key_at);
+                }
+                transpose(head.value, head.value_T, head.S, head.rows, value_width, head.value_wide);
+                gather(output + h * value_width, H * value_width, out, n, head.T, value_width, head.value_wide, head.output);
+                gather(gradient + h * value_width, H * value_width, out, n, head.T, value_width, head.value_wide, head.outer);
+                attention_backward_head(head, log + h * query_start[N] + query_start[n], scale,
+                                        {seed, threshold, kept, frame, x * T});
+            }
+            scatter(head.query_gradient, query_gradient + h * width, query_stride, out, n, head.T, width, head.wide);
+            scatter(head.key_gradient, key_gradient + h * width, key_stride, in, n, head.S, width, head.wide);
+            scatter(head.value_gradient, value_gradient + h * value_width, value_stride, in, n, head.S, value_width,
+                    head.value_wide);
         }
     }
+}
+
+// to[index_X[x]] += from[x], in the order of x; rows of `width`, which are shared out among threads.
+void add_rows(const float *from, const int64_t *index_X, float *to, int64_t X, int64_t width, int32_t threads) {
+    const int64_t parts = (width + LANES - 1) / LANES, shares = threads < parts ? threads : parts;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t share = 0; share < shares; ++share) {
+        const int64_t first = parts * share / shares * LANES;
+        const int64_t last = share + 1 < shares ? parts * (share + 1) / shares * LANES : width;
+        for (int64_t x = 0; x < X; ++x) add_scaled(to + index_X[x] * width + first, from + x * width + first, 1.0f, last - first);
+    }
+}
+
+// x [rows, D], those of sequence n from start_N1[n] to start_N1[n + 1]; f, top and sum [N, D].
+void soft_pool(const float *x, const int64_t *start_N1, float *f, float *top, float *sum, int64_t N, int64_t D,
+               int32_t threads) {
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t n = 0; n < N; ++n)
+        soft_pool_one(x + start_N1[n] * D, start_N1[n + 1] - start_N1[n], D, f + n * D, top + n * D, sum + n * D);
+}
+
+void soft_pool_backward(const float *x, const int64_t *start_N1, const float *f, const float *top, const float *sum,
+                        const float *gradient, float *result, int64_t N, int64_t D, int32_t threads) {
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t n = 0; n < N; ++n)
+        soft_pool_backward_one(x + start_N1[n] * D, start_N1[n + 1] - start_N1[n], D, f + n * D, top + n * D, sum + n * D,
+                               gradient + n * D, result + start_N1[n] * D);
 }
 
 // `pointers` [count, 4]: parameter, gradient, mean and mean square of each array of `sizes` elements. `taken` counts the

@@ -1,6 +1,11 @@
-"""Scaled dot-product attention with dropout on its weights.
+"""Scaled dot-product attention with dropout on its weights, of real positions only.
 
-N items, T queries, S positions that they attend to, D width, H heads of width d, consecutive blocks of channels.
+N sequences, T queries, S positions that they attend to, X real positions of all sequences, D width of queries and keys,
+E of values, H heads of width d, consecutive blocks of channels.
+
+A position outside its mask neither attends (its result is zero) nor is attended to; one that finds nothing to attend to
+gets zero. The compiled code reads the rows that it is told, so that padding costs nothing, nothing is copied
+together, and a sequence's result does not depend on how far others are padded.
 """
 
 from __future__ import annotations
@@ -13,87 +18,175 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from benchmark.kernels import native
+from benchmark.kernels.arrays import MASKED
 from benchmark.kernels.elementwise import dropout
 from benchmark.kernels.native import call, draw
+from benchmark.kernels.packing import Packing
 
 
-def self_attention(state_NTX: Tensor, offset_NT: Tensor, heads: int, rate: float = 0.0) -> Tensor:
-    """Of each position to all, `[N, T, D]`, from queries, keys and values side by side, `[N, T, 3 D]`; dropout at
-    `rate` on the weights. `offset_NT` is added to the logits of position T."""
-    if native.usable(state_NTX, offset_NT):
-        return _compiled(state_NTX, None, offset_NT, heads, rate)
+def self_attention(state_NTX: Tensor, mask_NT: Tensor, heads: int, rate: float = 0.0) -> Tensor:
+    """Of each position to all of its sequence, `[N, T, D]`, from queries, keys and values side by side, `[N, T, 3 D]`;
+    dropout at `rate` on the weights."""
+    packing = Packing.of(mask_NT)
+    if native.usable_in_float32(state_NTX) and not packing.is_fixed:
+        places = packing.place_X, packing
+        return _compiled((state_NTX,), "qkv", places, places, heads, rate, packed=False)
     query_NTD, key_NTD, value_NTD = state_NTX.chunk(3, dim=-1)
-    return _in_torch(query_NTD, key_NTD, value_NTD, offset_NT, heads, rate)
+    return _in_torch(query_NTD, key_NTD, value_NTD, mask_NT, heads, rate) * mask_NT.unsqueeze(-1)
 
 
 def cross_attention(
-    query_NTD: Tensor, context_NSX: Tensor, offset_NS: Tensor, heads: int, rate: float = 0.0
+    query_NTD: Tensor, context_NSX: Tensor, mask_NS: Tensor, heads: int, rate: float = 0.0
 ) -> Tensor:
-    """Of queries to a context whose keys and values stand side by side, `[N, S, 2 D]`."""
-    if native.usable(query_NTD, context_NSX, offset_NS):
-        return _compiled(query_NTD, context_NSX, offset_NS, heads, rate)
+    """Of all queries to a context whose keys and values stand side by side, `[N, S, 2 D]`."""
+    keys = Packing.of(mask_NS)
+    if native.usable_in_float32(query_NTD, context_NSX) and not keys.is_fixed:
+        queries = Packing.full(*query_NTD.shape[:2], query_NTD.device)
+        arrays = query_NTD, context_NSX
+        places = (None, queries), (keys.place_X, keys)
+        return _compiled(arrays, "q kv", *places, heads, rate, packed=False)
     key_NSD, value_NSD = context_NSX.chunk(2, dim=-1)
-    return _in_torch(query_NTD, key_NSD, value_NSD, offset_NS, heads, rate)
+    return _in_torch(query_NTD, key_NSD, value_NSD, mask_NS, heads, rate)
 
 
-def _compiled(first: Tensor, second: Tensor | None, offset_NS: Tensor, heads: int, rate: float) -> Tensor:
-    arrays = first.contiguous(), None if second is None else second.contiguous(), offset_NS.contiguous()
-    result: Tensor = _Attention.apply(*arrays, heads, rate)  # type: ignore[no-untyped-call]
-    return result
+def packed_attention(state_XY: Tensor, packing: Packing, heads: int, rate: float = 0.0) -> Tensor:
+    """`self_attention` where only the real positions are there: `[X, D]` from `[X, 3 D]`."""
+    if native.usable_in_float32(state_XY) and not packing.is_fixed:
+        return _compiled((state_XY,), "qkv", (None, packing), (None, packing), heads, rate, packed=True)
+    return _padded(*state_XY.chunk(3, dim=-1), packing=packing, heads=heads, rate=rate)
+
+
+def packed_attention_of(query_key_XY: Tensor, value_XE: Tensor, packing: Packing) -> Tensor:
+    """`packed_attention` with one head whose values have a width of their own: `[X, E]` from `[X, 2 D]` and `[X, E]`."""
+    if native.usable_in_float32(query_key_XY, value_XE) and not packing.is_fixed:
+        arrays = query_key_XY, value_XE
+        return _compiled(arrays, "qk v", (None, packing), (None, packing), 1, 0.0, packed=True)
+    return _padded(*query_key_XY.chunk(2, dim=-1), value_XE, packing=packing, heads=1, rate=0.0)
+
+
+def gathered_attention(state_RY: Tensor, row_X: Tensor, packing: Packing, heads: int) -> Tensor:
+    """`packed_attention` of sequences whose position x has its queries, keys and values in row `row_X[x]` of `[R, 3 D]`:
+    sequences share rows, which are never copied together."""
+    if native.usable_in_float32(state_RY) and not packing.is_fixed:
+        places = row_X, packing
+        return _compiled((state_RY,), "qkv", places, places, heads, 0.0, packed=True)
+    return packed_attention(state_RY.index_select(0, row_X), packing, heads)
+
+
+Places = tuple[Tensor | None, Packing]
+"""Rows of an array that hold the real positions (None: all, in their order), and what sequences they form."""
+
+
+def _compiled(
+    arrays: tuple[Tensor, ...],
+    form: str,
+    queries: Places,
+    keys: Places,
+    heads: int,
+    rate: float,
+    *,
+    packed: bool,
+) -> Tensor:
+    # half precisions are widened as they are read: sums over positions are taken in float32
+    first, *others = (x.float().contiguous() for x in arrays)
+    second = others[0] if others else None
+    result: Tensor = _Attention.apply(first, second, form, queries, keys, heads, rate, packed)  # type: ignore[no-untyped-call]
+    return result.to(arrays[0].dtype)
 
 
 class _Attention(torch.autograd.Function):
     """Head by head in the cache: logits and weights are computed again in the backward pass, never stored.
 
-    One array holds all states, `[N, T, 3 D]`, or a first the queries, `[N, T, D]`, and a second the keys and values.
+    `form` says how queries, keys and values are spread over the two arrays: "qkv", "q kv" or "qk v".
     """
 
     @staticmethod
     def forward(
-        ctx: Any, first: Tensor, second: Tensor | None, offset_NS: Tensor, heads: int, rate: float
+        ctx: Any,
+        first: Tensor,
+        second: Tensor | None,
+        form: str,
+        queries: Places,
+        keys: Places,
+        heads: int,
+        rate: float,
+        packed: bool,
     ) -> Tensor:
-        (N, T, X), S = first.shape, offset_NS.shape[1]
-        D = X if second is not None else X // 3
+        strides, width, value_width = _widths(first, second, form)
+        (query_X, queries_N), (key_X, keys_N) = queries, keys
+        start = queries_N.start_N1, keys_N.start_N1
         # drawn once: with the same seed the backward pass drops the same weights
-        ctx.settings = (D // heads) ** -0.5, *draw(rate)
-        ctx.sizes = X, 3 * D if second is None else 2 * D, N, T, S, heads, D // heads
-        attended_NTD, log_NHT = first.new_empty(N, T, D), first.new_empty(N, heads, T)
-        # bare addresses escape the checks of `call`, so `_compiled` has made these arrays contiguous
-        arrays = *_places(first, second, D), offset_NS, attended_NTD, log_NHT
-        call("attention", *arrays, *ctx.settings, *ctx.sizes)
-        ctx.save_for_backward(first, second, offset_NS, attended_NTD, log_NHT)
-        return attended_NTD
+        ctx.settings = (width // heads) ** -0.5, *draw(rate)
+        T, S = queries_N.shape[1], keys_N.shape[1]
+        ctx.sizes = *strides, queries_N.shape[0], T, S, heads, width // heads, value_width // heads, packed
+        ctx.form, ctx.indices = form, (query_X, start[0], key_X, start[1])
+        n_queries = len(queries_N)
+        # rows that are not written are padding
+        attended = first.new_zeros(*((n_queries,) if packed else first.shape[:-1]), value_width)
+        log = first.new_empty(heads, n_queries)
+        call("attention", *_places(first, second, form), *ctx.indices, attended, log, *ctx.settings, *ctx.sizes)
+        ctx.save_for_backward(first, second, attended, log)
+        return attended
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient_NTD: Tensor) -> tuple[Tensor | None, ...]:
-        first, second, *others = ctx.saved_tensors
-        D = gradient_NTD.shape[2]
-        results = torch.empty_like(first), None if second is None else torch.empty_like(second)
-        arrays = *_places(first, second, D), *others, gradient_NTD.contiguous(), *_places(*results, D)
-        call("attention_backward", *arrays, *ctx.settings, *ctx.sizes)
-        return *results, None, None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        first, second, attended, log = ctx.saved_tensors
+        query_X, packed = ctx.indices[0], ctx.sizes[-1]
+        # packed and yet by index: rows are shared by sequences, and their gradients are added up afterwards
+        shared = packed and query_X is not None
+        made = first.new_empty(len(query_X), first.shape[-1]) if shared else torch.zeros_like(first)
+        results = made, None if second is None else torch.zeros_like(second)
+        arrays = *_places(first, second, ctx.form), *ctx.indices, attended, log, gradient.contiguous()
+        call("attention_backward", *arrays, *_places(*results, ctx.form), *ctx.settings, *ctx.sizes)
+        if shared:
+            made = torch.zeros_like(first)
+            call("add_rows", results[0], query_X, made, len(query_X), first.shape[-1])
+        return made, results[1], None, None, None, None, None, None
 
 
-def _places(first: Tensor, second: Tensor | None, D: int) -> tuple[int, int, int]:
-    """Addresses of queries, keys and values."""
-    # all in one array: steps of D channels within its rows of X, so that nothing is copied apart
-    start, step = first.data_ptr(), D * first.element_size()
+def _widths(first: Tensor, second: Tensor | None, form: str) -> tuple[tuple[int, int, int], int, int]:
+    """Steps between rows of queries, keys and values; widths of queries and values."""
+    X = first.shape[-1]
     if second is None:
-        return start, start + step, start + 2 * step
-    return start, second.data_ptr(), second.data_ptr() + step
+        return (X, X, X), X // 3, X // 3
+    Y = second.shape[-1]
+    if form == "q kv":
+        return (X, Y, Y), X, Y // 2
+    return (X, X, Y), X // 2, Y
+
+
+def _places(first: Tensor, second: Tensor | None, form: str) -> tuple[int, int, int]:
+    """Addresses of queries, keys and values."""
+    # all in one array: steps of D channels within its rows, so that nothing is copied apart
+    start, width = first.data_ptr(), first.shape[-1] * first.element_size()
+    if second is None:
+        return start, start + width // 3, start + 2 * width // 3
+    other = second.data_ptr()
+    if form == "q kv":
+        return start, other, other + second.shape[-1] * second.element_size() // 2
+    return start, start + width // 2, other
+
+
+def _padded(
+    query_XD: Tensor, key_XD: Tensor, value_XE: Tensor, *, packing: Packing, heads: int, rate: float
+) -> Tensor:
+    """The twin of the packed forms: padded, and packed again."""
+    query, key, value = (packing.unpack(x.unsqueeze(0)) for x in (query_XD, key_XD, value_XE))
+    return packing.pack(_in_torch(query, key, value, packing.mask_NL, heads, rate)).squeeze(0)
 
 
 def _in_torch(
-    query_NTD: Tensor, key_NSD: Tensor, value_NSD: Tensor, offset_NS: Tensor, heads: int, rate: float
+    query_NTD: Tensor, key_NSD: Tensor, value_NSE: Tensor, mask_NS: Tensor, heads: int, rate: float
 ) -> Tensor:
     query, key, value = (
-        torch.unflatten(x, 2, (heads, -1)).transpose(1, 2) for x in (query_NTD, key_NSD, value_NSD)
+        torch.unflatten(x, 2, (heads, -1)).transpose(1, 2) for x in (query_NTD, key_NSD, value_NSE)
     )
+    offset_NS = torch.where(mask_NS, 0.0, MASKED).to(query.dtype)
     if query.device.type != "cpu":
         # a GPU's fused kernels draw dropout themselves; which of them runs is torch's choice, and with
         # deterministic algorithms each gives the same bits every time
-        offset = offset_NS[:, None, None, :].to(query.dtype)
+        offset = offset_NS[:, None, None, :]
         attended = F.scaled_dot_product_attention(query, key, value, offset, dropout_p=rate)
     elif torch.is_grad_enabled():
         # by hand: with dropout on the weights, which the fused kernel of a CPU does not have
@@ -103,5 +196,5 @@ def _in_torch(
     else:
         # `rate` is not looked at: what wants no gradient is a score, and scoring drops nothing
         attended = F.scaled_dot_product_attention(query, key, value, offset_NS[:, None, None, :])
-    attended_NTD: Tensor = attended.transpose(1, 2).flatten(2)
-    return attended_NTD
+    attended_NTE: Tensor = attended.transpose(1, 2).flatten(2)
+    return attended_NTE * mask_NS.any(1)[:, None, None]

@@ -37,8 +37,11 @@ SIGNATURES: dict[str, list[Any]] = {
     "sum_words": [_POINTER] * 5 + [_SIZE] * 5 + [_INT],
     "kernel_sums": [_POINTER] * 7 + [ctypes.c_float] + [_SIZE] * 4 + [_INT],
     "kernel_sums_backward": [_POINTER] * 8 + [ctypes.c_float] + [_SIZE] * 4 + [_INT],
-    "attention": [_POINTER] * 6 + _DRAWN + [_SIZE] * 7 + [_INT],
-    "attention_backward": [_POINTER] * 10 + _DRAWN + [_SIZE] * 7 + [_INT],
+    "attention": [_POINTER] * 9 + _DRAWN + [_SIZE] * 9 + [_INT, _INT],
+    "attention_backward": [_POINTER] * 13 + _DRAWN + [_SIZE] * 9 + [_INT, _INT],
+    "add_rows": [_POINTER] * 3 + [_SIZE] * 2 + [_INT],
+    "soft_pool": [_POINTER] * 5 + [_SIZE] * 2 + [_INT],
+    "soft_pool_backward": [_POINTER] * 7 + [_SIZE] * 2 + [_INT],
     "adam": [_POINTER] * 3 + [ctypes.c_double] * 4 + [_SIZE, _INT],
     "gate": [_POINTER] * 3 + [ctypes.c_float, _SIZE, _INT],
 }
@@ -88,6 +91,13 @@ def usable(*tensors: Tensor) -> bool:
     if not all(x.dtype == torch.float32 and x.device.type == "cpu" for x in tensors):
         return False
     return not torch.is_autocast_enabled("cpu") and available()
+
+
+def usable_in_float32(*tensors: Tensor) -> bool:
+    """Whether the compiled code takes these once they are float32: single or half precision on a CPU, under autocast
+    too. For what is computed in the compiled code alone."""
+    taken = (torch.float32, torch.bfloat16)
+    return all(x.dtype in taken and x.device.type == "cpu" for x in tensors) and available()
 
 
 def usable_for_scoring(*tensors: Tensor) -> bool:

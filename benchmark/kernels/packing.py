@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -40,29 +41,51 @@ class Packing:
 
     place_X: Tensor
     """int64, their places in the flattened `[N * L]`, ascending."""
-    shape: tuple[int, int]
-    """N and L."""
-    mask_NL: Tensor | None = None
-    """Where all positions are taken (X = N * L): which of them are real."""
+    mask_NL: Tensor
+    """bool, which positions are real."""
+    is_fixed: bool = False
+    """All positions are taken, X = N * L."""
 
     @classmethod
     def of(cls, mask_NL: Tensor) -> Packing:
-        n_sequences, length = mask_NL.shape
         if shapes_are_fixed(mask_NL):
-            every_X = torch.arange(mask_NL.numel(), device=mask_NL.device)
-            return cls(every_X, (n_sequences, length), mask_NL)
-        return cls(mask_NL.flatten().nonzero().squeeze(1), (n_sequences, length))
+            return cls(torch.arange(mask_NL.numel(), device=mask_NL.device), mask_NL, is_fixed=True)
+        return cls(mask_NL.flatten().nonzero().squeeze(1), mask_NL)
+
+    @classmethod
+    def full(cls, n_sequences: int, length: int, device: torch.device) -> Packing:
+        """No padding at all."""
+        mask_NL = torch.ones(n_sequences, length, dtype=torch.bool, device=device)
+        return cls(torch.arange(n_sequences * length, device=device), mask_NL)
+
+    @property
+    def shape(self) -> torch.Size:
+        """N and L."""
+        return self.mask_NL.shape
+
+    @cached_property
+    def start_N1(self) -> Tensor:
+        """int64 [N + 1]: sequence n has the positions from `start_N1[n]` to `start_N1[n + 1]` of all that are taken."""
+        if self.is_fixed:
+            return torch.arange(len(self.mask_NL) + 1, device=self.place_X.device) * self.mask_NL.shape[1]
+        start_N1 = self.place_X.new_zeros(len(self.mask_NL) + 1)
+        torch.cumsum(self.mask_NL.sum(1), 0, out=start_N1[1:])
+        return start_N1
+
+    def __len__(self) -> int:
+        """X."""
+        return len(self.place_X)
 
     def pack(self, x_NLF: Tensor) -> Tensor:
         """`[1, X, F]`: one long sequence, as `kernels.linear` takes it."""
-        if self.mask_NL is not None:
+        if self.is_fixed:
             return x_NLF.reshape(1, -1, x_NLF.shape[-1])
         return x_NLF.reshape(-1, x_NLF.shape[-1]).index_select(0, self.place_X).unsqueeze(0)
 
     def unpack(self, x_1XF: Tensor) -> Tensor:
         """`[N, L, F]`, zero where padded."""
         n_sequences, length = self.shape
-        if self.mask_NL is not None:
+        if self.is_fixed:
             x_NLF = x_1XF.view(n_sequences, length, -1)
             return x_NLF.masked_fill(~self.mask_NL.unsqueeze(-1), 0)
         padded = x_1XF.new_zeros(n_sequences * length, x_1XF.shape[-1])
