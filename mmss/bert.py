@@ -16,9 +16,11 @@ from torch import Tensor, nn
 
 from benchmark.core.types import CorpusShape, Items, length_mask
 from benchmark.encoders.pretrained import check_length, content_hash, encoder_folder, load_encoder
-from benchmark.encoders.states import token_states
+from benchmark.encoders.states import packed_token_states
 from benchmark.kernels.linear import with_own_linear
+from benchmark.kernels.packing import Packing
 from mmss.config import SCRATCH, Config
+from mmss.states import States
 
 if TYPE_CHECKING:
     # Imported where it is used: planning runs must not wait seconds for it.
@@ -60,8 +62,8 @@ class TextEncoder(nn.Module):
         # the default miniature is 128 wide already: then the states of Eq. 2 are the encoder's own
         self.project = nn.Linear(hidden, config.width) if hidden != config.width else nn.Identity()
 
-    def forward(self, *sides: Items) -> list[Tensor]:
-        """States `[N, T, D]` of each side's texts, which are encoded together; undefined at padding.
+    def forward(self, *sides: Items) -> list[States]:
+        """States of width D of each side's texts, which are encoded together.
 
         UsageError for a text longer than the encoder takes.
         """
@@ -70,11 +72,16 @@ class TextEncoder(nn.Module):
         token_NT = torch.cat(
             [F.pad(items.token_NT, (0, longest - items.token_NT.shape[1])) for items in sides]
         )
-        mask_NT = length_mask(torch.cat([items.token_count_N for items in sides]), longest)
-        states_NTD: Tensor = self.project(token_states(self.bert, token_NT, mask_NT))
-        parts = states_NTD.split_with_sizes([len(items) for items in sides])
-        # cut back to each side's own length: padding of the joint call must not lengthen [X; Z]
-        return [part[:, :length] for part, length in zip(parts, lengths, strict=True)]
+        packing = Packing.of(length_mask(torch.cat([items.token_count_N for items in sides]), longest))
+        state_1XD: Tensor = self.project(packed_token_states(self.bert, token_NT, packing))
+        own = [Packing.of(items.token_mask_NT) for items in sides]
+        if packing.is_fixed:
+            # cut back to each side's own length: padding of the joint call must not lengthen [X; Z]
+            parts = packing.unpack(state_1XD).split_with_sizes([len(items) for items in sides])
+            cut = [part[:, :length] for part, length in zip(parts, lengths, strict=True)]
+            return [States(side.pack(part), side) for side, part in zip(own, cut, strict=True)]
+        parts = state_1XD.split_with_sizes([len(side) for side in own], 1)
+        return [States(part, side) for side, part in zip(own, parts, strict=True)]
 
 
 def scratch_encoder(config: Config, corpus: CorpusShape) -> PreTrainedModel:

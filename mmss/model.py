@@ -22,7 +22,7 @@ from benchmark.core.model import Departure, RankingLoss, RankingModel, Tokenizer
 from benchmark.core.types import Batch, CorpusShape
 from mmss.bert import TextEncoder, encoder_files, tokenizer_source
 from mmss.config import INTERACTIONS, SCRATCH, Config
-from mmss.interactions import Interactions, States
+from mmss.interactions import Interactions
 from mmss.pseudo_labels import PseudoLabels
 from mmss.subtasks import Subtasks, subtask_losses
 from mmss.vision import VisualEncoder
@@ -118,9 +118,8 @@ class MMSS(RankingModel):
     def features(self, batch: Batch) -> dict[str, Tensor]:
         """What Eq. 6 concatenates, by name, `[B, D]` each: the five interactions, or without module (b) the
         four pooled modalities."""
-        pt, rt = self._text(batch)
-        pv = States(self.product_vision(batch.products), batch.products.roi_mask_NV)
-        rv = States(self.review_vision(batch.reviews), batch.reviews.roi_mask_NV)
+        pt, rt = self.text_encoder(batch.products, batch.reviews)
+        pv, rv = self.product_vision(batch.products), self.review_vision(batch.reviews)
         if self.interactions is not None:
             return self.interactions(pt, pv, rt, rv, batch.product_B, batch.review_B)  # type: ignore[no-any-return]
         return {
@@ -221,12 +220,6 @@ class MMSS(RankingModel):
             self.pseudo_labels.restore(state)
             if self._parts is not None and "parts" in state:
                 self._parts.copy_(state["parts"])
-
-    def _text(self, batch: Batch) -> tuple[States, States]:
-        """T^p and T^r of the distinct products and reviews."""
-        products, reviews = batch.products, batch.reviews
-        product_NTD, review_NTD = self.text_encoder(products, reviews)
-        return States(product_NTD, products.token_mask_NT), States(review_NTD, reviews.token_mask_NT)
 
 
 def first_rows(review_B: Tensor, n_reviews: int, filled: bool = False) -> Tensor:

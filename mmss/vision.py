@@ -1,16 +1,18 @@
 """Visual encoder (4.1): self-attention over all RoIs of an item, and a linear projection to d_v.
 
-N items, V RoIs, F RoI width, D = d_v.
+N items, V RoIs, X real RoIs of all items, F RoI width, D = d_v.
 """
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
 from benchmark.core.types import Items
 from benchmark.kernels.linear import Linear
+from benchmark.kernels.packing import Packing
 from mmss.attention import SelfAttention
 from mmss.config import Config
+from mmss.states import States
 
 
 class VisualEncoder(nn.Module):
@@ -26,11 +28,11 @@ class VisualEncoder(nn.Module):
         self.attention = SelfAttention(width, heads, residual=config.attention_residual)
         self.project = Linear(roi_width, config.width)
 
-    def forward(self, items: Items) -> Tensor:
-        """States `[N, V, D]`; zero at padding, so all zero for an item without images."""
+    def forward(self, items: Items) -> States:
+        """States of width D; none for an item without images."""
         assert items.roi_NVF is not None
-        mask_NV = items.roi_mask_NV
+        packing = Packing.of(items.roi_mask_NV)
+        roi_1XF = packing.pack(items.roi_NVF)
         if self.attend_first:
-            return self.attention.then_project(items.roi_NVF, mask_NV, self.project)
-        states_NVD: Tensor = self.attention(self.project(items.roi_NVF), mask_NV)
-        return states_NVD
+            return States(self.attention.then_project(roi_1XF, packing, self.project), packing)
+        return States(self.attention.packed(self.project(roi_1XF), packing), packing)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -18,18 +17,21 @@ from benchmark.kernels.packing import Packing
 
 
 def token_states(encoder: Any, token_NT: Tensor, mask_NT: Tensor) -> Tensor:
-    """Last hidden states `[N, T, H]`: what the encoder gives, zero (another kind of encoder than BERT: undefined) at
-    padding."""
-    if not is_plain_bert(encoder):
-        answer = encoder(input_ids=token_NT, attention_mask=mask_NT.long())
-        states_NTH: Tensor = answer.last_hidden_state
-        return states_NTH
+    """Last hidden states `[N, T, H]`: what the encoder gives, zero at padding."""
     packing = Packing.of(mask_NT)
+    return packing.unpack(packed_token_states(encoder, token_NT, packing))
+
+
+def packed_token_states(encoder: Any, token_NT: Tensor, packing: Packing) -> Tensor:
+    """The same of the real tokens alone, `[1, X, H]`."""
+    if not is_plain_bert(encoder):
+        answer = encoder(input_ids=token_NT, attention_mask=packing.mask_NL.long())
+        return packing.pack(answer.last_hidden_state)
     # the cast type of this arithmetic and the modules' parameters are autocast's business
     x_1XH = _embedded(encoder.embeddings, token_NT, packing)
     for layer in encoder.encoder.layer:
         x_1XH = _layer(layer, x_1XH, packing)
-    return packing.unpack(x_1XH)
+    return x_1XH
 
 
 def is_plain_bert(encoder: Any) -> bool:

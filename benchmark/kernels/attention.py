@@ -41,7 +41,7 @@ def cross_attention(
     """Of all queries to a context whose keys and values stand side by side, `[N, S, 2 D]`."""
     keys = Packing.of(mask_NS)
     if native.usable_in_float32(query_NTD, context_NSX) and not keys.is_fixed:
-        queries = Packing.full(*query_NTD.shape[:2], query_NTD.device)
+        queries = Packing.full(query_NTD.shape[0], query_NTD.shape[1], query_NTD.device)
         arrays = query_NTD, context_NSX
         places = (None, queries), (keys.place_X, keys)
         return _compiled(arrays, "q kv", *places, heads, rate, packed=False)
@@ -53,20 +53,22 @@ def packed_attention(state_XY: Tensor, packing: Packing, heads: int, rate: float
     """`self_attention` where only the real positions are there: `[X, D]` from `[X, 3 D]`."""
     if native.usable_in_float32(state_XY) and not packing.is_fixed:
         return _compiled((state_XY,), "qkv", (None, packing), (None, packing), heads, rate, packed=True)
-    return _padded(*state_XY.chunk(3, dim=-1), packing=packing, heads=heads, rate=rate)
+    query_XD, key_XD, value_XD = state_XY.chunk(3, dim=-1)
+    return _padded(query_XD, key_XD, value_XD, packing, heads, rate)
 
 
 def packed_attention_of(query_key_XY: Tensor, value_XE: Tensor, packing: Packing) -> Tensor:
-    """`packed_attention` with one head whose values have a width of their own: `[X, E]` from `[X, 2 D]` and `[X, E]`."""
+    """`packed_attention` with one head whose values have a width of their own, E."""
     if native.usable_in_float32(query_key_XY, value_XE) and not packing.is_fixed:
         arrays = query_key_XY, value_XE
         return _compiled(arrays, "qk v", (None, packing), (None, packing), 1, 0.0, packed=True)
-    return _padded(*query_key_XY.chunk(2, dim=-1), value_XE, packing=packing, heads=1, rate=0.0)
+    query_XD, key_XD = query_key_XY.chunk(2, dim=-1)
+    return _padded(query_XD, key_XD, value_XE, packing, 1, 0.0)
 
 
 def gathered_attention(state_RY: Tensor, row_X: Tensor, packing: Packing, heads: int) -> Tensor:
-    """`packed_attention` of sequences whose position x has its queries, keys and values in row `row_X[x]` of `[R, 3 D]`:
-    sequences share rows, which are never copied together."""
+    """`packed_attention` of sequences whose position x has its queries, keys and values in row `row_X[x]` of
+    `[R, 3 D]`: sequences share rows, which are never copied together."""
     if native.usable_in_float32(state_RY) and not packing.is_fixed:
         places = row_X, packing
         return _compiled((state_RY,), "qkv", places, places, heads, 0.0, packed=True)
@@ -124,7 +126,9 @@ class _Attention(torch.autograd.Function):
         # rows that are not written are padding
         attended = first.new_zeros(*((n_queries,) if packed else first.shape[:-1]), value_width)
         log = first.new_empty(heads, n_queries)
-        call("attention", *_places(first, second, form), *ctx.indices, attended, log, *ctx.settings, *ctx.sizes)
+        call(
+            "attention", *_places(first, second, form), *ctx.indices, attended, log, *ctx.settings, *ctx.sizes
+        )
         ctx.save_for_backward(first, second, attended, log)
         return attended
 
@@ -169,7 +173,7 @@ def _places(first: Tensor, second: Tensor | None, form: str) -> tuple[int, int, 
 
 
 def _padded(
-    query_XD: Tensor, key_XD: Tensor, value_XE: Tensor, *, packing: Packing, heads: int, rate: float
+    query_XD: Tensor, key_XD: Tensor, value_XE: Tensor, packing: Packing, heads: int, rate: float
 ) -> Tensor:
     """The twin of the packed forms: padded, and packed again."""
     query, key, value = (packing.unpack(x.unsqueeze(0)) for x in (query_XD, key_XD, value_XE))

@@ -42,7 +42,7 @@ class _SoftPool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x_XD: Tensor, start_N1: Tensor) -> Tensor:
         N, D = len(start_N1) - 1, x_XD.shape[1]
-        f_ND, top_ND, sum_ND = x_XD.new_empty(3, N, D)
+        f_ND, top_ND, sum_ND = x_XD.new_empty(3, N, D).unbind()
         call("soft_pool", x_XD, start_N1, f_ND, top_ND, sum_ND, N, D)
         ctx.save_for_backward(x_XD, start_N1, f_ND, top_ND, sum_ND)
         return f_ND
@@ -51,5 +51,7 @@ class _SoftPool(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient_ND: Tensor) -> tuple[Tensor, None]:
         result_XD = torch.empty_like(ctx.saved_tensors[0])
-        call("soft_pool_backward", *ctx.saved_tensors, gradient_ND.contiguous(), result_XD, *gradient_ND.shape)
+        call(
+            "soft_pool_backward", *ctx.saved_tensors, gradient_ND.contiguous(), result_XD, *gradient_ND.shape
+        )
         return result_XD, None

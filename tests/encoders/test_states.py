@@ -67,4 +67,5 @@ def test_another_kind_of_encoder_runs_as_it_is():
     assert not is_plain_bert(model)
     assert not is_plain_bert(bert(hidden_act="relu"))
     expected = model(input_ids=token_NT, attention_mask=mask_NT.long()).last_hidden_state
-    torch.testing.assert_close(token_states(model, token_NT, mask_NT), expected)
+    # padding apart, at which such a model's states mean nothing
+    torch.testing.assert_close(token_states(model, token_NT, mask_NT), expected * mask_NT.unsqueeze(-1))

@@ -26,13 +26,20 @@ from baselines.parts.recurrent import BiLSTM
 from benchmark import models
 from benchmark.core.types import length_mask
 from benchmark.kernels import arrays, compiled, native
-from benchmark.kernels.arrays import MASKED
-from benchmark.kernels.attention import cross_attention, self_attention
+from benchmark.kernels.attention import (
+    cross_attention,
+    gathered_attention,
+    packed_attention,
+    packed_attention_of,
+    self_attention,
+)
 from benchmark.kernels.elementwise import unit_vectors
 from benchmark.kernels.graphs import pair_attention
 from benchmark.kernels.linear import linear
+from benchmark.kernels.packing import Packing
 from benchmark.kernels.partners import max_cosine
 from benchmark.kernels.pooling import strongest, strongest_answers
+from benchmark.kernels.softpool import packed_soft_pool
 from benchmark.kernels.words import highest_windows
 from tests import toy
 
@@ -146,30 +153,114 @@ def test_strongest_by_sorting(n_rows, n_columns, sizes, filters, keep, seed):
         assert (cell[0, slot, len(order) :] == -1).all()
 
 
-def plain_attention(state, offset, heads):
-    n, v, x = state.shape
-    query, key, value = state.view(n, v, 3, heads, -1).permute(2, 0, 3, 1, 4)
-    logit = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5 + offset[:, None, None, :]
-    return (logit.softmax(-1) @ value).transpose(1, 2).reshape(n, v, x // 3)
+def plain_attention(state, mask, heads):
+    """Sequence by sequence, of its real positions; zero elsewhere."""
+    result = torch.zeros(*state.shape[:2], state.shape[2] // 3, dtype=state.dtype)
+    for n, real in enumerate(mask):
+        query, key, value = torch.unflatten(state[n, real], 1, (3, heads, -1)).permute(1, 2, 0, 3)
+        weight = (query @ key.mT * query.shape[-1] ** -0.5).softmax(-1)
+        result[n, real] = (weight @ value).transpose(0, 1).flatten(1)
+    return result
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 3), st.integers(1, 140), st.integers(1, 4), st.integers(1, 40), SEEDS)
 def test_attention(n_items, n_positions, heads, width, seed):
-    """Sizes on both sides of whole vectors; an item without a valid position attends to all alike."""
+    """Sizes on both sides of whole vectors; padding anywhere; an item without a valid position gives zeros."""
     random = torch.Generator().manual_seed(seed)
     state = torch.randn(n_items, n_positions, 3 * heads * width, generator=random)
-    counts = torch.randint(0, n_positions + 1, (n_items,), generator=random)
-    offset = torch.where(length_mask(counts, n_positions), 0.0, MASKED)
-    weight = torch.linspace(-1, 1, state.numel() // 3).view(n_items, n_positions, -1)
-    ours, exact = state.clone().requires_grad_(), state.double().requires_grad_()
-    value = self_attention(ours, offset, heads, 0.0)
-    expected = plain_attention(exact, offset.double(), heads)
-    torch.testing.assert_close(value.double(), expected, rtol=1e-4, atol=1e-5)
-    (gradient,) = torch.autograd.grad((value * weight).sum(), ours)
-    (wanted,) = torch.autograd.grad((expected * weight.double()).sum(), exact)
-    real = counts > 0  # of an empty item the logits are -1e23, which swallows what they are made of
-    torch.testing.assert_close(gradient[real].double(), wanted[real], rtol=1e-3, atol=1e-4)
+    mask = torch.rand(n_items, n_positions, generator=random) < torch.rand(n_items, 1, generator=random)
+    for ours, exact in zip(
+        gradients_of(lambda x: self_attention(x, mask, heads), state.float()),
+        gradients_of(lambda x: plain_attention(x, mask, heads), state.double()),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours.double(), exact, rtol=1e-3, atol=1e-4)
+
+
+def gradients_of(function, *arguments):
+    """Values of `function` and its gradients."""
+    given = [x.detach().clone().requires_grad_() for x in arguments]
+    value = function(*given)
+    weight = torch.linspace(-1, 1, value.numel(), dtype=value.dtype).view_as(value)
+    return [value, *torch.autograd.grad((value * weight).sum(), given)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 40), st.integers(1, 3), st.integers(1, 20), SEEDS)
+def test_attention_without_padding_in_memory(n_items, n_positions, heads, width, seed):
+    """Packed, and with values of another width, and of rows that sequences share: as of the padded arrays."""
+    random = torch.Generator().manual_seed(seed)
+    mask = torch.rand(n_items, n_positions, generator=random) < 0.6
+    packing, n = Packing.of(mask), int(mask.sum())
+    state = torch.randn(n, 3 * heads * width, generator=random)
+    value = torch.randn(n, width + 3, generator=random)
+    row = torch.randint(0, max(n, 1), (n,), generator=random)
+
+    def padded(x):
+        return plain_attention(packing.unpack(x.unsqueeze(0)), mask, heads)[mask]
+
+    def of_width(query_key, value):
+        query, key, value = (packing.unpack(x.unsqueeze(0)) for x in (*query_key.chunk(2, -1), value))
+        result = torch.zeros_like(value)
+        for i, real in enumerate(mask):
+            weight = (query[i, real] @ key[i, real].T * query.shape[-1] ** -0.5).softmax(-1)
+            result[i, real] = weight @ value[i, real]
+        return result[mask]
+
+    cases = [
+        (lambda x: packed_attention(x, packing, heads), padded, (state,)),
+        (lambda x: gathered_attention(x, row, packing, heads), lambda x: padded(x[row]), (state,)),
+        (lambda *x: packed_attention_of(*x, packing), of_width, (state[:, : 2 * width].clone(), value)),
+    ]
+    for ours, plain, arguments in cases:
+        twins = [gradients_of(ours, *arguments)]
+        with native.switched_off():
+            twins.append(gradients_of(ours, *arguments))
+        for twin in twins:
+            exact = gradients_of(plain, *(x.double() for x in arguments))
+            for x, y in zip(twin, exact, strict=True):
+                torch.testing.assert_close(x.double(), y, rtol=1e-3, atol=1e-4)
+
+
+def test_a_sequence_does_not_see_how_far_others_are_padded():
+    """Bit for bit, wherever the padding stands: and so with what is packed."""
+    torch.manual_seed(0)
+    state = torch.randn(1, 23, 3 * 24)
+    alone = self_attention(state, torch.ones(1, 23, dtype=torch.bool), 2)[0]
+    place = torch.randperm(80)[:23].sort().values
+    wide = torch.randn(1, 80, 3 * 24).index_copy(1, place, state)
+    mask = torch.zeros(1, 80, dtype=torch.bool).index_fill(1, place, True)
+    assert torch.equal(self_attention(wide, mask, 2)[0, place], alone)
+    assert torch.equal(packed_attention(state[0], Packing.of(mask), 2), alone)
+
+
+def test_half_precision_is_widened():
+    """bf16 states, under autocast too: as of the same states in float32, rounded once."""
+    torch.manual_seed(0)
+    state, mask = torch.randn(3, 20, 3 * 16).bfloat16(), length_mask(torch.tensor([20, 7, 0]), 20)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = self_attention(state, mask, 2)
+    assert half.dtype == torch.bfloat16
+    assert torch.equal(half, self_attention(state.float(), mask, 2).bfloat16())
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 30), st.integers(1, 40), SEEDS)
+def test_packed_soft_pool(n_items, n_positions, width, seed):
+    random = torch.Generator().manual_seed(seed)
+    mask = torch.rand(n_items, n_positions, generator=random) < 0.6
+    packing = Packing.of(mask)
+    x = 3 * torch.randn(int(mask.sum()), width, generator=random)
+
+    def plain(x):
+        rows = x.split(mask.sum(1).tolist())
+        return torch.stack([(row.softmax(0) * row).sum(0) for row in rows])
+
+    for ours, exact in zip(
+        gradients_of(lambda x: packed_soft_pool(x, packing), x), gradients_of(plain, x.double()), strict=True
+    ):
+        torch.testing.assert_close(ours.double(), exact, rtol=1e-4, atol=1e-5)
 
 
 @settings(max_examples=40, deadline=None)
@@ -178,11 +269,10 @@ def test_cross_attention(n_queries, n_positions, heads, width, seed):
     random = torch.Generator().manual_seed(seed)
     query = torch.randn(2, n_queries, heads * width, generator=random)
     context = torch.randn(2, n_positions, 2 * heads * width, generator=random)
-    counts = torch.randint(1, n_positions + 1, (2,), generator=random)
-    offset = torch.where(length_mask(counts, n_positions), 0.0, MASKED)
+    mask = length_mask(torch.randint(0, n_positions + 1, (2,), generator=random), n_positions)
 
     def attended(query, context):
-        return cross_attention(query, context, offset.to(query.dtype), heads)
+        return cross_attention(query, context, mask, heads)
 
     for ours, exact in in_both_precisions(attended, query, context):
         torch.testing.assert_close(ours.double(), exact, rtol=1e-3, atol=1e-4)
@@ -191,18 +281,18 @@ def test_cross_attention(n_queries, n_positions, heads, width, seed):
 def test_attention_with_dropout():
     """Mean and variance over draws; the gradient by finite differences of one draw."""
     torch.manual_seed(0)
-    state, offset, heads, rate = torch.randn(2, 20, 3 * 8), torch.zeros(2, 20), 2, 0.3
-    draws = torch.stack([self_attention(state, offset, heads, rate) for _ in range(4000)])
+    state, mask, heads, rate = torch.randn(2, 20, 3 * 8), torch.ones(2, 20).bool(), 2, 0.3
+    draws = torch.stack([self_attention(state, mask, heads, rate) for _ in range(4000)])
     query, key, value = state.view(2, 20, 3, heads, -1).permute(2, 0, 3, 1, 4)
     squared = (query @ key.transpose(-1, -2) / 2).softmax(-1).square() @ value.square() * rate / (1 - rate)
     spread = squared.transpose(1, 2).reshape(2, 20, 8)
-    error = (draws.mean(0) - plain_attention(state, offset, heads)) / (spread / 4000).sqrt()
+    error = (draws.mean(0) - plain_attention(state, mask, heads)) / (spread / 4000).sqrt()
     assert error.abs().max() < 5
     torch.testing.assert_close(draws.var(0) / spread, torch.ones(2, 20, 8), rtol=0, atol=0.3)
 
     def drawn(x):
         torch.manual_seed(5)
-        return (self_attention(x, offset, heads, rate) * torch.linspace(-1, 1, 320).view(2, 20, 8)).sum()
+        return (self_attention(x, mask, heads, rate) * torch.linspace(-1, 1, 320).view(2, 20, 8)).sum()
 
     x = state.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(drawn(x), x)
@@ -304,7 +394,7 @@ def test_results_do_not_depend_on_the_number_of_threads(threads):
             dropout(arguments[0]),
             dropout.relu(arguments[1]),
             dropout.add(arguments[0], arguments[1]),
-            self_attention(arguments[0], torch.zeros(5, 40), 2, 0.3),
+            self_attention(arguments[0], mask, 2, 0.3),
         ]
         total = sum((value * value).sum() for value in values)
         found.append([*values, *torch.autograd.grad(total, arguments)])

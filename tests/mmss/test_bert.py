@@ -70,7 +70,7 @@ def test_safetensors_are_loaded_and_the_states_are_berts(
     for index, count in enumerate(items.token_count_N.tolist()):
         alone = bert(input_ids=items.token_NT[index : index + 1, :count]).last_hidden_state
         torch.testing.assert_close(
-            encoder(items)[0][index, :count], encoder.project(alone[0]), atol=1e-5, rtol=1e-5
+            encoder(items)[0].padded_NLD[index, :count], encoder.project(alone[0]), atol=1e-5, rtol=1e-5
         )
     assert not any("pooler" in name for name, _ in encoder.named_parameters())
     assert capfd.readouterr().err == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -13,9 +14,12 @@ from scipy.special import softmax
 from torch import nn
 
 from benchmark.core.types import length_mask
-from mmss.attention import SelfAttention, soft_pool
+from benchmark.kernels.packing import Packing
+from benchmark.kernels.softpool import soft_pool
+from mmss.attention import SelfAttention
 from mmss.config import INTERACTIONS, Config
-from mmss.interactions import Interactions, States
+from mmss.interactions import Interactions
+from mmss.states import States
 from mmss.vision import VisualEncoder
 from tests.mmss.fixtures import SMALL, Toy
 
@@ -63,8 +67,9 @@ def test_multiplying_value_and_projection_first_changes_nothing(heads: int, resi
     attention = SelfAttention(10, heads, residual=residual).double()
     project = nn.Linear(10, 4).double()
     x_NLD, mask_NL = torch.randn(3, 5, 10, dtype=torch.float64), length_mask(torch.tensor([5, 2, 0]), 5)
-    want = project(attention(x_NLD, mask_NL)) * mask_NL[:, :, None]
-    torch.testing.assert_close(attention.then_project(x_NLD, mask_NL, project), want)
+    packing = Packing.of(mask_NL)
+    got = packing.unpack(attention.then_project(packing.pack(x_NLD), packing, project))
+    torch.testing.assert_close(got, project(attention(x_NLD, mask_NL)) * mask_NL[:, :, None])
 
 
 def test_an_empty_sequence_gives_zeros_and_finite_gradients() -> None:
@@ -104,9 +109,38 @@ def test_soft_pool_ignores_padding_and_stays_between_mean_and_max(
 
 
 def states(n: int, length: int, width: int, counts: list[int]) -> States:
-    return States(
-        torch.randn(n, length, width, dtype=torch.float64), length_mask(torch.tensor(counts), length)
+    state_NLD = torch.randn(n, length, width, dtype=torch.float64)
+    return States.of(state_NLD, length_mask(torch.tensor(counts), length))
+
+
+def in_float32(side: States) -> States:
+    return States(side.state_1XD.float(), side.packing)
+
+
+@pytest.mark.parametrize("heads", [1, 4])
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("shared", [False, True])
+def test_interactions_together_are_those_one_by_one(shared: bool, residual: bool, heads: int) -> None:
+    """In float32, where compiled code takes all five at once, against float64: values and gradients."""
+    torch.manual_seed(4)
+    fields = {"attention_shared": shared, "attention_residual": residual, "attention_heads": heads}
+    exact = Interactions(Config(**(SMALL | fields))).double()
+    module = copy.deepcopy(exact).float()
+    sides = (
+        states(2, 4, 12, [4, 2]),
+        states(2, 3, 12, [0, 3]),
+        states(3, 5, 12, [5, 1, 3]),
+        states(3, 2, 12, [2, 0, 1]),
     )
+    rows = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 1, 2])
+    got = module(*map(in_float32, sides), *rows)
+    want = exact(*sides, *rows)
+    for name in INTERACTIONS:
+        torch.testing.assert_close(got[name].double(), want[name], rtol=1e-4, atol=1e-5)
+    for found in (got, want):
+        sum(f_BD.square().sum() for f_BD in found.values()).backward()
+    for ours, theirs in zip(module.parameters(), exact.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad.double(), theirs.grad, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -126,7 +160,7 @@ def test_interactions_against_numpy(shared: bool) -> None:
             parts = []
             for side in (name[:2], name[2:]):
                 part, index = modality[side]
-                parts.append(part.state_NLD[index[row]][part.mask_NL[index[row]]].numpy())
+                parts.append(part.padded_NLD[index[row]][part.mask_NL[index[row]]].numpy())
             joined = np.concatenate(parts)
             want = np.zeros(12)
             if len(joined):
@@ -143,7 +177,7 @@ def test_visual_encoder_orders(order: str) -> None:
     assert items.roi_NVF is not None
     assert items.roi_count_N is not None
     items = items.map(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)
-    got = encoder(items).detach().numpy()
+    got = encoder(items).padded_NLD.detach().numpy()
     for index, count in enumerate(items.roi_count_N.tolist()):
         roi = items.roi_NVF[index, :count].numpy()
         if not count:

@@ -55,8 +55,10 @@ def moved(recorded, name):
 
 
 def test_another_equation_is_seen(recorded, monkeypatch):
-    pool = mmss.interactions.soft_pool
-    monkeypatch.setattr(mmss.interactions, "soft_pool", lambda x, mask: 1.001 * pool(x, mask))
+    pool = mmss.interactions.packed_soft_pool
+    monkeypatch.setattr(mmss.interactions, "packed_soft_pool", lambda x, packing: 1.001 * pool(x, packing))
+    alike = mmss.interactions.soft_pool  # without compiled code
+    monkeypatch.setattr(mmss.interactions, "soft_pool", lambda x, mask: 1.001 * alike(x, mask))
     parts, _ = moved(recorded, "mmss-fair")
     assert {"mmss-fair: scores", "mmss-fair: gradient 1 represent"} <= set(parts)
 
