@@ -8,23 +8,19 @@ class in a file when it is named (`register`), and those that only stored runs k
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import re
-import sys
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from benchmark.core.code import Place, class_constants, locate, module_file
+from benchmark.core.code import class_constants, locate, module_file
 from benchmark.core.code import code_of as code_of_target
 from benchmark.core.errors import UsageError
+from benchmark.core.plugins import load_class
+from benchmark.core.words import near_miss
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from benchmark.core.model import RankingModel
-from benchmark.core.words import near_miss
 
 GROUP = "mrhp_bench.methods"
 """The entry-point group: `mynet = "mypackage.mynet:MyNet"`."""
@@ -94,7 +90,10 @@ def load(name: str) -> type[RankingModel]:
         module, _, attribute = method.target.partition(":")
         loaded: type[RankingModel] = getattr(importlib.import_module(module), attribute)
         return loaded
-    return _load_foreign(method)
+    from benchmark.core.model import RankingModel
+
+    foreign: type[RankingModel] = load_class(method.target, RankingModel)
+    return foreign
 
 
 def code_of(name: str) -> str:
@@ -134,63 +133,6 @@ def remember(name: str, title: str, modality: str) -> Method:
         kind: Modality = "text" if modality == "text" else "multimodal"
         METHODS[name] = Method(name, "", title or name, kind, in_paper=False, built_in=False)
     return METHODS[name]
-
-
-def _load_foreign(method: Method) -> type[RankingModel]:
-    from benchmark.core.model import RankingModel
-
-    place = locate(method.target)
-    try:
-        loaded = getattr(import_place(place), place.attribute)
-    except UsageError:
-        raise
-    except Exception as error:  # whatever a file of somebody's does when it is imported
-        raise UsageError(
-            f"{place.file}{_line_of(error, place)}: cannot be imported ({type(error).__name__}: {error})"
-        ) from error
-    if not (isinstance(loaded, type) and issubclass(loaded, RankingModel)):
-        raise UsageError(
-            f"{place.file}: {place.attribute} is no subclass of benchmark.core.model.RankingModel."
-        )
-    return loaded
-
-
-def import_place(place: Place) -> ModuleType:
-    """The module; its root joins the end of the import path, where it shadows nothing."""
-    if str(place.root) not in sys.path:
-        sys.path.append(str(place.root))
-    known = sys.modules.get(place.module)
-    if known is not None and _same_file(known, place.file):
-        return known
-    if "." in place.module:
-        return importlib.import_module(place.module)
-    # a file by itself is loaded from where it lies, whatever else has its name
-    spec = importlib.util.spec_from_file_location(place.module, place.file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[place.module] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[place.module]
-        raise
-    return module
-
-
-def _same_file(module: ModuleType, file: Path) -> bool:
-    at: Any = getattr(module, "__file__", None)
-    return bool(at) and Path(at).resolve() == file.resolve()
-
-
-def _line_of(error: BaseException, place: Place) -> str:
-    """`:12`, the last line of the method's own file that led to the error."""
-    line, step = None, error.__traceback__
-    while step is not None:
-        if step.tb_frame.f_code.co_filename == str(place.file):
-            line = step.tb_lineno
-        step = step.tb_next
-    return f":{line}" if line else ""
 
 
 def _installed(point: EntryPoint) -> Method | None:

@@ -90,8 +90,13 @@ class RawItems:
 
     ids: list[str]
     texts: list[str]
-    wants_image: list[bool] | None
-    """Whether `img_url` lists any; None without that column."""
+    images: list[Any] | None
+    """Cells of `img_url`, as read; None without that column."""
+
+    @property
+    def wants_image(self) -> list[bool] | None:
+        """Whether `img_url` lists any; None without that column."""
+        return None if self.images is None else [_lists_any(cell) for cell in self.images]
 
 
 @dataclass
@@ -228,10 +233,12 @@ def _join(
         products=RawItems(
             product_ids,
             [joined_text([column[i] for column in fields]) for i in rows_P],
-            _wants_image(prd, rows_P),
+            _cells(prd, "img_url", rows_P),
         ),
         reviews=RawItems(
-            relation.review_ids, [plain_text(rvw["content"][i]) for i in rows_R], _wants_image(rvw, rows_R)
+            relation.review_ids,
+            [plain_text(rvw["content"][i]) for i in rows_R],
+            _cells(rvw, "img_url", rows_R),
         ),
         product_of_review=np.array([index[p] for p in relation.product_ids], dtype=np.int64),
         labels=np.array(relation.labels, dtype=np.int64),
@@ -241,9 +248,9 @@ def _join(
     )
 
 
-def _wants_image(table: Table, rows: list[int]) -> list[bool] | None:
-    urls = table.get("img_url")
-    return None if urls is None else [_lists_any(urls[row]) for row in rows]
+def _cells(table: Table, column: str, rows: list[int]) -> list[Any] | None:
+    cells = table.get(column)
+    return None if cells is None else [cells[row] for row in rows]
 
 
 def _lists_any(urls: Any) -> bool:

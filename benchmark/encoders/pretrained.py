@@ -37,8 +37,8 @@ WANTED_FILES = ("*.json", "*.safetensors", "vocab.txt", "*.model")
 """What is fetched of a hub repository: configuration, weights, tokenizer."""
 
 
-def encoder_folder(name: str, field: str) -> Path:
-    """Folder of a pre-trained encoder, fetched from the hub if need be.
+def encoder_folder(name: str, field: str, revision: str | None = None) -> Path:
+    """Folder of a pre-trained encoder, fetched from the hub (the `revision`, there) if need be.
 
     Raises UsageError where a named folder is no model folder, or a name is not here and cannot be fetched.
     """
@@ -49,7 +49,7 @@ def encoder_folder(name: str, field: str) -> Path:
         return folder
     if _looks_like_path(name):
         raise UsageError(f"{field}: there is no folder {folder}.")
-    return _cached(name) or _fetched(name, field)
+    return _cached(name, revision) or _fetched(name, field, revision)
 
 
 def content_hash(folder: Path) -> str:
@@ -86,8 +86,8 @@ def load_encoder(name: str, dropout: float, field: str) -> PreTrainedModel:
     Raises UsageError where it cannot be found, DataError where its files are not what they should be.
     """
     folder = encoder_folder(name, field)
-    with _silent_transformers():
-        model, missing = _read_weights(folder, _read_config(folder, dropout), field)
+    with silent_transformers():
+        model, missing = read_weights(folder, _read_config(folder, dropout), field)
     if getattr(model, "pooler", None) is not None:
         # Only token states are used; a parameter without gradient has no place in the model.
         model.register_module("pooler", None)
@@ -129,22 +129,25 @@ def _read_config(folder: Path, dropout: float) -> Any:
     return encoder
 
 
-def _read_weights(folder: Path, encoder: Any, field: str) -> tuple[PreTrainedModel, list[str]]:
-    """(the model, names of parameters that the file lacks)."""
+def read_weights(
+    folder: Path, config: Any, field: str, kind: str = "AutoModel"
+) -> tuple[PreTrainedModel, list[str]]:
+    """(the model, names of parameters that the file lacks); `kind` is a class of transformers. DataError for
+    weights that cannot be read, or not without executing code."""
     if _weightless.get():
         from transformers import AutoModel
 
-        made: PreTrainedModel = AutoModel.from_config(encoder)  # type: ignore[no-untyped-call]
+        made: PreTrainedModel = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
         return made, []
     safe = any(folder.glob("*.safetensors"))
     if not safe and not any(folder.glob("pytorch_model*.bin")):
         raise DataError(f"{field}: no weights in {folder}; looked for *.safetensors, then pytorch_model.bin.")
-    from transformers import AutoModel
+    import transformers
 
     try:
-        model, info = AutoModel.from_pretrained(
+        model, info = getattr(transformers, kind).from_pretrained(
             folder,
-            config=encoder,
+            config=config,
             use_safetensors=safe,
             weights_only=True,
             output_loading_info=True,
@@ -176,29 +179,30 @@ def _looks_like_path(name: str) -> bool:
     return name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1
 
 
-def _cached(name: str) -> Path | None:
-    """The newest snapshot in the local hub cache, without any request; None where there is none."""
+def _cached(name: str, revision: str | None) -> Path | None:
+    """The snapshot (default: the newest) in the local hub cache, without any request; None where there is none."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        folder = Path(snapshot_download(name, local_files_only=True))
+        folder = Path(snapshot_download(name, revision=revision, local_files_only=True))
     except (LocalEntryNotFoundError, FileNotFoundError):
         return None
     weights = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
     return folder if weights and (folder / "config.json").is_file() else None
 
 
-def _fetched(name: str, field: str) -> Path:
+def _fetched(name: str, field: str, revision: str | None) -> Path:
     """The snapshot after fetching it; safetensors where the repository has them, else the `.bin` file."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     disable_progress_bars()
     try:
-        folder = Path(snapshot_download(name, allow_patterns=list(WANTED_FILES)))
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=list(WANTED_FILES)))
         if not any(folder.glob("*.safetensors")):
-            folder = Path(snapshot_download(name, allow_patterns=[*WANTED_FILES, "pytorch_model.bin"]))
+            wanted = [*WANTED_FILES, "pytorch_model.bin"]
+            folder = Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
     except Exception as error:  # every failure has the same remedy, and the hub's own errors vary by version
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UsageError(
@@ -212,7 +216,7 @@ def _fetched(name: str, field: str) -> Path:
 
 
 @contextmanager
-def _silent_transformers() -> Iterator[None]:
+def silent_transformers() -> Iterator[None]:
     """No reports and bars of transformers on standard error; what matters of them is checked here."""
     from transformers.utils import logging as transformers_logging
 

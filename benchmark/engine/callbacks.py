@@ -24,8 +24,8 @@ from typing import Any
 
 from benchmark.core.code import locate
 from benchmark.core.errors import BenchError, UsageError
+from benchmark.core.plugins import import_place
 from benchmark.core.words import check_choice
-from benchmark.models import import_place
 from benchmark.runs.spec import RunSpec
 
 BUILT_IN: Mapping[str, str] = {

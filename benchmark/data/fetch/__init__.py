@@ -1,0 +1,1 @@
+"""From the image addresses of a data set to images on disk."""
