@@ -20,7 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "stats": {"core"},
     "kernels": {"core"},
     "encoders": {"core", "kernels"},
-    "data": {"core", "kernels"},
+    "data": {"core", "kernels", "encoders"},
     "runs": {"core", "data"},
     "mmss": {"core", "kernels", "encoders"},
     "baselines": {"core", "kernels", "encoders"},
@@ -48,6 +48,7 @@ NEEDS_TORCH = {
     *(f"benchmark.engine.{name}" for name in ("stepping",)),
     *("benchmark.core.model", "benchmark.core.types", "benchmark.data.collate"),
     *("benchmark.encoders.pretrained", "benchmark.encoders.states"),
+    *(f"benchmark.data.features.{name}" for name in ("hf_detr", "hf_grid", "roi_align", "vision")),
     *(
         f"benchmark.kernels.{file.stem}"
         for file in (ROOT / "benchmark" / "kernels").glob("*.py")

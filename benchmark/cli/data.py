@@ -1,4 +1,4 @@
-"""`bench data check | stats | pack | verify | make | croissant`, and `import` of `data_import`."""
+"""`bench data check | stats | pack | verify | make | croissant`; `import`, `images`, `features` have their own files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 from benchmark.cli import common, names, opening, output
 from benchmark.cli.app import DATA, Commands
+from benchmark.cli.data_images import features, images
 from benchmark.cli.data_import import import_
 from benchmark.cli.output import handled, say
 from benchmark.core.errors import EXIT_CHECK, EXIT_DATA, UsageError
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(cls=Commands, help="Check, count, pack, make and import data.", rich_markup_mode=None)
+    group = typer.Typer(
+        cls=Commands,
+        help="Check, count, pack, make and import data; images and their features.",
+        rich_markup_mode=None,
+    )
     group.command()(check)
     group.command()(stats)
     group.command()(pack)
@@ -27,6 +32,8 @@ def register(app: typer.Typer) -> None:
     group.command()(make)
     group.command(name="import")(import_)
     group.command()(croissant)
+    group.command()(images)
+    group.command()(features)
     app.add_typer(group, name="data", rich_help_panel=DATA)
 
 

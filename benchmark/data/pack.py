@@ -36,6 +36,7 @@ from benchmark.core.files import write_atomically
 from benchmark.data import sources
 from benchmark.data.catalog import SIDES, SPLITS
 from benchmark.data.datasets import BUILT_IN
+from benchmark.data.features import descriptor
 from benchmark.data.fields import Votes
 from benchmark.data.findings import Findings
 from benchmark.data.leaks import Overlaps
@@ -153,6 +154,7 @@ class _Packer:
         words = _Words(self.folder.data_set.word_tokenizer)
         if self.folder.dataset not in BUILT_IN:  # the paper's have a fixed one, and older fingerprints
             self._hash("tokenizer", self.folder.data_set.word_tokenizer)
+        extractor = self._extractor()
         rois = RowWriter(self.out / "rois.npy", np.float16)
         overlaps = Overlaps()
         for split_name in SPLITS:
@@ -169,7 +171,7 @@ class _Packer:
         overlaps.note(self.folder, self.findings)
         self.findings.raise_if_any(self.folder.path)
         sizes = words.write(self.out)
-        self._write_manifest(sizes, rois.rows, reader)
+        self._write_manifest(sizes, rois.rows, reader, extractor)
         sources.write_ledger(self.out, self.folder, self.stats, reader.read)
 
     def _report(self, done: int, total: int, what: str) -> None:
@@ -227,7 +229,21 @@ class _Packer:
             self.digest.update(len(raw).to_bytes(8, "little"))
             self.digest.update(raw)
 
-    def _write_manifest(self, sizes: dict[str, int], n_rois: int, reader: FeatureReader) -> None:
+    def _extractor(self) -> dict[str, Any] | None:
+        """What made the features, if it was no one of the release; part of the fingerprint then."""
+        features = self.folder.path / "features"
+        try:
+            record = descriptor.read(features)
+        except ValueError as error:
+            self.findings.problem(features / descriptor.NAME, "", str(error))
+            return None
+        if record is not None:
+            self._hash("extractor", descriptor.canonical(record))
+        return record
+
+    def _write_manifest(
+        self, sizes: dict[str, int], n_rois: int, reader: FeatureReader, extractor: dict[str, Any] | None
+    ) -> None:
         manifest = {
             "format": FORMAT,
             "dataset": self.folder.dataset,
@@ -236,6 +252,7 @@ class _Packer:
             "splits": self.counts,
             "rois": n_rois,
             "roi_width": reader.width or 1,
+            "features": extractor,
             "unreadable_files": len(reader.unreadable),
             "unreadable_examples": reader.unreadable[:20],
             "labels": label_rule(self.labels_from_votes, self.label_columns),

@@ -17,6 +17,7 @@ from pathlib import Path
 from benchmark.core.errors import DataError
 from benchmark.core.files import open_regular
 from benchmark.data.catalog import SIDES, SPLITS
+from benchmark.data.features.descriptor import NAME as DESCRIPTOR
 from benchmark.data.release import CategoryFolder
 from benchmark.data.roi_worker import Reply, stat_of
 from benchmark.data.store import Strings
@@ -34,6 +35,7 @@ def scan(folder: CategoryFolder) -> dict[str, Stat]:
     found: dict[str, Stat] = {}
     for table in folder.tables():
         _add(found, table.name, str(table))
+    _add(found, DESCRIPTOR, str(folder.path / "features" / DESCRIPTOR))
     for split in SPLITS:
         try:
             names = os.listdir(folder.features(split))
@@ -43,6 +45,11 @@ def scan(folder: CategoryFolder) -> dict[str, Stat]:
         for name in names:
             _add(found, _feature(split, name), f"{base}/{name}/{name}.pth")
     return found
+
+
+def _plain(folder: CategoryFolder) -> list[Path]:
+    """The tables, and what says who made the features (which need not be there)."""
+    return [*folder.tables(), folder.path / "features" / DESCRIPTOR]
 
 
 def _feature(split: str, item_id: str) -> str:
@@ -75,15 +82,15 @@ def write_ledger(
     """Writes what a finished pack was made of, as `read` saw it; DataError if that is not what was there
     `before` the packing."""
     ledger: dict[str, tuple[Stat, str]] = {}
-    for table in folder.tables():
-        with open_regular(table) as file:
+    for path in _plain(folder):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), open_regular(path) as file:
             stat = stat_of(os.fstat(file.fileno()))
-            ledger[table.name] = (stat, hashlib.file_digest(file, _blake).hexdigest())
+            ledger[path.name] = (stat, hashlib.file_digest(file, _blake).hexdigest())
     for path, reply in read.items():
         name = _feature(path.parent.parent.name, path.parent.name)
         # of a file that killed its reader nothing is known but that it was there
         ledger[name] = (reply.status if reply.digest else before.get(name, (0, 0, 0, 0)), reply.digest)
-    used = {table.name for table in folder.tables()} | _items(out)
+    used = {path.name for path in _plain(folder)} | _items(out)
     for name in used:
         if ledger.get(name, (None, ""))[0] != before.get(name):
             raise DataError(f"{folder.path}: {name} changed while it was read; start the command again.")
@@ -94,7 +101,7 @@ def same_content(pack: Path, folder: CategoryFolder, now: Mapping[str, Stat]) ->
     """Whether a pack was made of what is there now, though some `stat` differs."""
     try:
         ledger = json.loads((pack / LEDGER).read_text(encoding="utf-8"))
-        used = {table.name for table in folder.tables()} | _items(pack)
+        used = {path.name for path in _plain(folder)} | _items(pack)
         return all(_same(name, ledger.get(name), now.get(name), folder) for name in used)
     except (OSError, ValueError, TypeError, AttributeError):  # a damaged pack: not this one
         return False
@@ -107,7 +114,10 @@ def _same(name: str, then: list[object] | None, now: Stat | None, folder: Catego
     if stat == list(now):
         return True
     item = name.rpartition("/")[2]
-    path = folder.path / name / f"{item}.pth" if "/" in name else folder.path / name
+    if "/" in name:
+        path = folder.path / name / f"{item}.pth"
+    else:
+        path = next(plain for plain in _plain(folder) if plain.name == name)
     with open_regular(path) as file:
         return bool(digest) and hashlib.file_digest(file, _blake).hexdigest() == digest
 

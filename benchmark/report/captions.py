@@ -8,6 +8,7 @@ from typing import Any
 from benchmark import models
 from benchmark.core.metrics import PAPER_METRICS
 from benchmark.data.dataset_file import from_record
+from benchmark.data.features import descriptor
 from benchmark.data.published import (
     METRIC_LABELS,
     published_values,
@@ -220,8 +221,22 @@ def split_count(manifest: Mapping[str, Any], split: str, what: str) -> int:
     return int(manifest["splits"][split][what])
 
 
+def feature_sentences(runs: Sequence[StoredRun]) -> list[str]:
+    """Whose features the images' are, where they are not the release's own."""
+    made: dict[str, list[str]] = {}
+    seen = manifests(runs)
+    for manifest in seen:
+        if manifest.get("features"):
+            made.setdefault(descriptor.title(manifest["features"]), []).append(place(manifest))
+    return [
+        f"features{'' if len(places) == len(seen) else ' in ' + ', '.join(places)}: {title}, not bottom-up attention."
+        for title, places in made.items()
+    ]
+
+
 def image_sentences(runs: Sequence[StoredRun]) -> list[str]:
-    """What a reader must know of one data set's images: that there were none, or how many items had some."""
+    """What a reader must know of one data set's images: that there were none, how many items had some, and that
+    other features than the paper's were made of them."""
     shares = []
     for manifest in manifests(runs):
         items = [split_count(manifest, "test", what) for what in ("products", "reviews")]
@@ -241,7 +256,7 @@ def image_sentences(runs: Sequence[StoredRun]) -> list[str]:
     )
     if covered:
         sentences.append(f"{data_set_of(runs).title} test items with image features: {covered}.")
-    return sentences
+    return [*sentences, *feature_sentences(runs)]
 
 
 def vector_sentences(runs: Sequence[StoredRun]) -> list[str]:

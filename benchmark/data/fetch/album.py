@@ -47,11 +47,13 @@ class Failed:
 class Album:
     """The images of one category. A context manager while images are added."""
 
-    def __init__(self, category: Path) -> None:
+    def __init__(self, category: Path, *, read: bool = True) -> None:
+        """`read`: the ledger; without it only files can be asked for."""
         self.folder = category / "images"
         self.known: dict[str, Got | Failed] = {}
         self._ledger: IO[bytes] | None = None
-        self._read()
+        if read:
+            self._read()
         self.bytes = sum(
             {one.file: one.bytes for one in self.known.values() if isinstance(one, Got)}.values()
         )
@@ -84,9 +86,9 @@ class Album:
         except OSError:
             return False
 
-    def read(self, got: Got) -> bytes:
-        """The content of an image; DataError if the file is not what was fetched."""
-        path = self.path(got)
+    def read_file(self, file: str) -> bytes:
+        """The content of an image (`Got.file`); DataError if it is not what was fetched."""
+        path = self.folder / "files" / file
         try:
             content = path.read_bytes()
         except OSError as error:
