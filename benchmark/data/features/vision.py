@@ -81,9 +81,10 @@ def load(name: str, revision: str, kind: str, device: str) -> Pretrained:
     shown = folder.resolve().name if local else name
     # a hub snapshot lies in a folder with the name of its commit
     commit = "" if local else folder.name
-    # through the plain class: transformers' own `to` is typed as something else
+    # through the plain class: transformers' own are typed as something else
     nn.Module.to(model, device, torch.float32)
-    return Pretrained(model.eval(), shown, commit, content_hash(folder), pixels)
+    nn.Module.eval(model)
+    return Pretrained(model, shown, commit, content_hash(folder), pixels)
 
 
 def _pixels(folder: Path) -> Pixels:
