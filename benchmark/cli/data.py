@@ -1,4 +1,4 @@
-"""`bench data check | stats | pack | verify | make | croissant`; `import`, `images`, `features` have their own files."""
+"""`bench data check | stats | pack | verify | make | croissant`; `import`, `images`, `features` have other files."""
 
 from __future__ import annotations
 
