@@ -99,6 +99,7 @@ Format = Annotated[
         help="md, latex, csv or json. Default: tables that fit on a terminal, md elsewhere.",
     ),
 ]
+Width = Annotated[str, typer.Option("--width", help="Of LaTeX: page (both columns) or column (one of two).")]
 Vectors = Annotated[
     Path | None,
     typer.Option(

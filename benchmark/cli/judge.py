@@ -71,6 +71,9 @@ class Read:
         return found
 
 
+STATS_FORMATS = ("md", "latex", "json")
+
+
 class Report(Protocol):
     """What is said of one setting."""
 
@@ -104,13 +107,26 @@ def stats(
         bool, typer.Option("--power", help="Add how many seeds a difference worth having would need.")
     ] = False,
     worthwhile: common.Worthwhile = 0.5,
+    format_: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            autocompletion=names.completing(lambda: STATS_FORMATS),
+            help="md, latex (the comparisons alone) or json. Default: tables that fit on a terminal, md elsewhere.",
+        ),
+    ] = None,
+    width: common.Width = "page",
     *,
     read: Read,
 ) -> None:
     """Test MM-SS (or another, with --proposed) against the baselines: seeds and products crossed, Holm over the
     family."""
+    from benchmark.core.words import understood
+    from benchmark.report.latex import Layout
     from benchmark.report.significance import stats_report
+    from benchmark.report.significance_text import to_latex
 
+    form = understood("format", format_, STATS_FORMATS) if format_ else None
     settings = read.settings(common.both(named, dataset))
     own, against = names.one_method(proposed), names.rival(against)  # stored runs may name it
     reports = [
@@ -125,7 +141,12 @@ def stats(
         )
         for setting in settings
     ]
-    _tell(reports, read.json)
+    if form == "latex":
+        print("\n".join(to_latex(report, Layout(width.lower())) for report in reports), end="")
+    elif form == "md":
+        print("\n".join(report.render() for report in reports))
+    else:
+        _tell(reports, read.json or form == "json")
 
 
 @handled

@@ -24,11 +24,16 @@ from benchmark.cli.groups import spread
 from benchmark.core.errors import EXIT_DATA, EXIT_INTERRUPTED, EXIT_MACHINE, BenchError, refusal
 from benchmark.core.files import write_atomically
 from benchmark.core.schema import SCHEMA_VERSION
+from benchmark.core.words import understood
 
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Say more: where an error comes from, with its traceback.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Results and errors only: no progress, no notes.")]
+Shown = Annotated[
+    str | None,
+    typer.Option("--format", help="md: Markdown on a terminal too, as in a pipe; json: as --json."),
+]
 
 
 class Talk:
@@ -36,10 +41,12 @@ class Talk:
 
     verbose = False
     quiet = False
+    markdown = False
+    """Tables as Markdown on a terminal too."""
 
     @classmethod
     def set(cls, verbose: bool, quiet: bool) -> None:
-        cls.verbose, cls.quiet = verbose, quiet and not verbose
+        cls.verbose, cls.quiet, cls.markdown = verbose, quiet and not verbose, False
 
 
 Command = TypeVar("Command", bound=Callable[..., None])
@@ -47,14 +54,23 @@ Command = TypeVar("Command", bound=Callable[..., None])
 
 def handled(command: Command) -> Command:
     """A user's error becomes one message on standard error and its documented exit code. Every command gets the
-    options `-v` and `-q`, which may stand before its name too, and one option per field of its groups."""
+    options `-v` and `-q`, which may stand before its name too, one option per field of its groups, and with `--json`
+    also `--format`, if it has none of its own."""
     parameters, collect = spread(command)
+    names = {one.name for one in parameters}
+    json_name = next((name for name in ("json_", "json") if name in names), "")
+    formats = bool(json_name) and "format_" not in names
 
     @functools.wraps(command)
     def wrapper(verbose: bool = False, quiet: bool = False, **given: Any) -> None:
+        form = given.pop("format_", None) if formats else None
         Talk.set(verbose or Talk.verbose, quiet or Talk.quiet)
         try:
             _need_output()
+            form = form and understood("format", form, ("md", "json"))
+            Talk.markdown = form == "md"
+            if form == "json":
+                given[json_name] = True
             command(**collect(given))
             sys.stdout.flush()
         except BenchError as error:
@@ -78,10 +94,11 @@ def handled(command: Command) -> Command:
             complain("interrupted.")
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
-    talk = {"verbose": Verbose, "quiet": Quiet}
+    added: dict[str, tuple[Any, Any]] = {"format_": (Shown, None)} if formats else {}
+    added |= {"verbose": (Verbose, False), "quiet": (Quiet, False)}
     parameters += [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
-        for name, kind in talk.items()
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for name, (kind, default) in added.items()
     ]
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what Typer reads
     wrapper.__annotations__ = {one.name: one.annotation for one in parameters}
@@ -153,8 +170,8 @@ def print_json(value: Mapping[str, Any] | Sequence[Any]) -> None:
 
 
 def on_terminal() -> bool:
-    """Whether a person looks at standard output."""
-    return sys.stdout.isatty()
+    """Whether a person looks at standard output, who did not ask for Markdown."""
+    return sys.stdout.isatty() and not Talk.markdown
 
 
 def show(markdown: str) -> None:

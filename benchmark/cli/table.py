@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast, get_args
 
@@ -31,6 +32,27 @@ From = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class Form:
+    """In what form tables are written."""
+
+    format_: common.Format = None
+    width: common.Width = "page"
+    deviations: Annotated[str, typer.Option("--deviations", help="Of LaTeX: small, plain or none.")] = "small"
+    per_seed: Annotated[
+        bool, typer.Option("--per-seed", help="Of CSV: one row per cell and seed, not per cell.")
+    ] = False
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write to a file.")] = None
+
+    def write(self, tables: Sequence[Table], format_: str | None) -> None:
+        from benchmark.report.formats import render_all
+        from benchmark.report.latex import Layout
+
+        layout = Layout(self.width.lower(), self.deviations.lower())
+        text = render_all(tables, format_ or "md", layout=layout, per_seed=self.per_seed)
+        output.write_or_print(text.rstrip("\n"), self.out, as_is=format_ is not None)
+
+
 @handled
 def table(
     named: common.Named = None,
@@ -55,9 +77,9 @@ def table(
     ] = None,
     threshold: common.Threshold = None,
     ties: common.Ties = "expected",
-    format_: common.Format = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write to a file.")] = None,
     json_: common.Json = False,
+    *,
+    form: Form,
 ) -> None:
     """Print the paper's tables from finished runs: Table 1 for lazada, Table 2 for amazon; the same table for a
     data set of your own.
@@ -66,11 +88,13 @@ def table(
     setting gets a table of its own.
     """
     from benchmark.core.words import understood
-    from benchmark.report.formats import FORMATS, render_all
+    from benchmark.report.formats import FORMATS
 
     dataset = common.both(named, dataset)
-    format_ = "json" if json_ else format_
+    format_ = "json" if json_ else form.format_
     format_ = understood("format", format_, tuple(FORMATS)) if format_ else None
+    if form.per_seed and (format_ != "csv" or statistics):
+        raise UsageError("--per-seed is of results as CSV: bench table --format csv --per-seed.")
     if statistics and ablation:
         raise UsageError("--statistics and --ablation are two tables; ask for one.")
     wanted = names.parse_seeds(seeds) if seeds else None
@@ -88,8 +112,7 @@ def table(
             tables = ablation_tables(runs, with_paper, wanted, proposed=proposed)
         else:
             tables = results_tables(runs, with_paper, sentinels, wanted, proposed)
-        text = render_all(tables, format_ or "md").rstrip("\n")
-        output.write_or_print(text, out, as_is=format_ is not None)
+        form.write(tables, format_)
 
 
 @contextlib.contextmanager

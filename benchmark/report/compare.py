@@ -14,6 +14,7 @@ from tabulate import tabulate
 
 from benchmark import models
 from benchmark.core.metrics import PAPER_METRICS
+from benchmark.core.words import count
 from benchmark.data.datasets import DataSet
 from benchmark.data.published import (
     METRIC_LABELS,
@@ -37,6 +38,7 @@ NARROW_POINTS = 1.5
 ABLATION_CATEGORY = "clothing"
 
 Reproduction = Literal["OK", "OKish", "undecided", "FAIL", "incomplete", "not run"]
+_WORST_FIRST: tuple[Reproduction, ...] = ("FAIL", "undecided", "OKish", "OK", "incomplete", "not run")
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,24 @@ class ComparisonReport:
         names: tuple[Reproduction, ...] = get_args(Reproduction)
         return {name: sum(one.verdict == name for one in self.verdicts) for name in names}
 
+    def summary(self) -> str:
+        """What became of the published numbers, worst first."""
+        counts = self.counts()
+        said = ", ".join(f"{counts[name]} {name}" for name in _WORST_FIRST)
+        return f"Of {count(len(self.verdicts), 'published number')}: {said}."
+
+    def worst_first(self) -> list[CellVerdict]:
+        """By verdict; within one, the largest distance first."""
+        return sorted(
+            self.verdicts, key=lambda one: (_WORST_FIRST.index(one.verdict), -abs(one.difference or 0.0))
+        )
+
     def render(self) -> str:
         """Markdown."""
         head = f"## {self.setting.data_set.title}: ours beside the published values"
         if self.meaningless:
             return f"{head}\n\n{self.meaningless}\n"
-        counts = ", ".join(f"{count} {name}" for name, count in self.counts().items())
-        rows = [_row(self.setting.data_set, one) for one in self.verdicts if one.verdict != "not run"]
+        rows = [_row(self.setting.data_set, one) for one in self.worst_first() if one.verdict != "not run"]
         headers = ["", "method", "metric", "published", "ours", "95% interval", "difference", "verdict"]
         rule = (
             f"OK: the published value lies in our 95% interval (t over seeds, on these test products) or within "
@@ -96,7 +109,7 @@ class ComparisonReport:
         notes = "".join(f"\n- {note}" for note in self.notes)
         made = f"Corpus {self.setting.conditions}. {metric_sentence(self.setting)}."
         grid = tabulate(rows, headers, "pipe", disable_numparse=True)
-        return f"{head}\n\n{grid}\n\n{counts}. {rule}\n\n{made}\n{notes}\n"
+        return f"{head}\n\n**{self.summary()}**\n\n{grid}\n\n{rule}\n\n{made}\n{notes}\n"
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -230,11 +230,16 @@ class _Results:
 
 def cell_entry(cell: Cell, metric: str, decimals: int = 1) -> Entry:
     """A cell's mean and spread in percent, or why there is none."""
-    runs, seeds = tuple(run.id for run in cell.runs), tuple(run.spec.seed for run in cell.runs)
+    made = Entry(
+        decimals=decimals,
+        seeds=tuple(run.spec.seed for run in cell.runs),
+        seed_values=tuple(float(100 * value) for value in cell.seed_means(metric)) if cell.runs else (),
+        runs=tuple(run.id for run in cell.runs),
+    )
     if not cell.complete:
-        return Entry(missing=cell.missing, decimals=decimals, seeds=seeds, runs=runs)
-    sd = 100 * cell.sd(metric) if len(runs) > 1 else None
-    return Entry(value=100 * cell.mean(metric), sd=sd, decimals=decimals, seeds=seeds, runs=runs)
+        return replace(made, missing=cell.missing)
+    sd = 100 * cell.sd(metric) if len(made.runs) > 1 else None
+    return replace(made, value=100 * cell.mean(metric), sd=sd)
 
 
 def _ranked(grid: list[list[Entry]], decided: Sequence[bool]) -> list[list[Entry]]:

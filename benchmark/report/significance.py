@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -10,9 +10,8 @@ from benchmark import models
 from benchmark.core.errors import UsageError
 from benchmark.core.metrics import PAPER_METRICS
 from benchmark.core.seeding import generator
-from benchmark.data.published import METRIC_LABELS
 from benchmark.report.grid import Comparison, Setting, best_baseline
-from benchmark.report.numbers import grid, interval_words, n_words, p_words, points, sd_points, sd_words
+from benchmark.report.numbers import sd_points
 from benchmark.report.sentinels import Sentinel, TieReport, sentinels, tie_report
 from benchmark.stats.crossed import MIN_PRODUCTS
 from benchmark.stats.effects import WinTieLoss, probability_better, win_tie_loss
@@ -51,11 +50,17 @@ class Report:
     """Category -> trivial scorers of its test split."""
     ties: dict[str, list[TieReport]]
     """Category -> one report per method."""
+    incomplete: int
+    """Methods x categories that lack seeds."""
+    not_run: int
+    """Methods x categories without a run, of the paper's methods and those that have some."""
     notes: tuple[str, ...] = field(default=())
 
     def render(self) -> str:
         """Markdown."""
-        return "\n\n".join(block for block in _blocks(self) if block) + "\n"
+        from benchmark.report.significance_text import blocks
+
+        return "\n\n".join(block for block in blocks(self) if block) + "\n"
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; differences, intervals and metrics in points."""
@@ -67,6 +72,8 @@ class Report:
             "against": self.against,
             "smallest_difference_worth_having": self.worthwhile,
             "family_sizes": self.family_sizes,
+            "incomplete": self.incomplete,
+            "not_run": self.not_run,
             "comparisons": [
                 {
                     **comparison_facts(finding.comparison),
@@ -117,6 +124,11 @@ def stats_report(
     families = {metric: setting.family(metric, proposed=proposed, seeds=seeds) for metric in PAPER_METRICS}
     shown = [one for family in families.values() for one in _chosen(family, against)]
     categories = [category for category, _ in setting.fingerprints]
+    cells = [
+        setting.cell(category, name, seeds=seeds)
+        for name in dict.fromkeys((*models.DEFAULT_METHODS, *setting.methods))
+        for category in setting.data_set.category_names
+    ]
     return Report(
         setting=setting,
         proposed=proposed,
@@ -126,6 +138,8 @@ def stats_report(
         family_sizes={metric: len(family) for metric, family in families.items()},
         sentinels={category: _sentinels(setting, category) for category in categories},
         ties={category: _ties(setting, category, seeds) for category in categories},
+        incomplete=sum(bool(cell.runs) and not cell.complete for cell in cells),
+        not_run=sum(not cell.runs for cell in cells),
         notes=tuple(_notes(setting, families, proposed, seeds)),
     )
 
@@ -210,186 +224,3 @@ def _variance_facts(one: Comparison) -> dict[str, float]:
     result = one.result
     v_A, v_B = result.v_seeds
     return {"v_A": v_A, "v_B": v_B, "v_P": result.v_P, "v_E": result.v_E, "v": result.variance}
-
-
-# Rendering --------------------------------------------------------------------------------------------------
-
-
-def _blocks(report: Report) -> list[str]:
-    from benchmark.report.captions import metric_sentence
-
-    setting = report.setting
-    dataset = setting.data_set.title
-    return [
-        f"## {dataset}: {models.get(report.proposed).title} against {_against(report.against)}\n\n"
-        f"Corpus {setting.conditions}. {metric_sentence(setting)}.",
-        *(f"**{note}**" for note in report.notes),
-        _comparison_block(report),
-        _robust_block(report),
-        _power_block(report),
-        _sentinel_block(report),
-        _tie_block(report),
-    ]
-
-
-def _against(against: str) -> str:
-    words = {"best": "the best baseline of each cell", "all": "every baseline"}
-    return words.get(against) or models.get(against).title
-
-
-def _comparison_block(report: Report) -> str:
-    if not report.findings:
-        return ""
-    rows = [
-        [
-            *_place(report, finding),
-            points(finding.comparison.result.difference, signed=True),
-            interval_words(finding.comparison.result.interval),
-            p_words(finding.comparison.result.p_value),
-            p_words(finding.comparison.p_holm),
-            finding.verdict,
-            sd_words(finding.comparison),
-            f"{finding.probability:.2f}",
-            " / ".join(str(count) for count in finding.products),
-            n_words(finding.comparison),
-        ]
-        for finding in report.findings
-    ]
-    headers = ["", "metric", "against", "difference", "95% interval", "p", "p (Holm)", "verdict"]
-    headers += ["sd over seeds", "P(A>B)", "win / tie / loss", "seeds x products"]
-    sizes = "; ".join(f"{METRIC_LABELS[metric]} {size}" for metric, size in report.family_sizes.items())
-    return (
-        f"{grid(rows, headers)}\n\n"
-        "Crossed test over seeds and products (two-way random effects), two-sided. Differences in points, A is "
-        f"{models.get(report.proposed).title}. Holm over the family of all baselines run x categories, per metric "
-        f"({sizes} comparisons), whatever is shown; MAP is primary, N@3 and N@5 are secondary. P(A>B): over pairs "
-        "of seeds. Win / tie / loss: products. Smallest difference worth having: "
-        f"{report.worthwhile:g} points."
-    )
-
-
-def _robust_block(report: Report) -> str:
-    with_block = [(finding, finding.robust) for finding in report.findings if finding.robust is not None]
-    if not with_block:
-        return ""
-    rows = [
-        [
-            *_place(report, finding),
-            p_words(finding.comparison.result.p_value),
-            p_words(block.welch),
-            "-" if block.permutation is None else p_words(block.permutation.p_value),
-            "-" if block.permutation is None else p_words(block.permutation.smallest_possible),
-            p_words(block.paired_t),
-            p_words(block.sign_flips),
-            interval_words((block.bootstrap.low, block.bootstrap.high)),
-            f"{block.shares.seed:.0%} / {block.shares.product:.0%} / {block.shares.residual:.0%}",
-        ]
-        for finding, block in with_block
-    ]
-    headers = ["", "metric", "against", "crossed p", "Welch p", "permutation p", "its smallest", "paired t p"]
-    headers += ["sign flips p", "bootstrap 95%", "seed / product / residual"]
-    return (
-        f"### Robustness\n\n{grid(rows, headers)}\n\n"
-        "Welch and the permutation test take the seeds as the sample, the products as the population; paired t and "
-        "sign flips hold given these trained models only; the bootstrap resamples seeds and products. Unadjusted. "
-        "Last column: shares of the difference's variance."
-    )
-
-
-def _power_block(report: Report) -> str:
-    with_block = [(finding, finding.power) for finding in report.findings if finding.power is not None]
-    if not with_block:
-        return ""
-    rows = [
-        [
-            *_place(report, finding),
-            f"{block.power_now:.0%}",
-            f"more than any: at best {points(block.smallest_with_any_seeds)} points"
-            if block.seeds is None
-            else str(block.seeds),
-        ]
-        for finding, block in with_block
-    ]
-    headers = ["", "metric", "against", "power now", "seeds needed"]
-    return (
-        f"### Power\n\n{grid(rows, headers)}\n\n"
-        f"Power now: chance of p < 0.05 (unadjusted) if the true difference is {report.worthwhile:g} points. Seeds "
-        "needed: per method, for 80%. Where no number of seeds suffices, the products are too few: the smallest "
-        "difference that could be seen is given."
-    )
-
-
-def _sentinel_block(report: Report) -> str:
-    categories = list(report.sentinels)
-    if not categories:
-        return ""
-
-    def cells(name: str) -> list[str]:
-        found = []
-        for category in categories:
-            (one,) = [one for one in report.sentinels[category] if one.name == name]
-            found += ["-" if one.values is None else points(one.values[metric]) for metric in PAPER_METRICS]
-        return found
-
-    first = report.sentinels[categories[0]]
-    notes = dict.fromkeys(
-        f"{one.label}: {one.note}." for ones in report.sentinels.values() for one in ones if one.note
-    )
-    return "\n\n".join(
-        [
-            "### Sentinels",
-            grid(
-                [[one.label, *cells(one.name)] for one in first], ["", *_category_heads(report, categories)]
-            ),
-            *([" ".join(notes)] if notes else []),
-        ]
-    )
-
-
-def _tie_block(report: Report) -> str:
-    categories = [category for category, ones in report.ties.items() if ones]
-    if not categories:
-        return ""
-    by_place = {(category, one.method): one for category in categories for one in report.ties[category]}
-    names = [name for name in models.METHODS if any((category, name) in by_place for category in categories)]
-
-    def cell(category: str, name: str, value: Callable[[TieReport], str]) -> str:
-        one = by_place.get((category, name))
-        return "-" if one is None else value(one)
-
-    rows = [
-        [
-            models.METHODS[name].title,
-            *(
-                text
-                for category in categories
-                for text in (
-                    cell(category, name, lambda one: f"{one.tied_pairs:.2%}"),
-                    cell(
-                        category,
-                        name,
-                        lambda one: points(one.file_order_gain["map"], signed=True, decimals=2),
-                    ),
-                )
-            ),
-        ]
-        for name in names
-    ]
-    title = report.setting.data_set.category_title
-    heads = [f"{title(c)} {what}" for c in categories for what in ("tied pairs", "file order")]
-    return (
-        f"### Ties\n\n{grid(rows, ['', *heads])}\n\n"
-        "Tied pairs: share of a product's pairs of reviews with equal scores. File order: what resolving ties by "
-        "file order (the released code) would add to MAP over the expected value, in points."
-    )
-
-
-def _place(report: Report, finding: Finding) -> list[str]:
-    one = finding.comparison
-    title = report.setting.data_set.category_title(one.category)
-    return [title, METRIC_LABELS[one.metric], models.METHODS[one.b.method].title]
-
-
-def _category_heads(report: Report, categories: Sequence[str]) -> list[str]:
-    title = report.setting.data_set.category_title
-    return [f"{title(c)} {METRIC_LABELS[metric]}" for c in categories for metric in PAPER_METRICS]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmark import __version__, models
+from benchmark import __version__
 from benchmark.core.words import count
 from benchmark.data.datasets import rank
+from benchmark.report.facts import method_title
 from benchmark.report.grid import Setting, commits_of, group_settings
 from benchmark.report.html import build
 from benchmark.report.html.page import ALL_KINDS, parts_of
@@ -57,10 +58,7 @@ def _readme(
     commit = next((name for name in commits_of(runs) if not name.startswith("version ")), "")
     datasets = sorted({run.spec.dataset for run in runs}, key=rank)
     pictures = sorted(name for name in files if name.startswith(f"{PLOTS}/"))
-    titles = dict.fromkeys(
-        models.METHODS[run.spec.method].title if run.spec.method in models.METHODS else run.spec.method
-        for run in runs
-    )
+    titles = dict.fromkeys(method_title(run.spec.method) for run in runs)
     lines = [
         "# Finished runs of mrhp-bench",
         "",

@@ -30,6 +30,8 @@ class Entry:
     published: str = ""
     """What the paper prints here."""
     seeds: tuple[int, ...] = ()
+    seed_values: tuple[float, ...] = ()
+    """One per seed; also of a cell that is not complete."""
     runs: tuple[str, ...] = ()
     """Identities of the runs behind the value."""
 

@@ -230,18 +230,23 @@ def test_latex_is_balanced_and_escaped(setting):
     text = render(results_table(setting, with_paper=True), "latex")
     body = text.splitlines()
     rows = [line for line in body if line.endswith(r"\\")]
+    assert len(rows) == 2 + 9 + len(REFERENCE) + 3, "two heads, a heading for each section"
     for row in rows:
         cells = len(re.findall(r"(?<!\\)&", row)) + 1
         spans = [int(width) for width in re.findall(r"\\multicolumn\{(\d)\}", row)]
-        assert cells + sum(spans) - len(spans) == 11
-    assert re.findall(r"\\begin\{(\w+\*?)\}", text) == ["table*", "tabular"]
-    assert re.findall(r"\\end\{(\w+\*?)\}", text) == ["tabular", "table*"]
+        assert cells + sum(spans) - len(spans) == 10
+    assert re.findall(r"\\begin\{(\w+\*?)\}", text) == [
+        *("table*", "adjustbox", "threeparttable", "tabular", "tablenotes"),
+    ]
+    assert re.findall(r"\\end\{(\w+\*?)\}", text) == [
+        *("tabular", "tablenotes", "threeparttable", "adjustbox", "table*"),
+    ]
     assert text.count("{") == text.count("}")
     assert text.count("$") % 2 == 0
-    assert not re.search(r"(?<!\\)[%#_]", text)
+    assert not re.search(r"(?<!\\)[%#_]", "\n".join(body[1:]))
     assert "±" not in text
     assert r"D\&R Net" in text
-    assert re.search(r"\\textbf\{60\.\d\}\$\^\{\*\*\}\$ \$\\pm\$", text)
+    assert re.search(r"\\textbf\{60\.\d\}\$\^\{\*\*\}\$\{\\scriptsize\$\\pm\$", text)
 
 
 def test_csv_holds_unrounded_values_one_line_per_cell(setting):
@@ -252,6 +257,16 @@ def test_csv_holds_unrounded_values_one_line_per_cell(setting):
     assert float(cell["value"]) == rows_of(table)["mmss"].entries[8].value
     assert (cell["published"], cell["seeds"], cell["synthetic"]) == ("", "0 1 2 3 4", "True")
     assert len(cell["runs"].split()) == 5
+
+
+def test_csv_per_seed_holds_each_runs_value(setting, results):
+    lines = list(csv.DictReader(io.StringIO(render(results_table(setting), "csv", per_seed=True))))
+    values = {run.id: run for run in load_runs(results)}
+    assert len(lines) == sum(9 // 3 * 5 * 3 for _ in QUALITY) + 3, "1/5 seeds of one cell too"
+    for line in lines:
+        run = values[line["run"]]
+        assert (run.spec.method, run.spec.seed) == (line["name"], int(line["seed"]))
+        assert float(line["value"]) == pytest.approx(100 * run.per_product[line["metric"]].mean())
 
 
 def test_json_names_the_runs_behind_every_cell(setting, results):
