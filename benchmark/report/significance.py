@@ -10,9 +10,10 @@ from benchmark import models
 from benchmark.core.errors import UsageError
 from benchmark.core.metrics import PAPER_METRICS
 from benchmark.core.seeding import generator
-from benchmark.report.grid import Comparison, Setting, best_baseline
+from benchmark.report import opponents
+from benchmark.report.grid import Cell, Comparison, Setting, best_baseline
 from benchmark.report.numbers import sd_points
-from benchmark.report.sentinels import Sentinel, TieReport, sentinels, tie_report
+from benchmark.report.sentinels import Sentinel, TieReport, tie_report
 from benchmark.stats.crossed import MIN_PRODUCTS
 from benchmark.stats.effects import WinTieLoss, probability_better, win_tie_loss
 from benchmark.stats.power import SeedsNeeded, seeds_needed
@@ -54,6 +55,8 @@ class Report:
     """Methods x categories that lack seeds."""
     not_run: int
     """Methods x categories without a run, of the paper's methods and those that have some."""
+    trivial: tuple[opponents.AgainstTrivial, ...] = ()
+    """Every complete cell against the best trivial scorer of its category and metric."""
     notes: tuple[str, ...] = field(default=())
 
     def render(self) -> str:
@@ -90,6 +93,7 @@ class Report:
             ],
             "sentinels": {name: [one.to_json() for one in ones] for name, ones in self.sentinels.items()},
             "ties": {name: [asdict(one) for one in ones] for name, ones in self.ties.items()},
+            "against_trivial": [one.to_json() for one in self.trivial],
             "notes": list(self.notes),
         }
 
@@ -129,6 +133,8 @@ def stats_report(
         for name in dict.fromkeys((*models.DEFAULT_METHODS, *setting.methods))
         for category in setting.data_set.category_names
     ]
+    scorers = opponents.trivial_scorers(setting, categories)
+    trivial = against_trivial([cell for cell in cells if cell.runs], scorers)
     return Report(
         setting=setting,
         proposed=proposed,
@@ -136,11 +142,16 @@ def stats_report(
         worthwhile=worthwhile,
         findings=tuple(_finding(one, setting, robust, power, worthwhile) for one in shown),
         family_sizes={metric: len(family) for metric, family in families.items()},
-        sentinels={category: _sentinels(setting, category) for category in categories},
+        sentinels={category: list(scorers.by_category[category]) for category in categories},
         ties={category: _ties(setting, category, seeds) for category in categories},
         incomplete=sum(bool(cell.runs) and not cell.complete for cell in cells),
         not_run=sum(not cell.runs for cell in cells),
-        notes=tuple(_notes(setting, families, proposed, seeds)),
+        trivial=tuple(trivial),
+        notes=(
+            *_notes(setting, families, proposed, seeds),
+            *opponents.mute_sentences(setting, scorers),
+            *opponents.trivial_sentences(setting, trivial),
+        ),
     )
 
 
@@ -188,9 +199,11 @@ def _finding(one: Comparison, setting: Setting, robust: bool, power: bool, worth
     )
 
 
-def _sentinels(setting: Setting, category: str) -> list[Sentinel]:
-    run = next(run for run in setting.runs if run.spec.category == category)
-    return sentinels(run.test_reviews, run.relevance_threshold, run.ties)
+def against_trivial(
+    cells: Sequence[Cell], scorers: opponents.TrivialScorers
+) -> list[opponents.AgainstTrivial]:
+    """The complete ones of the cells, all metrics."""
+    return [one for metric in PAPER_METRICS for one in opponents.against_trivial(cells, scorers, metric)]
 
 
 def _ties(setting: Setting, category: str, seeds: Sequence[int] | None) -> list[TieReport]:

@@ -15,6 +15,7 @@ from benchmark.report.captions import metric_sentence
 from benchmark.report.facts import significance
 from benchmark.report.latex import Layout
 from benchmark.report.numbers import grid, interval_words, n_words, p_words, points, sd_words
+from benchmark.report.opponents import ALPHA, AgainstTrivial
 from benchmark.report.sentinels import TieReport
 from benchmark.report.significance import Finding, Report
 
@@ -32,6 +33,7 @@ def blocks(report: Report) -> list[str]:
         _robust_block(report),
         _power_block(report),
         _sentinel_block(report),
+        _trivial_block(report),
         _tie_block(report),
     ]
 
@@ -214,6 +216,41 @@ def _sentinel_block(report: Report) -> str:
             *([" ".join(notes)] if notes else []),
         ]
     )
+
+
+def _trivial_block(report: Report) -> str:
+    """Each method's MAP against the best that ranks without learning."""
+    primary = [one for one in report.trivial if one.metric == PAPER_METRICS[0]]
+    if not primary:
+        return ""
+    title = report.setting.data_set.category_title
+    rows = [
+        [
+            title(one.category),
+            f"{one.scorer.label} ({points((one.scorer.values or {})[one.metric])})",
+            models.METHODS[one.method].title,
+            points(one.result.difference, signed=True),
+            interval_words(one.result.interval),
+            p_words(one.p_holm),
+            _trivial_verdict(one),
+        ]
+        for one in primary
+    ]
+    headers = ["", "best trivial scorer", "method", "difference", "95% interval", "p (Holm)", "verdict"]
+    return (
+        f"### Against the best trivial scorer\n\n{grid(rows, headers)}\n\n"
+        "MAP, differences in points. The crossed test with a side that has no seeds, two-sided; Holm over methods x "
+        "trivial scorers x categories, so that the best scorer may be chosen after looking. A method that is not above "
+        "one of them has learnt nothing that shows. N@3 and N@5 are in --json."
+    )
+
+
+def _trivial_verdict(one: AgainstTrivial) -> str:
+    if one.p_holm is None:
+        return f"no verdict ({one.result.reason})"
+    if one.p_holm < ALPHA:
+        return "above" if one.above else "below"
+    return "undecided" if one.above else "not above"
 
 
 def _tie_block(report: Report) -> str:

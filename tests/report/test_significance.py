@@ -1,6 +1,7 @@
 """`bench stats`: the right opponents, the full family's correction, verdicts in words, JSON that is JSON."""
 
 import json
+from operator import itemgetter
 
 import pytest
 
@@ -8,7 +9,7 @@ from benchmark.core.errors import UsageError
 from benchmark.report.grid import group_settings
 from benchmark.report.significance import stats_report
 from benchmark.runs.store import load_runs
-from tests.fixtures_runs import write_grid, write_run
+from tests.fixtures_runs import N_PRODUCTS, write_data, write_grid, write_run
 
 QUALITY = {"bimpm": 0.40, "mcr": 0.55, "mcl": 0.55, "mmss": 0.57}
 
@@ -120,3 +121,46 @@ def test_too_few_telling_products_get_no_verdict_and_no_power(tmp_path):
         assert finding.power is None
         assert finding.comparison.p_holm is None
         assert finding.verdict == "no verdict (too few products: scores differ on 0, a verdict needs 20)"
+
+
+def test_every_method_against_the_best_trivial_scorer(setting):
+    """The same comparisons and corrected p values as the table's caption has, and by hand for one cell."""
+    from benchmark.report.tables import results_table
+    from benchmark.stats.crossed import fixed_test
+
+    report = stats_report(setting)
+    found = report.to_json()["against_trivial"]
+    in_caption = results_table(setting).facts["against_trivial"]
+    place = itemgetter("metric", "category", "method")
+    assert sorted(found, key=place) == sorted(in_caption, key=place)
+    assert len(found) == 2 * 3 * len(QUALITY)
+    one = next(
+        one for one in report.trivial if (one.category, one.metric, one.method) == ("home", "map", "mcr")
+    )
+    best = max(
+        (one for one in report.sentinels["home"] if one.name in ("random", "longest", "oldest", "has-image")),
+        key=lambda one: one.values["map"],
+    )
+    assert one.scorer.name == best.name
+    cell = setting.cell("home", "mcr")
+    again = fixed_test(cell.values("map"), best.per_product["map"])
+    assert one.result.difference == pytest.approx(cell.values("map").mean() - best.values["map"])
+    assert one.p_holm >= again.p_value
+    text = report.render()
+    assert "### Against the best trivial scorer" in text
+    block = text.partition("### Against the best trivial scorer")[2].partition("###")[0]
+    assert block.count("Longest review first (96.7)") == 2 * len(QUALITY)
+    assert block.count("| below ") == 2 * len(QUALITY)
+    assert "NOTHING BEATS A TRIVIAL SCORER: no method is above 'Longest review first'" in text
+
+
+def test_methods_above_every_trivial_scorer_are_said_to_be(tmp_path):
+    ids = [f"P{i:03}" for i in range(N_PRODUCTS)]
+    write_data(tmp_path, "lazada", "home", "f" * 64, ids, labels=[0, 0, 1, 2], times=False, images=False)
+    write_grid(tmp_path, {"mcr": 0.9, "mmss": 0.95}, categories=["home"], spread=0.01)
+    (setting,) = group_settings(load_runs(tmp_path))
+    report = stats_report(setting)
+    assert {one.above for one in report.trivial if one.metric == "map"} == {True}
+    assert not [note for note in report.notes if "MAP" in note and "NOTHING BEATS" in note]
+    assert any("H&K 2 of 2 methods against" in note for note in report.notes)
+    assert report.render().count("| above ") == 2
