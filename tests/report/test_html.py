@@ -290,7 +290,7 @@ def case_run(tmp_path: Path, score: Callable[[int], float]) -> StoredRun:
 def test_the_biggest_agreement_and_mistake(tmp_path: Path) -> None:
     run = case_run(tmp_path, lambda i: float(i % 5) + i / 100)
     assert dict(cases.agreements(run.scores)) == {"B": -1.0, "A": 1.0}
-    best, worst = cases._extremes(run, None)
+    best, worst = cases._extremes(run, None, cases._Album(None, 0))
     assert (best.heading, best.product_id) == ("Biggest agreement", "A")
     assert (worst.heading, worst.product_id) == ("Biggest mistake", "B")
     assert [review.rank for review in best.reviews] == [1, 2, 3, 4, 8, 9, 10]

@@ -60,12 +60,32 @@ class CaseGroup:
     seed: int
     with_texts: bool
     cases: tuple[Case, ...]
+    images_left_out: bool
+    """Whether there were more than the page has room for."""
+
+
+MOST_IMAGE_BYTES = 1_200_000
+"""Of all cases' images, as text: with them a page of a few hundred runs stays below 3 MB."""
+
+
+class _Album:
+    """Thumbnails of one category, as many as there is room for."""
+
+    def __init__(self, texts: Texts | None, room: int) -> None:
+        self.texts, self.room, self.full = texts, room, False
+
+    def __call__(self, item_id: str) -> tuple[str, ...]:
+        found = [] if self.texts is None or self.full else self.texts.thumbnails(item_id)
+        self.room -= sum(map(len, found))
+        self.full = self.full or self.room < 0
+        return () if self.full else tuple(found)
 
 
 def case_groups(settings: Sequence[Setting], texts_of: TextSource) -> list[CaseGroup]:
     """Per category and method the product that it ranks best and the one that it ranks worst, by its first
-    seed; the proposed method first."""
+    seed; the proposed method first, also where there is no room for all images."""
     groups = []
+    room = MOST_IMAGE_BYTES // max(1, sum(len(setting.fingerprints) for setting in settings))
     for setting in settings:
         for category, _ in setting.fingerprints:
             names = sorted(setting.methods, key=lambda name: name != models.PROPOSED)
@@ -73,10 +93,11 @@ def case_groups(settings: Sequence[Setting], texts_of: TextSource) -> list[CaseG
             if not runs:
                 continue
             texts = texts_of(runs[0])
-            cases = tuple(case for run in runs for case in _extremes(run, texts))
+            album = _Album(texts, room)
+            cases = tuple(case for run in runs for case in _extremes(run, texts, album))
             place = setting.place(category)
             if cases:
-                groups.append(CaseGroup(place, runs[0].spec.seed, texts is not None, cases))
+                groups.append(CaseGroup(place, runs[0].spec.seed, texts is not None, cases, album.full))
     return groups
 
 
@@ -103,16 +124,18 @@ def agreement(label_R: NDArray[np.int64], score_R: NDArray[np.float64]) -> tuple
     return float(np.sign(score_R[:, None] - score_R[None, :])[higher].mean()), pairs
 
 
-def _extremes(run: StoredRun, texts: Texts | None) -> list[Case]:
+def _extremes(run: StoredRun, texts: Texts | None, album: _Album) -> list[Case]:
     values = agreements(run.scores)
     if values.empty:
         return []
     best = values[values == values.max()].index[0]
     chosen = {"Biggest agreement": str(best), "Biggest mistake": str(values.index[0])}
-    return [_case(run, texts, heading, name, values[name]) for heading, name in chosen.items()]
+    return [_case(run, texts, album, heading, name, values[name]) for heading, name in chosen.items()]
 
 
-def _case(run: StoredRun, texts: Texts | None, heading: str, product_id: str, value: float) -> Case:
+def _case(
+    run: StoredRun, texts: Texts | None, album: _Album, heading: str, product_id: str, value: float
+) -> Case:
     group = run.scores[run.scores["product_id"] == product_id]
     group = group.sort_values("score", ascending=False, kind="stable")
     images = run.test_reviews.set_index("review_id")["has_image"]
@@ -125,13 +148,15 @@ def _case(run: StoredRun, texts: Texts | None, heading: str, product_id: str, va
         product_id=product_id,
         agreement=float(value),
         text=shortened(texts.product(product_id)) if texts else "",
-        thumbnails=tuple(texts.thumbnails(product_id)) if texts else (),
-        reviews=tuple(_review(rank, row, images, texts) for rank, row in ranked),
+        thumbnails=album(product_id),
+        reviews=tuple(_review(rank, row, images, texts, album) for rank, row in ranked),
         left_out=len(group) - len(ranked),
     )
 
 
-def _review(rank: int, row: Mapping[Any, Any], images: pd.Series, texts: Texts | None) -> RankedReview:
+def _review(
+    rank: int, row: Mapping[Any, Any], images: pd.Series, texts: Texts | None, album: _Album
+) -> RankedReview:
     review_id = str(row["review_id"])
     parts = tuple(
         (str(name).removeprefix("score_"), float(value))
@@ -146,7 +171,7 @@ def _review(rank: int, row: Mapping[Any, Any], images: pd.Series, texts: Texts |
         parts=parts,
         has_image=bool(images.get(review_id, 0)),
         text=shortened(texts.review(review_id)) if texts else "",
-        thumbnails=tuple(texts.thumbnails(review_id)) if texts else (),
+        thumbnails=album(review_id),
     )
 
 

@@ -1,6 +1,6 @@
 """Texts and images of test items, from where the data set lies locally; a report without them has ids only.
 
-Images are looked for beside the features, in a folder of the same form:
+Images are those that `bench data images` fetched, and what lies beside the features in a folder of the same form:
 `<root>/<dataset>/<category>/images/<split>/<id>/*.jpg` (or .jpeg, .png, .webp).
 """
 
@@ -15,8 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.core.errors import DataError
+from benchmark.core.files import read_regular
+from benchmark.data.fetch.album import Album, Got
+from benchmark.data.fetch.urls import urls_of
+from benchmark.data.findings import Findings
 from benchmark.data.mini.corpus import spec_hash
 from benchmark.data.mini.latent import MiniSpec
+from benchmark.data.pictures import NotAPictureError, as_rgb, open_picture
+from benchmark.data.release import CategoryFolder, find_category, read_split, sides
 from benchmark.data.source import Source
 from benchmark.data.store import cache_root
 from benchmark.runs.store import StoredRun
@@ -28,8 +34,8 @@ if TYPE_CHECKING:
 THUMBNAIL = 96
 """Pixels of the longer side."""
 PER_ITEM = 2
-MOST_PIXELS = 40_000_000
-"""An image that says it has more is not decoded."""
+MOST_BYTES = 50_000_000
+"""Of an image's file."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,8 @@ class Texts:
     split: Split
     images: Path
     """Folder with one folder of images per item; need not exist."""
+    folder: CategoryFolder | None = None
+    """Of the category, where images may have been fetched."""
 
     @cached_property
     def _product_rows(self) -> dict[str, int]:
@@ -56,35 +64,46 @@ class Texts:
         row = self._review_rows.get(review_id)
         return "" if row is None else self.split.review_text(row)
 
+    @cached_property
+    def _fetched(self) -> dict[str, list[Path]]:
+        return fetched_images(self.folder) if self.folder is not None else {}
+
     def thumbnails(self, item_id: str) -> list[str]:
         """Up to PER_ITEM small JPEGs of a product or review as `data:` addresses; without Pillow none."""
         folder = self.images / item_id
         elsewhere = item_id in ("", "..") or folder.name != item_id
-        if elsewhere or not folder.is_dir():
-            return []
-        files = sorted(file for file in folder.iterdir() if file.suffix.lower() in _ENDINGS)
+        files = [] if elsewhere or not folder.is_dir() else sorted(folder.iterdir())
+        files = [file for file in files if file.suffix.lower() in _ENDINGS]
+        files += self._fetched.get(item_id, [])
         return [address for file in files[:PER_ITEM] if (address := thumbnail(file))]
 
 
 _ENDINGS = {".jpg", ".jpeg", ".png", ".webp"}
 
 
+def fetched_images(folder: CategoryFolder) -> dict[str, list[Path]]:
+    """Item of the test split -> its images of `bench data images`, of those that are here."""
+    album = Album(folder.path)
+    split = read_split(folder, "test", Findings(), folder.data_set.labels == "votes") if album.known else None
+    found: dict[str, list[Path]] = {}
+    for _, items in sides(split) if split is not None else ():
+        for item, cell in zip(items.ids, items.images or [None] * len(items.ids), strict=True):
+            got = [album.known.get(url) for url in urls_of(cell)]
+            files = [album.path(one) for one in got if isinstance(one, Got)]
+            if files:
+                found[str(item)] = files
+    return found
+
+
 def thumbnail(file: Path) -> str:
-    """A small JPEG as a `data:` address; empty if the file is no image that can be decoded."""
+    """A small JPEG as a `data:` address; empty if the file is no image that can be decoded, or without Pillow."""
     try:
-        from PIL import Image
-    except ImportError:
+        picture = as_rgb(open_picture(read_regular(file, MOST_BYTES)))
+    except (ImportError, OSError, NotAPictureError):
         return ""
-    try:
-        with Image.open(file) as image:
-            if image.width * image.height > MOST_PIXELS:
-                return ""
-            image.thumbnail((THUMBNAIL, THUMBNAIL))
-            small = image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return ""
+    picture.thumbnail((THUMBNAIL, THUMBNAIL))
     buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=70)
+    picture.save(buffer, "JPEG", quality=70)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
@@ -114,7 +133,9 @@ def local_texts(root: Path | None, cache: Path | None = None) -> TextSource:
             return None
         # with a vector file, the run's fingerprint is of the data and of the vectors
         seen = run.manifest.get("data_fingerprint", run.spec.fingerprint)
-        images = folder / run.spec.dataset / run.spec.category / "images" / "test"
-        return Texts(corpus.test, images) if corpus.fingerprint == seen else None
+        if corpus.fingerprint != seen:
+            return None
+        place = find_category(folder, run.spec.dataset, run.spec.category)
+        return Texts(corpus.test, place.path / "images" / "test", place)
 
     return texts_of
