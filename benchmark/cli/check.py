@@ -134,7 +134,8 @@ def controls(
 
     Negative: shuffled labels leave every method at a random order; equal methods get marks at the nominal
     rate. Positive: without images the multimodal methods fall, the text-only ones do not move; a scorer that
-    sees the truth reaches the known ceiling. Finished runs are kept and skipped next time.
+    sees the truth reaches the known ceiling. Finished runs are kept and skipped next time. No method is
+    the judged one here: --method names those that are controlled, one of yours too.
     """
     from benchmark.checks import controls as judge
 

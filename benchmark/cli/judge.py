@@ -162,7 +162,9 @@ def compare(named: common.Named = None, dataset: common.Datasets = None, *, read
 
 @handled
 def claims(*, read: Read) -> None:
-    """The paper's claims C1 to C7: supported, refuted or undecided, with the numbers and what would decide."""
+    """The paper's claims C1 to C7: supported, refuted or undecided, with the numbers and what would decide.
+
+    They are about MM-SS; another method has none here, and is judged by `bench stats --proposed`."""
     from benchmark.report.grid import matching_settings
     from benchmark.report.paper_claims import check_claims, render, summary
 

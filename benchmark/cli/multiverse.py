@@ -35,7 +35,9 @@ def multiverse(
             "--vary", metavar="D-ID,...", help="Decisions to vary, see `bench decisions`; repeatable."
         ),
     ] = None,
-    method: Annotated[str, typer.Option("--method", help="Whose decisions.")] = models.PROPOSED,
+    method: Annotated[
+        str, typer.Option("--method", "--proposed", metavar="M", help="Whose decisions.")
+    ] = models.PROPOSED,
     all_single: Annotated[
         bool, typer.Option("--all-single", help="One decision at a time (of all decisions, without --vary).")
     ] = False,

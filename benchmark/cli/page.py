@@ -15,6 +15,7 @@ from benchmark.cli.table import From, stored_runs
 from benchmark.core.errors import UsageError
 from benchmark.core.files import write_atomically
 from benchmark.core.words import count
+from benchmark.models import METHODS, PROPOSED
 
 if TYPE_CHECKING:
     from benchmark.report.grid import Setting
@@ -51,6 +52,7 @@ def report(
             "--controls", metavar="DIR", help="Runs of `bench controls`. Default: RESULTS/controls."
         ),
     ] = None,
+    proposed: common.Proposed = PROPOSED,
     worthwhile: common.Worthwhile = 0.5,
     threshold: common.Threshold = None,
     ties: common.Ties = "expected",
@@ -78,7 +80,9 @@ def report(
             controls=_controls(controls or results / DEFAULT_CONTROLS, controls is not None, cache),
             results=str(results),
         )
-        page = build(runs, extras, worthwhile=worthwhile, plots=() if no_pictures else ALL_KINDS)
+        kinds = () if no_pictures else ALL_KINDS
+        own = names.one_method(proposed)  # stored runs may name it
+        page = build(runs, extras, worthwhile=worthwhile, plots=kinds, proposed=own)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, page)
     if not canvas.available() and not no_pictures:
@@ -112,6 +116,7 @@ def plot(
     columns: Annotated[
         int | None, typer.Option("--columns", min=1, help="Panels side by side. Default: up to three.")
     ] = None,
+    proposed: common.Proposed = PROPOSED,
     worthwhile: common.Worthwhile = 0.5,
     json_: common.Json = False,
 ) -> None:
@@ -122,14 +127,14 @@ def plot(
     """
     from benchmark.core.words import understood
     from benchmark.data.datasets import categories_of
-    from benchmark.models import METHODS
     from benchmark.report.plots import canvas, kinds
 
     canvas.require()
     make = kinds.KINDS[understood("picture", kind, tuple(kinds.KINDS))]
     with stored_runs(results, source) as found:
         runs = _chosen(found, dataset, source or results)
-        part, effects = _setting(runs, setting)
+        own = names.one_method(proposed)  # stored runs may name it
+        part, effects = _setting(runs, setting, own)
         subject = kinds.Subject(
             tuple(part),
             tuple(effects) if kind == "decisions" else (),
@@ -138,6 +143,7 @@ def plot(
             categories=names.pick("category", category or (), categories_of(one.data_set for one in part)),
             methods=names.pick_methods(method) if method else tuple(METHODS),
             seed=seed,
+            proposed=own,
         )
         picture = make(subject)
         if picture is None:
@@ -160,7 +166,7 @@ def _chosen(found: Sequence[StoredRun], dataset: Sequence[str] | None, place: Pa
     return runs
 
 
-def _setting(runs: Sequence[StoredRun], number: int) -> tuple[list[Setting], list[Any]]:
+def _setting(runs: Sequence[StoredRun], number: int, proposed: str) -> tuple[list[Setting], list[Any]]:
     """The chosen setting of both data sets, and what decisions moved; says so if there are others."""
     from benchmark.report.grid import group_settings
     from benchmark.report.html.page import parts_of
@@ -173,7 +179,7 @@ def _setting(runs: Sequence[StoredRun], number: int) -> tuple[list[Setting], lis
     if len(parts) > 1:
         for place, part in enumerate(parts, start=1):
             say(f"{'*' if place == number else ' '} --setting {place}: {part[0].conditions}")
-    return parts[number - 1], decision_effects(settings)
+    return parts[number - 1], decision_effects(settings, proposed)
 
 
 def _controls(folder: Path, asked_for: bool, cache: Path | None) -> list[dict[str, Any]]:

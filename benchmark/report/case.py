@@ -1,8 +1,8 @@
 """Figure 4's case study in full: a test product's reviews as MM-SS ranks them, and as it does without SSP-Labels.
 
 Each review has its text, its label, MM-SS's score, the score of ablation (d) by the same seed, and what each
-subtask predicts for it. Nothing is chosen to please: by default the product at which SSP-Labels help most is shown,
-and the one at which they hurt most.
+subtask predicts for it; of another method, one of its own parts and what it says of its scores. Nothing is chosen
+to please: by default the product at which SSP-Labels help most is shown, and the one at which they hurt most.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from benchmark.runs.store import StoredRun
 
 WITHOUT = ("d",)
 """What the ablation of SSP-Labels drops."""
+WITHOUT_LABELS: Mapping[tuple[str, ...], str] = {("d",): "SSP-Labels"}
+"""What MM-SS is without, where it has a name of its own."""
 PART = "score_"
 """Prefix of the columns in which a run stores what its method says beside a score."""
 LISTED = 12
@@ -37,7 +39,7 @@ class CaseReview:
     label: int
     score: float
     without: float | None
-    """The score without SSP-Labels; scores of two runs have two scales."""
+    """The score without the parts; scores of two runs have two scales."""
     rank_without: int | None
     difference: float | None
     """Of the two scores in standard deviations over the product's reviews, each in its run's own."""
@@ -66,6 +68,14 @@ class ProductCase:
     """By rank."""
     asked: str = ""
     """Id of the review that was asked for."""
+    method: str = models.PROPOSED
+    drop: tuple[str, ...] = WITHOUT
+    """The parts that the other run lacks, or would; empty if there is none to compare with."""
+
+    @property
+    def dropped(self) -> str:
+        """`SSP-Labels`, or the names of the parts."""
+        return _dropped(self.method, self.drop)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -73,39 +83,49 @@ class ProductCase:
 
 @dataclass(frozen=True)
 class Pair:
-    """A run of MM-SS and, where there is one, that of ablation (d) with the same seed, data and conditions."""
+    """A run and, where there is one, that of the same method without some parts, with the same seed, data and
+    conditions."""
 
     run: StoredRun
     without: StoredRun | None
+    drop: tuple[str, ...] = WITHOUT
 
 
 def pairs(
-    runs: Iterable[StoredRun], category: Sequence[str] | None = None, seed: int | None = None
+    runs: Iterable[StoredRun],
+    category: Sequence[str] | None = None,
+    seed: int | None = None,
+    method: str = models.PROPOSED,
+    drop: tuple[str, ...] | None = None,
 ) -> list[Pair]:
     """Per conditions and category one pair: by the seed asked for, else by the first that has both runs, else by the
-    first. UsageError where no run of MM-SS fits."""
-    fit = [
+    first. UsageError where no run of the method fits.
+
+    Args:
+        drop: what the other run lacks; None: SSP-Labels, of another method the first of its ablations that was run.
+    """
+    own = [
         run
         for run in runs
-        if run.spec.method == models.PROPOSED
-        and (category is None or run.spec.category in category)
-        and (seed is None or run.spec.seed == seed)
+        if run.spec.method == method and (category is None or run.spec.category in category)
     ]
+    fit = [run for run in own if seed in (None, run.spec.seed)]
     newest = {_key(run): run for run in sorted(fit, key=lambda run: run.age_rank)}
+    if drop is None:
+        dropped = (run.spec.drop for run in own if run.spec.drop)
+        drop = WITHOUT if method == models.PROPOSED else next(dropped, ())
     found: dict[Any, Pair] = {}
     for run in sorted(newest.values(), key=lambda run: (run.conditions, run.spec.category, run.spec.seed)):
         if run.spec.drop:
             continue
-        pair = Pair(run, newest.get((*_key(run)[:-1], WITHOUT)))
+        pair = Pair(run, newest.get((*_key(run)[:-1], drop)) if drop else None, drop)
         place = (run.conditions, run.spec.category, run.spec.fingerprint)
         if place not in found or (found[place].without is None and pair.without is not None):
             found[place] = pair
     if not found:
         which = "" if seed is None else f" with seed {seed}"
-        title = models.METHODS[models.PROPOSED].title
-        raise UsageError(
-            f"no finished run of {title}{which} here. Start with: bench run --method {models.PROPOSED}"
-        )
+        title = models.METHODS[method].title
+        raise UsageError(f"no finished run of {title}{which} here. Start with: bench run --method {method}")
     return list(found.values())
 
 
@@ -117,7 +137,7 @@ def _key(run: StoredRun) -> tuple[Any, ...]:
 def cases(
     pair: Pair, texts_of: TextSource, product: str | None = None, review: str | None = None
 ) -> list[ProductCase]:
-    """The product asked for, or that of the review asked for; else the two at which SSP-Labels help and hurt most
+    """The product asked for, or that of the review asked for; else the two at which the parts help and hurt most
     (without the ablation's run: the best and the worst ranked). UsageError for an id that is not in the test split."""
     scores = pair.run.scores
     texts = texts_of(pair.run)
@@ -147,10 +167,17 @@ def _telling(pair: Pair) -> dict[str, str]:
     if pair.without is None:
         return {"ranked best": str(values.idxmax()), "ranked worst": str(values.idxmin())}
     gain = (values - agreements(pair.without.scores)).dropna()
+    parts = _dropped(pair.run.spec.method, pair.drop)
+    many = parts.endswith("s") or len(pair.drop) > 1
     return {
-        "SSP-Labels help most here": str(gain.idxmax()),
-        "SSP-Labels hurt most here": str(gain.idxmin()),
+        f"{parts} {'help' if many else 'helps'} most here": str(gain.idxmax()),
+        f"{parts} {'hurt' if many else 'hurts'} most here": str(gain.idxmin()),
     }
+
+
+def _dropped(method: str, drop: tuple[str, ...]) -> str:
+    named = WITHOUT_LABELS.get(drop) if method == models.PROPOSED else None
+    return named or " and ".join(drop)
 
 
 def _case(pair: Pair, texts: Texts | None, heading: str, product_id: str, asked: str = "") -> ProductCase:
@@ -174,6 +201,8 @@ def _case(pair: Pair, texts: Texts | None, heading: str, product_id: str, asked:
         differs_most=differs,
         reviews=reviews,
         asked=asked,
+        method=spec.method,
+        drop=pair.drop,
     )
 
 
@@ -250,9 +279,13 @@ def render(case: ProductCase) -> str:
         note = "; ".join(mark for mark in marks if mark)
         lines.append(f"      {review.review_id}{f' ({note})' if note else ''}")
         lines += _indented(review.text if review.review_id == case.asked else shortened(review.text), 6)
-    if not case.differs_most:
-        lines.append("\nNo run without SSP-Labels of this seed: bench ablate --drop d")
-    if case.reviews and not case.reviews[0].subtasks:
+    of_paper = case.method == models.PROPOSED
+    if not case.differs_most and case.drop:
+        own = "" if of_paper else f" --proposed {case.method}"
+        lines.append(
+            f"\nNo run without {case.dropped} of this seed: bench ablate{own} --drop {'+'.join(case.drop)}"
+        )
+    if of_paper and case.reviews and not case.reviews[0].subtasks:
         lines.append(
             "\nThe run stored no predictions of the subtasks: it was made before they were kept. Run it again."
         )
@@ -276,14 +309,18 @@ def _shown(case: ProductCase) -> list[CaseReview]:
 def _agreement_line(case: ProductCase) -> str:
     if case.agreement is None:
         return "All its reviews have one label: no order is better than another."
-    without = "" if case.agreement_without is None else f", {case.agreement_without:+.2f} without SSP-Labels"
+    without = (
+        "" if case.agreement_without is None else f", {case.agreement_without:+.2f} without {case.dropped}"
+    )
     return f"Agreement with the labels (-1 to 1): {case.agreement:+.2f}{without}"
 
 
 def _header(case: ProductCase) -> str:
     first = case.reviews[0]
-    without = " w/o SSP (rank)" if first.without is not None else ""
-    return f" rank label    score{without}" + "".join(f"{name:>8}" for name in first.subtasks)
+    part = "SSP" if (case.method, case.drop) == (models.PROPOSED, WITHOUT) else case.dropped
+    # as wide as the numbers under it, however long a part's name is
+    without = f" {f'w/o {part[:4]}':>8} (rank)" if first.without is not None else ""
+    return f" rank label    score{without}" + "".join(f"{name[:7]:>8}" for name in first.subtasks)
 
 
 def _numbers(review: CaseReview) -> str:

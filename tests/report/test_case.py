@@ -126,3 +126,35 @@ def test_the_command(results: Path) -> None:
     assert one["reviews"][0]["subtasks"] == {"ptrt": 19.0, "pvrv": 29.0}
     assert "no product" in bench("case", "--results", str(results), "--product", "P9", code=2).stderr
     assert "no such folder" in bench("case", "--data", str(results / "x"), code=2).stderr
+
+
+def test_another_method_beside_itself_without_a_part(tmp_path: Path) -> None:
+    products = list(WITH)
+    for seed in (0, 1):
+        rewrite(write_run(tmp_path, "mcr", seed, products=products), WITH, "text")
+    rewrite(write_run(tmp_path, "mcr", 1, products=products, drop=("images",)), WITHOUT, "text")
+    write_run(tmp_path, "mmss", 0, products=products)
+    where = ("case", "--results", str(tmp_path), "--proposed", "MCR", "--json")
+    found = results_of(bench(*where).stdout)
+    assert [one["product_id"] for one in found] == ["P000", "P001"]
+    assert {(one["method"], one["seed"], tuple(one["drop"])) for one in found} == {("mcr", 1, ("images",))}
+    (asked,) = results_of(bench(*where, "--without", "images", "--product", "P002").stdout)
+    assert [review["without"] for review in asked["reviews"]] == [90.0, 10.0, 70.0, 0.0]
+    text = bench("case", "--results", str(tmp_path), "--proposed", "mcr").stdout
+    assert "images help most here" in text
+    assert "-1.00 without images" in text
+    assert " rank label    score w/o imag (rank)    text" in text
+    assert "subtasks" not in text
+    wrong = bench(*where, "--without", "image", code=2).stderr
+    assert "Did you mean images?" in wrong
+    none = bench("case", "--results", str(tmp_path), "--without", "d", code=2).stderr
+    assert "no ablation of mmss was run" in none
+    alone = bench("case", "--results", str(tmp_path), "--proposed", "mcr", "--seed", "0").stdout
+    assert "No run without images of this seed: bench ablate --proposed mcr --drop images" in alone
+
+
+def test_a_method_that_is_not_the_papers_has_no_part_to_be_without(tmp_path: Path) -> None:
+    write_run(tmp_path, "mcr", 0, products=list(WITH))
+    text = bench("case", "--results", str(tmp_path), "--proposed", "mcr").stdout
+    assert "ranked best" in text
+    assert "No run without" not in text

@@ -19,6 +19,7 @@ from benchmark.report.grid import group_settings
 from benchmark.report.html import Extras, answers, build, cases, cells, sections, texts
 from benchmark.report.tables import results_table
 from benchmark.runs.store import StoredRun, load_runs
+from tests.command_line import bench
 from tests.fixtures_runs import write_run
 from tests.report.report_runs import QUALITY, write_report_runs
 
@@ -317,3 +318,20 @@ def test_thumbnails_are_small_and_ids_stay_in_their_folder(tmp_path: Path) -> No
     assert len(address) < 3000
     for name in ("..", "../images", "r2", "", "."):
         assert of.thumbnails(name) == []
+
+
+def test_another_method_may_be_the_one_that_is_judged(tmp_path: Path) -> None:
+    for seed in range(3):
+        for method, value in QUALITY.items():
+            write_run(tmp_path, method, seed, value=value)
+        write_run(tmp_path, "mcr", seed, value=0.5, drop=("images",))
+    where = ("--results", str(tmp_path), "--proposed", "MCR")
+    bench("report", *where, "--no-pictures", "--out", str(tmp_path / "page.html"))
+    page = Page((tmp_path / "page.html").read_text())
+    text = " ".join(" ".join(page.text).split())
+    assert "Is MCR the best?" in text
+    assert "By MAP, MCR is ahead of 4 baselines" in text
+    assert "w/o images" in text
+    assert "--proposed mcr --out report.html" in text
+    title = bench("plot", "forest", *where, "--out", str(tmp_path / "forest.svg")).stderr
+    assert "MCR against each baseline" in title

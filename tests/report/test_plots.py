@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from benchmark.core.errors import UsageError
@@ -224,3 +225,21 @@ def test_without_matplotlib_the_message_says_what_to_install(
     assert not canvas.available()
     with pytest.raises(UsageError, match=r"mrhp-bench\[plots\]"):
         canvas.save(picture, tmp_path / "a.png")
+
+
+def test_the_method_that_is_judged_may_be_another(subject: kinds.Subject) -> None:
+    other = replace(subject, proposed="mcl")
+    family = other.families["lazada"]
+    assert {one.a.method for one in family} == {"mcl"}
+    assert {one.b.method for one in family} == {"bimpm", "egcnn", "mcr", "mmss"}
+    ours = to_rgba(canvas.COLOURS["ours"])
+    for proposed, row in (("mmss", 4), ("mcl", 3)):
+        picture = kinds.dots(replace(subject, proposed=proposed))
+        assert picture is not None
+        (axes,) = axes_of(picture.panels[0])
+        drawn = [
+            line.get_ydata()[0]
+            for line in axes.lines
+            if line.get_marker() == "o" and to_rgba(line.get_color()) == ours
+        ]
+        assert drawn == [row], "one method has the colour of what is judged"

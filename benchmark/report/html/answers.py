@@ -25,12 +25,12 @@ class Answer:
     """`win`, `loss` or `open`, for the colour beside the words."""
 
 
-def answer(setting: Setting, worthwhile: float) -> Answer:
+def answer(setting: Setting, worthwhile: float, proposed: str = models.PROPOSED) -> Answer:
     """By MAP, against the best baseline of each category, corrected over all baselines and categories."""
-    family = setting.family("map")
+    family = setting.family("map", proposed=proposed)
     chosen = (best_baseline(family, category) for category in setting.data_set.category_names)
     found = [one for one in chosen if one is not None]
-    title, label = models.get(models.PROPOSED).title, setting.data_set.title
+    title, label = models.get(proposed).title, setting.data_set.title
     if not found:
         sentence = (
             f"{label}: no comparison is possible; it needs complete cells of {title} and of a baseline."
@@ -132,5 +132,7 @@ def warnings(settings: Sequence[Setting]) -> list[str]:
     return found
 
 
-def answers(settings: Sequence[Setting], worthwhile: float) -> list[dict[str, Any]]:
-    return [vars(answer(setting, worthwhile)) for setting in settings]
+def answers(
+    settings: Sequence[Setting], worthwhile: float, proposed: str = models.PROPOSED
+) -> list[dict[str, Any]]:
+    return [vars(answer(setting, worthwhile, proposed)) for setting in settings]

@@ -81,14 +81,16 @@ class _Album:
         return () if self.full else tuple(found)
 
 
-def case_groups(settings: Sequence[Setting], texts_of: TextSource) -> list[CaseGroup]:
+def case_groups(
+    settings: Sequence[Setting], texts_of: TextSource, proposed: str = models.PROPOSED
+) -> list[CaseGroup]:
     """Per category and method the product that it ranks best and the one that it ranks worst, by its first
     seed; the proposed method first, also where there is no room for all images."""
     groups = []
     room = MOST_IMAGE_BYTES // max(1, sum(len(setting.fingerprints) for setting in settings))
     for setting in settings:
         for category, _ in setting.fingerprints:
-            names = sorted(setting.methods, key=lambda name: name != models.PROPOSED)
+            names = sorted(setting.methods, key=lambda name: name != proposed)
             runs = [cell.runs[0] for cell in (setting.cell(category, name) for name in names) if cell.runs]
             if not runs:
                 continue

@@ -48,6 +48,7 @@ def build(
     *,
     worthwhile: float = WORTHWHILE,
     plots: Sequence[str] = ALL_KINDS,
+    proposed: str = models.PROPOSED,
 ) -> str:
     """The report of finished runs as one HTML document.
 
@@ -57,6 +58,7 @@ def build(
     Args:
         worthwhile: the smallest difference worth having, in points.
         plots: kinds of pictures to draw; none are without matplotlib, and the page says so.
+        proposed: the method that is judged; the paper's claims stay those about its own.
 
     Raises:
         UsageError: there are no finished runs.
@@ -68,22 +70,21 @@ def build(
         raise UsageError("no finished runs to report. Start with: bench run --all-categories")
     drawn = tuple(plots) if canvas.available() else ()
     styles = canvas.Styles()
-    views = [
-        _part(number, part, settings, extras, worthwhile, drawn, styles) for number, part in enumerate(parts)
-    ]
+    view = _View(settings, extras, worthwhile, drawn, styles, proposed)
+    views = [view.part(number, part) for number, part in enumerate(parts)]
     shown = {id(setting) for part in parts for setting in part}
     script, css = (_template_file(name) for name in ("script.js", "style.css"))
     template = _environment().get_template("page.html.j2")
     page = template.render(
         version=__version__,
-        proposed=models.get(models.PROPOSED).title,
+        proposed=models.get(proposed).title,
         parts=views,
         others=[_other(setting) for setting in settings if id(setting) not in shown],
         sizes=cells.table_view(statistics_table(manifests(runs), with_paper=True), set()),
         decisions=sections.decisions_view([run for part in parts for s in part for run in s.runs]),
         controls=extras.controls,
         provenance=sections.provenance_view(runs),
-        remake=sections.remake(runs, extras.results),
+        remake=sections.remake(runs, extras.results, proposed),
         no_pictures="" if canvas.available() else canvas.INSTALL,
         css=Markup(f"{_palette()}{css}{styles.css()}"),
         script=Markup(script),
@@ -103,57 +104,66 @@ def parts_of(settings: Sequence[Setting]) -> list[list[Setting]]:
     return matching_settings(plain or usable)
 
 
-def _part(
-    number: int,
-    part: list[Setting],
-    settings: Sequence[Setting],
-    extras: Extras,
-    worthwhile: float,
-    drawn: Sequence[str],
-    styles: canvas.Styles,
-) -> dict[str, Any]:
-    """Everything that the template says of one group of settings; the first part has more."""
-    full = number == 0
-    runs_of_cells = cells.cell_runs(part) if full else []
-    listed_here = {one["anchor"] for one in runs_of_cells}
-    effects = tuple(sections.decision_effects(settings)) if full else ()
-    subject = kinds.Subject(tuple(part), effects, worthwhile=worthwhile)
-    wanted = [name for name in drawn if full or name == "forest"]
-    return {
-        "id": f"part{number + 1}",
-        "full": full,
-        "name": _name(part),
-        "facts": answers.facts(part),
-        "warnings": answers.warnings(part),
-        "answers": answers.answers(part, worthwhile),
-        "tables": _tables(part, listed_here),
-        "pictures": _pictures(subject, wanted, number, styles),
-        "tests": [sections.tests_view(setting, worthwhile) for setting in part if setting.methods],
-        "cases": [asdict(group) for group in case_groups(part, extras.texts)] if full else [],
-        "claims": [claim.to_json() for claim in check_claims(part)] if full else [],
-        "paper": [sections.paper_view(setting) for setting in part] if full else [],
-        "effects": _effects(effects, settings),
-        "runs": runs_of_cells,
-    }
+@dataclass(frozen=True)
+class _View:
+    """What the parts of a page are made with."""
+
+    settings: Sequence[Setting]
+    extras: Extras
+    worthwhile: float
+    drawn: Sequence[str]
+    styles: canvas.Styles
+    proposed: str
+
+    def part(self, number: int, part: list[Setting]) -> dict[str, Any]:
+        """Everything that the template says of one group of settings; the first part has more."""
+        full, proposed, worthwhile = number == 0, self.proposed, self.worthwhile
+        runs_of_cells = cells.cell_runs(part) if full else []
+        listed_here = {one["anchor"] for one in runs_of_cells}
+        effects = tuple(sections.decision_effects(self.settings, proposed)) if full else ()
+        subject = kinds.Subject(tuple(part), effects, worthwhile=worthwhile, proposed=proposed)
+        wanted = [name for name in self.drawn if full or name == "forest"]
+        tests = [sections.tests_view(setting, worthwhile, proposed) for setting in part if setting.methods]
+        groups = case_groups(part, self.extras.texts, proposed) if full else []
+        return {
+            "id": f"part{number + 1}",
+            "full": full,
+            "name": _name(part),
+            "facts": answers.facts(part),
+            "warnings": answers.warnings(part),
+            "answers": answers.answers(part, worthwhile, proposed),
+            "tables": _tables(part, listed_here, proposed),
+            "pictures": _pictures(subject, wanted, number, self.styles),
+            "tests": tests,
+            "cases": [asdict(group) for group in groups],
+            "claims": [claim.to_json() for claim in check_claims(part)] if full else [],
+            "paper": [sections.paper_view(setting) for setting in part] if full else [],
+            "effects": _effects(effects, self.settings),
+            "runs": runs_of_cells,
+        }
 
 
-def _tables(part: Sequence[Setting], listed_here: set[str]) -> list[dict[str, Any]]:
+def _tables(part: Sequence[Setting], listed_here: set[str], proposed: str) -> list[dict[str, Any]]:
     found = [
         cells.table_view(
-            results_table(setting, with_paper=True, with_sentinels=True),
+            results_table(setting, with_paper=True, with_sentinels=True, proposed=proposed),
             listed_here,
             setting.conditions.dataset,
         )
         for setting in part
         if setting.methods
     ]
-    ablated = [setting for setting in part if setting.drops]
+    ablated = [setting for setting in part if setting.drops_of(proposed)]
     if ablated:
-        seen = {run.spec.category for setting in ablated for run in setting.runs if run.spec.drop}
+        seen = {
+            run.spec.category
+            for setting in ablated
+            for run in setting.runs
+            if run.spec.drop and run.spec.method == proposed
+        }
         categories = [category for category, _ in ablated[0].fingerprints if category in seen]
-        found.append(
-            cells.table_view(ablation_table(ablated, with_paper=True, categories=categories), listed_here)
-        )
+        table = ablation_table(ablated, with_paper=True, categories=categories, method=proposed)
+        found.append(cells.table_view(table, listed_here))
     return found
 
 

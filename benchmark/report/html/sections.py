@@ -20,9 +20,9 @@ from benchmark.report.significance import Finding, stats_report
 from benchmark.runs.store import StoredRun
 
 
-def tests_view(setting: Setting, worthwhile: float) -> dict[str, Any]:
+def tests_view(setting: Setting, worthwhile: float, proposed: str) -> dict[str, Any]:
     """Every comparison of the proposed method, with what must stand beside a p value."""
-    report = stats_report(setting, "all", worthwhile=worthwhile)
+    report = stats_report(setting, "all", worthwhile=worthwhile, proposed=proposed)
     ties = [
         (setting.data_set.category_title(category), models.METHODS[one.method].title, f"{one.tied_pairs:.2%}",
          f"{100 * one.file_order_gain['map']:+.2f}")
@@ -110,9 +110,8 @@ def _taken(one: decisions.Decision, configs: dict[str, dict[str, Any]]) -> str:
     return str(configs.get(scope, {}).get(name, ""))
 
 
-def decision_effects(settings: Sequence[Setting]) -> list[Effect]:
-    """What alternatives of open decisions moved, from the settings that differ by overrides alone."""
-    method = models.PROPOSED
+def decision_effects(settings: Sequence[Setting], method: str = models.PROPOSED) -> list[Effect]:
+    """What alternatives of open decisions moved for a method, from the settings that differ by overrides alone."""
     names = {tuple(sorted(one.overrides)): one.name for one in variants([], method, True)}
     plain = [setting for setting in settings if not setting.conditions.overrides]
     found = []
@@ -184,7 +183,7 @@ def typed(runs: Sequence[StoredRun]) -> list[tuple[str, int]]:
     return lines.most_common()
 
 
-def remake(runs: Sequence[StoredRun], results: str) -> list[str]:
+def remake(runs: Sequence[StoredRun], results: str, proposed: str = models.PROPOSED) -> list[str]:
     """Commands from a clone of the project to this page."""
     commits = Counter(str(run.provenance.get("commit") or "") for run in runs)
     commit = commits.most_common(1)[0][0].removesuffix("+changes")
@@ -195,4 +194,5 @@ def remake(runs: Sequence[StoredRun], results: str) -> list[str]:
     ]
     lines += [line for line, _ in typed(runs) if line != "unknown"]
     data = "" if all(run.spec.corpus == EMBEDDED for run in runs) else " --data ROOT"
-    return [*lines, f"bench report --results {shlex.quote(results)}{data} --out report.html"]
+    judged = "" if proposed == models.PROPOSED else f" --proposed {shlex.quote(proposed)}"
+    return [*lines, f"bench report --results {shlex.quote(results)}{data}{judged} --out report.html"]

@@ -46,14 +46,14 @@ def forest(title: str, family: Sequence[Comparison], worthwhile: float) -> Panel
     return Panel(title, f"Differences with 95% intervals. {words}.", draw, 0.75 + ROW_INCHES * len(family))
 
 
-def seed_dots(title: str, cells: Sequence[Cell], metric: str) -> Panel:
+def seed_dots(title: str, cells: Sequence[Cell], metric: str, proposed: str = models.PROPOSED) -> Panel:
     """Each method's value of every seed, its mean, and the random order's expectation."""
 
     def draw(axes: Axes) -> None:
         chance = 100 * cells[0].random_order(metric)
         axes.axvline(chance, color=COLOURS["muted"], linewidth=0.9, linestyle=":")
         for row, cell in enumerate(cells):
-            colour = COLOURS["ours" if cell.method == models.PROPOSED else "muted"]
+            colour = COLOURS["ours" if cell.method == proposed else "muted"]
             means = 100 * cell.seed_means(metric)
             axes.plot(means, np.full(len(means), row), "o", color=colour, markersize=4, alpha=0.7)
             axes.plot([means.mean()] * 2, [row - 0.32, row + 0.32], color=colour, linewidth=1.8)
@@ -100,7 +100,9 @@ def win_loss(title: str, one: Comparison, most: int = 240) -> Panel:
     return Panel(f"{title}: against {_title(one.b)}", words, draw, 2.5)
 
 
-def critical_difference(title: str, names: Sequence[str], ranks: AverageRanks) -> Panel:
+def critical_difference(
+    title: str, names: Sequence[str], ranks: AverageRanks, proposed: str = models.PROPOSED
+) -> Panel:
     """Methods on a line by their average rank; a bar joins those that the Nemenyi test does not separate."""
     order = np.argsort(ranks.ranks, kind="stable")
     sorted_ranks = ranks.ranks[order]
@@ -119,7 +121,7 @@ def critical_difference(title: str, names: Sequence[str], ranks: AverageRanks) -
             span = [sorted_ranks[first] - 0.06, sorted_ranks[last] + 0.06]
             axes.plot(span, [height, height], color=COLOURS["muted"], linewidth=3.2, solid_capstyle="butt")
         for place, index in enumerate(order):
-            own = names[index] == models.PROPOSED
+            own = names[index] == proposed
             colour = COLOURS["ours" if own else "ink"]
             left = place < (lines + 1) // 2
             height = top + 0.62 * (place if left else lines - 1 - place)

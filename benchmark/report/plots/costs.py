@@ -32,7 +32,13 @@ def memory_of(run: StoredRun) -> float | None:
     return None if value is None else float(value)
 
 
-def cost(title: str, values: Mapping[str, Sequence[float]], label: str, unit: str) -> Panel:
+def cost(
+    title: str,
+    values: Mapping[str, Sequence[float]],
+    label: str,
+    unit: str,
+    proposed: str = models.PROPOSED,
+) -> Panel:
     """One dot per run and a bar at the median, per method, on a logarithmic axis."""
     names = [name for name, found in values.items() if found]
 
@@ -40,7 +46,7 @@ def cost(title: str, values: Mapping[str, Sequence[float]], label: str, unit: st
         from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
         for row, name in enumerate(names):
-            colour = COLOURS["ours" if name == models.PROPOSED else "muted"]
+            colour = COLOURS["ours" if name == proposed else "muted"]
             distinct = np.unique(np.round(values[name], 3))
             axes.plot(distinct, np.full(len(distinct), row), "o", color=colour, markersize=3.5, alpha=0.5)
             axes.plot([np.median(values[name])] * 2, [row - 0.32, row + 0.32], color=colour, linewidth=1.8)

@@ -38,11 +38,21 @@ class Subject:
     """Shown; tests are corrected over all of them whatever is shown."""
     seed: int | None = None
     """Of the run whose pseudo labels are shown; None: the first."""
+    proposed: str = models.PROPOSED
+    """The method that is judged."""
+
+    @property
+    def title(self) -> str:
+        """Of the method that is judged."""
+        return models.get(self.proposed).title
 
     @cached_property
     def families(self) -> Mapping[str, list[Comparison]]:
         """Data set -> the proposed method against every baseline."""
-        return {setting.conditions.dataset: setting.family(self.metric) for setting in self.settings}
+        return {
+            setting.conditions.dataset: setting.family(self.metric, proposed=self.proposed)
+            for setting in self.settings
+        }
 
     def places(self) -> list[tuple[Setting, str]]:
         return [
@@ -78,8 +88,8 @@ def forest(subject: Subject) -> Picture | None:
     ]
     return _picture(
         "forest",
-        f"{_proposed()} against each baseline, {METRIC_LABELS[subject.metric]}",
-        f"Right of 0: {_proposed()} is better. Bars: 95% intervals of the crossed test over seeds and products. A "
+        f"{subject.title} against each baseline, {METRIC_LABELS[subject.metric]}",
+        f"Right of 0: {subject.title} is better. Bars: 95% intervals of the crossed test over seeds and products. A "
         "filled dot is significant after Holm (p < 0.05). Dashed: the smallest difference worth having, "
         f"{subject.worthwhile:g} points; an interval wholly inside the band says that there is none.",
         panels,
@@ -88,7 +98,7 @@ def forest(subject: Subject) -> Picture | None:
 
 def dots(subject: Subject) -> Picture | None:
     panels = [
-        comparisons.seed_dots(where(setting, category), cells, subject.metric)
+        comparisons.seed_dots(where(setting, category), cells, subject.metric, subject.proposed)
         for setting, category in subject.places()
         if (cells := subject.cells(setting, category))
     ]
@@ -132,7 +142,7 @@ def products(subject: Subject) -> Picture | None:
         if (best := best_baseline(subject.families[setting.conditions.dataset], category)) is not None
     ]
     caption = (
-        f"Every test product by what {_proposed()} gains or loses on it against the category's best baseline, seeds "
+        f"Every test product by what {subject.title} gains or loses on it against the category's best baseline, seeds "
         "averaged, largest gain first. Dashed: the mean."
     )
     return _picture("products", "Won and lost products", caption, panels)
@@ -154,7 +164,9 @@ def critical_difference(subject: Subject) -> Picture | None:
         "evidence. Bars join methods that Nemenyi's test (5%) does not separate; Friedman p "
         f"{comparisons.p_words(ranks.p_value)}."
     )
-    return _picture("cd", title, caption, [comparisons.critical_difference(title, names, ranks)])
+    return _picture(
+        "cd", title, caption, [comparisons.critical_difference(title, names, ranks, subject.proposed)]
+    )
 
 
 def decisions(subject: Subject) -> Picture | None:
@@ -189,7 +201,7 @@ def cost(subject: Subject) -> Picture | None:
             for name in models.METHODS
         }
         if any(values.values()):
-            panels.append(costs.cost(label.capitalize(), values, label, unit))
+            panels.append(costs.cost(label.capitalize(), values, label, unit, subject.proposed))
     caption = (
         "As the runs were carried out, possibly side by side: an impression; bench speed measures. Memory is the "
         "peak of the process, which includes the libraries, or of the GPU where one was used."
@@ -213,7 +225,3 @@ METRICS = PAPER_METRICS
 
 def _picture(kind: str, title: str, caption: str, panels: Sequence[Panel]) -> Picture | None:
     return Picture(kind, title, caption, tuple(panels)) if panels else None
-
-
-def _proposed() -> str:
-    return models.get(models.PROPOSED).title
