@@ -226,10 +226,16 @@ def _done(job: Job, specs: list[RunSpec], place: tuple[str, str]) -> list[Stored
 
 
 def _caption(job: Job, effects: list[Effect]) -> str:
+    from benchmark.report.captions import feature_sentences
+    from benchmark.report.grid import manifests
+
     n_products = {item.result.n_products for item in effects if item.result}
     seeds = len({spec.seed for spec in job.specs})
+    places = {(spec.dataset, spec.category): spec for spec in job.specs}
+    seen = manifests(run for place, spec in places.items() for run in _done(job, [spec], place))
     return (
         f"Corpus {job.specs[0].conditions.without_overrides}. Points of MAP; crossed seeds x products test, "
         f"paired by seed, {seeds} seeds, {'/'.join(map(str, sorted(n_products)))} test products, "
         f"{len(effects)} comparisons, no correction: read the p-values as a screening, not as claims."
+        + "".join(f" {sentence}" for sentence in feature_sentences(seen))
     )

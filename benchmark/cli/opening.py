@@ -54,6 +54,7 @@ def open_data(
     A category that the root does not have is an error only if nothing is left.
     """
     from benchmark.cli.progress import counted
+    from benchmark.data.features import descriptor
     from benchmark.data.images import image_warnings
 
     with counted(quiet) as progress:
@@ -63,6 +64,8 @@ def open_data(
         name, manifest = f"{corpus.dataset}/{corpus.category}", corpus.manifest
         if manifest["labels"].startswith("from votes"):
             say(f"{name}: labels {manifest['labels']}")
+        if manifest.get("features"):
+            say(f"{name}: image features: {descriptor.title(manifest['features'])}, not bottom-up attention")
         for warning in image_warnings({split: of["images"] for split, of in manifest["splits"].items()}):
             say(f"{name}: {warning}")
     return source, corpora

@@ -12,6 +12,7 @@ from tabulate import tabulate
 
 from benchmark.data.catalog import SPLITS
 from benchmark.data.corpus import identity
+from benchmark.data.features import descriptor
 from benchmark.data.fields import Votes
 from benchmark.data.findings import Findings
 from benchmark.data.images import image_warnings
@@ -60,6 +61,8 @@ class CategoryReport:
     """Those whose tables could be read."""
     labels: str = ""
     """In words, where the labels come from."""
+    features: str = ""
+    """What made them, in words; empty for the release's own."""
     roi_width: int | None = None
     unreadable: list[str] = field(default_factory=list)
     """Feature files that count as "no image", with the reason."""
@@ -132,8 +135,19 @@ def _check_category(
     if near is not None:
         near.note(folder, reader.findings)
     report.labels = label_rule(labels_from_votes, columns)
+    report.features = _features(folder, reader.findings)
     report.roi_width, report.unreadable = reader.width, reader.unreadable
     return report
+
+
+def _features(folder: CategoryFolder, findings: Findings) -> str:
+    features = folder.path / "features"
+    try:
+        record = descriptor.read(features)
+    except ValueError as error:
+        findings.problem(features / descriptor.NAME, "", str(error))
+        return ""
+    return descriptor.title(record) if record is not None else ""
 
 
 def _check_split(
@@ -179,6 +193,8 @@ def render(report: Report) -> str:
         where = f"{category.dataset}/{category.category}"
         if category.labels.startswith("from votes"):
             parts.append(f"{where}: labels {category.labels}")
+        if category.features:
+            parts.append(f"{where}: image features: {category.features}, not bottom-up attention")
         if category.unreadable:
             more = len(category.unreadable) - _UNREADABLE_SHOWN
             lines = [f"{len(category.unreadable)} unreadable feature files in {where} count as no image:"]

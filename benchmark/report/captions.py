@@ -104,6 +104,12 @@ def metric_sentence(setting: Setting) -> str:
     )
 
 
+def made_line(setting: Setting) -> str:
+    """On what, and by which metric, in one line for what is no table."""
+    features = "".join(f" {sentence}" for sentence in feature_sentences(manifests(setting.runs)))
+    return f"Corpus {setting.conditions}. {metric_sentence(setting)}.{features}"
+
+
 def test_sentences(
     setting: Setting,
     families: Mapping[str, Sequence[Comparison]],
@@ -221,15 +227,15 @@ def split_count(manifest: Mapping[str, Any], split: str, what: str) -> int:
     return int(manifest["splits"][split][what])
 
 
-def feature_sentences(runs: Sequence[StoredRun]) -> list[str]:
-    """Whose features the images' are, where they are not the release's own."""
+def feature_sentences(seen: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Whose features the images' are, where they are not the release's own; `seen`: manifests."""
     made: dict[str, list[str]] = {}
-    seen = manifests(runs)
     for manifest in seen:
         if manifest.get("features"):
             made.setdefault(descriptor.title(manifest["features"]), []).append(place(manifest))
     return [
-        f"features{'' if len(places) == len(seen) else ' in ' + ', '.join(places)}: {title}, not bottom-up attention."
+        f"Image features{'' if len(places) == len(seen) else ' in ' + ', '.join(places)}: {title}, not bottom-up "
+        "attention."
         for title, places in made.items()
     ]
 
@@ -256,7 +262,7 @@ def image_sentences(runs: Sequence[StoredRun]) -> list[str]:
     )
     if covered:
         sentences.append(f"{data_set_of(runs).title} test items with image features: {covered}.")
-    return [*sentences, *feature_sentences(runs)]
+    return [*sentences, *feature_sentences(manifests(runs))]
 
 
 def vector_sentences(runs: Sequence[StoredRun]) -> list[str]:

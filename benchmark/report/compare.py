@@ -24,7 +24,7 @@ from benchmark.data.published import (
     published_value,
     published_values,
 )
-from benchmark.report.captions import metric_sentence
+from benchmark.report.captions import made_line
 from benchmark.report.facts import ablation_label, setting_facts, variant_name
 from benchmark.report.grid import Cell, Setting
 from benchmark.report.paper_data import other_data, other_data_sentences, paper_categories
@@ -107,9 +107,8 @@ class ComparisonReport:
             "a run are counted, not listed."
         )
         notes = "".join(f"\n- {note}" for note in self.notes)
-        made = f"Corpus {self.setting.conditions}. {metric_sentence(self.setting)}."
         grid = tabulate(rows, headers, "pipe", disable_numparse=True)
-        return f"{head}\n\n**{self.summary()}**\n\n{grid}\n\n{rule}\n\n{made}\n{notes}\n"
+        return f"{head}\n\n**{self.summary()}**\n\n{grid}\n\n{rule}\n\n{made_line(self.setting)}\n{notes}\n"
 
     def to_json(self) -> dict[str, Any]:
         return {

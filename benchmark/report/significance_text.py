@@ -11,7 +11,7 @@ from benchmark.core.metrics import PAPER_METRICS
 from benchmark.core.words import count
 from benchmark.data.published import METRIC_LABELS
 from benchmark.report import latex
-from benchmark.report.captions import metric_sentence
+from benchmark.report.captions import made_line
 from benchmark.report.facts import significance
 from benchmark.report.latex import Layout
 from benchmark.report.numbers import grid, interval_words, n_words, p_words, points, sd_words
@@ -27,7 +27,7 @@ def blocks(report: Report) -> list[str]:
     return [
         f"## {dataset}: {models.get(report.proposed).title} against {_against(report.against)}",
         f"**{summary(report)}**",
-        f"Corpus {setting.conditions}. {metric_sentence(setting)}.",
+        made_line(setting),
         *(f"**{note}**" for note in report.notes),
         _comparison_block(report),
         _robust_block(report),
@@ -120,10 +120,7 @@ def to_latex(report: Report, layout: Layout | None = None) -> str:
             [row[1:] for row in cells], index=[row[0] for row in cells], columns=heads, dtype=object
         ),
         caption=f"{setting.data_set.title}: {models.get(report.proposed).title} against {_against(report.against)}.",
-        notes=[
-            f"{summary(report)} Corpus {setting.conditions}. {metric_sentence(setting)}. {' '.join(report.notes)} "
-            f"{comparison_words(report)}"
-        ],
+        notes=[f"{summary(report)} {made_line(setting)} {' '.join(report.notes)} {comparison_words(report)}"],
         label=f"stats-{setting.conditions.dataset}",
         layout=layout,
     )

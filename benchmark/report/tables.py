@@ -16,7 +16,7 @@ from benchmark.data.dataset_file import from_record
 from benchmark.data.datasets import BUILT_IN
 from benchmark.data.published import published_count
 from benchmark.report.ablation import ablation_table
-from benchmark.report.captions import paper_sentence, place, split_count
+from benchmark.report.captions import feature_sentences, paper_sentence, place, split_count
 from benchmark.report.results import results_table
 from benchmark.report.table import STATISTICS_TABLE_NUMBER, Column, Entry, Row, Table
 
@@ -71,6 +71,7 @@ def statistics_table(corpora: Sequence[Mapping[str, Any]], *, with_paper: bool =
         caption=(
             "Numbers of products and reviews as packed; no review of any split is dropped.",
             f"Corpora and fingerprints: {names}.",
+            *feature_sentences(corpora),
             *paper_sentence(with_paper, STATISTICS_TABLE_NUMBER),
         ),
         facts={"corpora": [dict(manifest) for manifest in corpora]},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,15 @@ import torch
 from benchmark.data import dataset_file
 from benchmark.data.mini.corpus import MiniSpec, write_corpus
 from tests.command_line import bench
+from tests.data.features import models as tiny_models
+from tests.data.fetch.server import serving
 from tests.docs.snippets import PAGES, ROOT, Block, blocks
+from tests.photos import release_with_images
 
 LIMITS = ["--seeds", "0-2", "--set", "train.epochs=1", "--data", "ROOT"]
 """Added to a command that trains and does not say otherwise."""
 TRAINS = ("run", "ablate")
+PHOTOS = 'name = "photos"\nlanguage = "en"\n[[category]]\nname = "electronics"\n'
 BLOCKS = blocks()
 RUN_PAGES = sorted({block.page for block in BLOCKS if block.language == "sh" and not block.reason})
 
@@ -42,8 +47,20 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.fixture(scope="module")
+def photos(prepared: Path) -> Iterator[None]:
+    """SHOP, a release whose images a server on the loopback has; MODEL, a tiny vision model; the page's extractor."""
+    with serving() as server:
+        release_with_images(prepared / "SHOP", server, "photos")
+        (prepared / "SHOP" / "dataset.toml").write_text(PHOTOS)
+        tiny_models.dinov2(prepared / "MODEL")
+        (block,) = [one for one in BLOCKS if (one.page, one.language) == ("docs/images.md", "python")]
+        (prepared / "colours.py").write_text(block.text)
+        yield
+
+
 @pytest.fixture
-def place(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(prepared: Path, photos: None, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder, with results of two methods on one category of each data set."""
     monkeypatch.chdir(prepared)
     monkeypatch.setenv("MRHP_BENCH_CACHE", str(prepared / "cache"))
@@ -62,6 +79,8 @@ def run_command(command: str) -> str:
                 words += [option, value]
         if words[0] == "run" and "--method" not in words:
             words += ["--method", "egcnn"]
+    if words[:2] == ["data", "images"]:
+        words += ["--allow-private"]  # the images of SHOP are on the loopback
     return bench(*words).stdout
 
 

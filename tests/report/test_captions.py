@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from benchmark.report.captions import coverage_sentences, encoder_sentences
+from benchmark.report.captions import coverage_sentences, encoder_sentences, image_sentences, made_line
+from benchmark.report.grid import group_settings
 from benchmark.runs.store import StoredRun, load_runs
 from tests.fixtures_runs import write_run
 
@@ -39,6 +40,24 @@ def test_rows_of_different_encoders_are_named(tmp_path: Path) -> None:
     assert "MM-SS: bert" in sentence
     other = run_with(tmp_path / "c", "mcl", {"text_encoder": "bert", "encoder": "google/bert"}, "f" * 64)
     assert "DIFFER" in encoder_sentences([other, bert])[0], "the same name with another content"
+
+
+def test_features_of_another_origin_are_named_and_the_releases_own_are_not(tmp_path: Path) -> None:
+    for category in ("clothing", "home"):
+        write_run(tmp_path, "mmss", 0, category=category)
+    assert not [one for one in image_sentences(load_runs(tmp_path)) if "bottom-up" in one]
+    record = {"extractor": "hf-grid", "model": "dinov2", "weights": "a1b2c3" * 8, "options": {"grid": 5}}
+    for places, told in ((["clothing"], " in CS&J"), (["clothing", "home"], "")):
+        runs = load_runs(tmp_path)
+        for run in runs:
+            if run.spec.category in places:
+                run.__dict__["manifest"] = {**run.manifest, "features": record}
+        (sentence,) = [one for one in image_sentences(runs) if "bottom-up" in one]
+        assert sentence == (
+            f"Image features{told}: hf-grid dinov2 (weights a1b2c3a1b2c3, grid=5), not bottom-up attention."
+        )
+        (setting,) = group_settings(runs)
+        assert made_line(setting).endswith(sentence)
 
 
 def test_coverage_is_a_mean_over_epochs_and_runs(tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ from benchmark.data.fields import Votes
 from benchmark.data.release import CategoryFolder
 
 LEDGER = "made.jsonl"
+_WORTH = 64
+"""Images that make up for the start of another process."""
 _AHEAD = 2
 """Chunks of work that wait for each process."""
 
@@ -52,7 +54,14 @@ class Report:
     """File -> why; the first of them."""
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        items = {split: {side: dict(of) for side, of in sides.items()} for split, sides in self.items.items()}
+        return {
+            "dataset": self.dataset,
+            "category": self.category,
+            "extractor": dict(self.extractor),
+            "items": items,
+            "damaged": self.damaged,
+        }
 
 
 def make_features(
@@ -85,6 +94,7 @@ def make_features(
     ahead = [task for task in tasks if not ledger.has(task)]
     total = sum(len(task.files) for task in ahead)
     done = 0
+    jobs = max(1, min(jobs, total // _WORTH))
     with ledger, _pool(maker, device, jobs) as (pool, run):
         for made in _carried_out(pool, run, _chunks(ahead, max(batch_size, 8)), jobs):
             for one in made:

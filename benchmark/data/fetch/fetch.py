@@ -136,7 +136,7 @@ class _Fetch:
 
         from benchmark.data.fetch.client import Client
 
-        client = Client(self.limits, self.verify or httpx.create_ssl_context(trust_env=False))
+        client = Client(self.limits, self.verify or httpx.create_ssl_context())
         by_host: dict[str, deque[str]] = defaultdict(deque)
         for url in self.missing:
             by_host[_host_of(url)].append(url)

@@ -196,7 +196,10 @@ def test_what_is_done_is_not_done_again(folder: CategoryFolder, mine: str, tmp_p
     assert {file.stem for file in whole if now[file] != whole[file]} == {"0tr1"}
 
 
-def test_the_bits_do_not_depend_on_jobs(folder: CategoryFolder, mine: str) -> None:
+def test_the_bits_do_not_depend_on_jobs(
+    folder: CategoryFolder, mine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extract, "_WORTH", 1)
     run(folder, mine, jobs=2, batch_size=3)
     two = {file: file.read_bytes() for file in folder.path.rglob("*.pth")}
     (folder.path / "features").rename(folder.path / "aside")
