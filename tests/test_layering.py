@@ -45,7 +45,7 @@ NEEDS_TORCH = {
         for name in ("contract", "determinism", "goldens", "reference", "selfmm", "tracing")
     ),
     *(f"benchmark.engine.{name}" for name in ("adam", "evaluate", "losses", "prefetch", "steps", "train")),
-    *(f"benchmark.engine.{name}" for name in ("stepping",)),
+    *(f"benchmark.engine.{name}" for name in ("graphs", "resident", "stepping")),
     *("benchmark.core.model", "benchmark.core.types", "benchmark.data.collate"),
     *("benchmark.encoders.pretrained", "benchmark.encoders.states"),
     *(f"benchmark.data.features.{name}" for name in ("hf_detr", "hf_grid", "roi_align", "vision")),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -28,6 +29,28 @@ Int64 = npt.NDArray[np.int64]
 
 MAPPED_BYTES = 1 << 29
 """Features that take more are read by position instead of through a memory map."""
+
+
+@dataclass(frozen=True)
+class ItemArrays:
+    """One side's items as they lie in memory, and how batches hold them: for who makes batches elsewhere."""
+
+    token_flat: npt.NDArray[Any]
+    token_start_N: Int64
+    token_count_N: Int64
+    """As batches hold them, the prefix included."""
+    prefix: int | None
+    """Id of the token that stands before each text."""
+    pad_id: int
+    padding: Padding
+    roi_flat: npt.NDArray[Any] | None
+    """float16 [RoIs of all splits and sides, F]."""
+    roi_start_N: Int64
+    roi_stored_N: Int64
+    """RoIs that are kept of each item."""
+    roi_count_N: Int64
+    """As batches hold them: an item without any may count some zero rows."""
+    surface_NS: npt.NDArray[np.float32] | None
 
 
 class Collator:
@@ -93,6 +116,10 @@ class Collator:
         """The batch of some reviews of some products: one array of review rows per product."""
         return self.pairs(np.concatenate(list(rows)))
 
+    def arrays(self, side: str) -> ItemArrays:
+        """What batches hold of the `product` or `review` items."""
+        return self._items[side].arrays()
+
     @cached_property
     def _by_product(self) -> tuple[Int64, Int64]:
         order_R = np.argsort(self.split.product_R, kind="stable")
@@ -109,6 +136,22 @@ class _ItemReader:
         self.texts = texts
         self._rois = rois
         self._surface = surface
+
+    def arrays(self) -> ItemArrays:
+        texts, rois, none = self.texts, self._rois, np.zeros(0, dtype=np.int64)
+        return ItemArrays(
+            token_flat=texts.ids.flat,
+            token_start_N=texts.ids.offset_N1[:-1],
+            token_count_N=texts.count_N,
+            prefix=texts.prefix,
+            pad_id=texts.pad_id,
+            padding=texts.padding,
+            roi_flat=None if rois is None else rois.flat,
+            roi_start_N=none if rois is None else rois.start_N,
+            roi_stored_N=none if rois is None else rois.stored_N,
+            roi_count_N=none if rois is None else rois.count_N,
+            surface_NS=self._surface,
+        )
 
     def gather(self, row_N: Int64) -> Items:
         token_NT, token_count_N = self.texts.gather(row_N)
@@ -129,33 +172,33 @@ class _TextReader:
         max_tokens: int,
         bert_tokens: EncoderTokens | None,
     ) -> None:
-        self._padding = padding
-        self._pad_id = PAD
-        self._prefix = CLS if tokenizer == "joint" else None
+        self.padding = padding
+        self.pad_id = PAD
+        self.prefix = CLS if tokenizer == "joint" else None
         limit = max_tokens
         if tokenizer == "bert":
-            self._ids = _wordpieces(bert_tokens, max_tokens).of(split.name, side)
-            self._pad_id = bert_tokens.pad_id if bert_tokens else PAD
+            self.ids = _wordpieces(bert_tokens, max_tokens).of(split.name, side)
+            self.pad_id = bert_tokens.pad_id if bert_tokens else PAD
             limit += bert_tokens.special if bert_tokens else 0
         else:
-            self._ids = split.words(side, joint=tokenizer == "joint")
-        self._stored_N = np.minimum(self._ids.count_N, limit)
+            self.ids = split.words(side, joint=tokenizer == "joint")
+        self._stored_N = np.minimum(self.ids.count_N, limit)
         longest = padding.fixed_tokens or limit + 1
-        self.count_N: Int64 = np.minimum(self._stored_N + (self._prefix is not None), longest)
+        self.count_N: Int64 = np.minimum(self._stored_N + (self.prefix is not None), longest)
         """Tokens of each item as batches hold them."""
 
     def gather(self, row_N: Int64) -> tuple[torch.Tensor, torch.Tensor]:
         """(token_NT, token_count_N)"""
         count_N = self.count_N[row_N]
-        size = self._padding.fixed_tokens or max(self._padding.min_tokens, int(count_N.max(initial=1)))
-        position_NT = np.arange(size)[None, :] + self._ids.offset_N1[row_N, None]
-        if self._prefix is not None:
+        size = self.padding.fixed_tokens or max(self.padding.min_tokens, int(count_N.max(initial=1)))
+        position_NT = np.arange(size)[None, :] + self.ids.offset_N1[row_N, None]
+        if self.prefix is not None:
             position_NT -= 1
-        flat = self._ids.flat
+        flat = self.ids.flat
         token_NT = flat[np.clip(position_NT, 0, len(flat) - 1)].astype(np.int64)
-        token_NT[np.arange(size) >= count_N[:, None]] = self._pad_id
-        if self._prefix is not None:
-            token_NT[:, 0] = self._prefix
+        token_NT[np.arange(size) >= count_N[:, None]] = self.pad_id
+        if self.prefix is not None:
+            token_NT[:, 0] = self.prefix
         return torch.from_numpy(token_NT), torch.from_numpy(count_N)
 
 
@@ -173,18 +216,19 @@ class _RoiReader:
     """RoI features of one side's items, float32, zero rows where padded."""
 
     def __init__(self, rois: Ragged, padding: Padding, max_rois: int) -> None:
+        self.flat = rois.flat
         self._rows = _RowFile(rois.flat)
-        self._start_N = rois.offset_N1[:-1]
-        self._stored_N = np.minimum(rois.count_N, max_rois)
-        self._count_N = np.where(self._stored_N == 0, padding.empty_rois, self._stored_N)
+        self.start_N = rois.offset_N1[:-1]
+        self.stored_N = np.minimum(rois.count_N, max_rois)
+        self.count_N = np.where(self.stored_N == 0, padding.empty_rois, self.stored_N)
         self._min_rois = padding.min_rois
 
     def gather(self, row_N: Int64) -> tuple[torch.Tensor, torch.Tensor]:
         """(roi_NVF, roi_count_N)"""
-        count_N = self._count_N[row_N]
+        count_N = self.count_N[row_N]
         size = max(self._min_rois, int(count_N.max(initial=0)))
         roi_NVF = torch.empty(len(row_N), size, self._rows.width)
-        starts, stored = self._start_N[row_N].tolist(), self._stored_N[row_N].tolist()
+        starts, stored = self.start_N[row_N].tolist(), self.stored_N[row_N].tolist()
         for roi_VF, stored_VF in zip(roi_NVF, self._rows.stretches(starts, stored), strict=True):
             roi_VF[: len(stored_VF)].copy_(stored_VF)  # converts on the way
             roi_VF[len(stored_VF) :].zero_()

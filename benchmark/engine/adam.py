@@ -15,7 +15,8 @@ class Adam(torch.optim.Adam):
     on a CPU."""
 
     def __init__(self, groups: list[dict[str, Any]], lr: float) -> None:
-        super().__init__(groups, lr=lr, fused=True)
+        on_gpu = any(p.device.type == "cuda" for group in groups for p in group["params"])
+        super().__init__(groups, lr=lr, fused=True, capturable=on_gpu)
         self._clocks: dict[int, tuple[list[Tensor], Tensor]] = {}
         """Of each group: the parameters of the last step, and their numbers of steps, of which `state` holds views."""
 

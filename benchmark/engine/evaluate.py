@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from benchmark.core import metrics
 from benchmark.core.errors import TrainingError
@@ -20,6 +21,7 @@ from benchmark.core.types import Batch
 if TYPE_CHECKING:
     from benchmark.data.collate import Collator
     from benchmark.data.corpus import Split
+    from benchmark.engine.resident import Resident
 
 SCORE_ROWS = 256
 """Reviews scored at once. Bounds memory; has no influence on the scores of a batch-invariant model."""
@@ -30,7 +32,7 @@ DIVERGED_ADVICE = "Lower the learning rate (--set train.learning_rate=...) or us
 def score_split(
     model: RankingModel,
     split: Split,
-    collator: Collator,
+    collator: Collator | Resident,
     device: torch.device,
     rows: int = SCORE_ROWS,
     on_batch: Callable[[], None] = lambda: None,
@@ -48,11 +50,14 @@ def score_split(
     wherever it is scored.
     """
     score_R = np.zeros(split.n_reviews, dtype=np.float32)
+    scored: list[tuple[NDArray[np.int64], Tensor]] = []
     with _evaluation(model):
         for row_B, batch in _whole(model, split, collator, rows, alone):
             # float() before numpy(), which has no bf16
-            score_R[row_B] = model.score(batch.to(device)).float().cpu().numpy()
+            scored.append((row_B, model.score(batch.to(device)).float()))
             on_batch()
+        for row_B, score_B in scored:  # not before: to read a number is to wait for the device
+            score_R[row_B] = score_B.cpu().numpy()
     if not np.isfinite(score_R).all():
         raise TrainingError(
             f"{np.sum(~np.isfinite(score_R)):,} of {len(score_R):,} scores on {split.name} are not finite: the "
@@ -64,7 +69,7 @@ def score_split(
 def explain_split(
     model: RankingModel,
     split: Split,
-    collator: Collator,
+    collator: Collator | Resident,
     device: torch.device,
     rows: int = SCORE_ROWS,
     on_batch: Callable[[], None] = lambda: None,
@@ -98,7 +103,7 @@ def _evaluation(model: RankingModel) -> Iterator[None]:
 
 
 def _whole(
-    model: RankingModel, split: Split, collator: Collator, rows: int, alone: bool
+    model: RankingModel, split: Split, collator: Collator | Resident, rows: int, alone: bool
 ) -> Iterator[tuple[NDArray[np.int64], Batch]]:
     """(review rows, their batch) of all of a split, as `score_split` goes through it."""
     if model.sampling == "lists":
@@ -125,7 +130,9 @@ def _product_chunks(split: Split, rows: int) -> Iterator[NDArray[np.int64]]:
             yield products
 
 
-def _row_chunks(split: Split, collator: Collator, rows: int, bucket: bool) -> Iterator[NDArray[np.int64]]:
+def _row_chunks(
+    split: Split, collator: Collator | Resident, rows: int, bucket: bool
+) -> Iterator[NDArray[np.int64]]:
     """Review rows, product by product; with `bucket`, products of similar review length together.
 
     Without it (the released forms, whose scores depend on how far a batch is padded: defect P17) the

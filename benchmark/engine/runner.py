@@ -92,11 +92,14 @@ def train_and_score(
 def _test(trainer: Trainer, spec: RunSpec, corpus: Corpus, stop: Stop) -> Trained:
     """Score the test split, once, after the epoch was selected."""
     from benchmark.engine.evaluate import explain_split, score_split
+    from benchmark.engine.resident import Resident, fits
     from benchmark.engine.steps import autocast
 
     started = time.perf_counter()
     fitted, model, config = trainer.finish(), trainer.model, trainer.config
-    collator = make_collator(corpus.test, model=model, corpus=corpus, config=config)
+    collator: Any = make_collator(corpus.test, model=model, corpus=corpus, config=config)
+    if fits([collator], trainer.device):
+        collator = Resident(collator, trainer.device)
     # so that the exported model can give the same bits to the same product, whatever it is ranked with; the
     # released forms follow their release, where a score depends on the batch
     alone = model.batch_invariant

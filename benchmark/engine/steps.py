@@ -26,7 +26,25 @@ if TYPE_CHECKING:
 
 def make_optimiser(model: RankingModel, config: TrainingConfig) -> torch.optim.Optimizer:
     """Adam over the model's parameter groups, its arithmetic fused: one pass over each parameter."""
-    return Adam(list(model.parameter_groups(config.learning_rate)), lr=config.learning_rate)
+    groups = [
+        {**group, "params": list(group["params"])} for group in model.parameter_groups(config.learning_rate)
+    ]
+    device = next((p.device for group in groups for p in group["params"]), torch.device("cpu"))
+    for group in groups:
+        if device.type == "cuda":  # a number would be part of a step that is played back; memory can change
+            group["lr"] = torch.tensor(float(group["lr"]), device=device)
+    return Adam(groups, lr=config.learning_rate)
+
+
+def learning_rates(optimiser: torch.optim.Optimizer) -> list[float]:
+    """Of each group, as numbers wherever they are kept."""
+    return [float(group["lr"]) for group in optimiser.param_groups]
+
+
+def set_learning_rates(optimiser: torch.optim.Optimizer, rates: list[float], kept: list[Any]) -> None:
+    """Put these rates back, into the very memory in which they were `kept` where that is a tensor's."""
+    for group, rate, place in zip(optimiser.param_groups, rates, kept, strict=True):
+        group["lr"] = place.fill_(rate) if isinstance(place, Tensor) else rate
 
 
 def epoch_plan(model: RankingModel, train: Split, config: TrainingConfig, seed: int, epoch: int) -> list[Any]:

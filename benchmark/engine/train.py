@@ -24,16 +24,21 @@ from benchmark.engine.config import TrainingConfig
 from benchmark.engine.evaluate import DIVERGED_ADVICE, mean_metrics, score_split
 from benchmark.engine.losses import ranking_loss
 from benchmark.engine.pairs import MIN_DISTINCT_LABELS
-from benchmark.engine.stepping import HostSteps, Parts, Steps
-from benchmark.engine.steps import autocast, epoch_plan, make_optimiser, rows_of_plan
+from benchmark.engine.stepping import Parts, make_steps
+from benchmark.engine.steps import (
+    autocast,
+    epoch_plan,
+    learning_rates,
+    make_optimiser,
+    rows_of_plan,
+    set_learning_rates,
+)
 
 if TYPE_CHECKING:
     from benchmark.data.collate import Collator
     from benchmark.data.corpus import Split
 
 PLATEAU_FACTOR, PLATEAU_PATIENCE = 0.5, 4
-LOSS_CHECK_STEPS = 50
-"""On a GPU the loss is read back (a synchronisation) only this often; on a CPU at every step."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,9 @@ class Trainer:
         *,
         seed: int,
         device: torch.device,
+        on_device: bool | None = None,
     ) -> None:
+        """`on_device`: keep the features on the device and draw batches there; None: on a GPU, where they fit."""
         # before the optimiser is made, which must hold the parameters where they will stay
         self.model = model.to(device).train()
         self.train, self.dev = train, dev
@@ -128,7 +135,7 @@ class Trainer:
         self.optimiser = make_optimiser(model, config)
         self.schedule = _plateau(self.optimiser) if config.plateau else None
         parts = Parts(self.model, train.collator, config, ranking_loss(config), self.optimiser, device)
-        self.steps: Steps = HostSteps(parts)
+        self.steps, self.dev_resident = make_steps(parts, [train.collator, dev.collator], on_device)
         self.fitted = Fitted()
         self.best_weights: dict[str, Tensor] = {}
         self.visited_R = torch.zeros(train.split.n_reviews, dtype=torch.bool)
@@ -160,7 +167,11 @@ class Trainer:
         judging = time.perf_counter()
         with autocast(self.config, self.device):
             dev_score_R = score_split(
-                self.model, self.dev.split, self.dev.collator, self.device, on_batch=lambda: on_step(progress)
+                self.model,
+                self.dev.split,
+                self.dev_resident or self.dev.collator,
+                self.device,
+                on_batch=lambda: on_step(progress),
             )
         dev_metrics = mean_metrics(self.dev.split, dev_score_R, self.config.relevance_threshold)
         return self._close(plan, dev_metrics, time.perf_counter() - judging)
@@ -183,7 +194,8 @@ class Trainer:
                 epoch.waited += time.perf_counter() - asked
                 epoch.loss += self.steps.take(batch).double()
                 epoch.step += 1
-                if self.device.type == "cpu" or epoch.step % LOSS_CHECK_STEPS == 0 or epoch.step == len(plan):
+                # on a GPU to read the loss is to wait for it, so it is read once an epoch
+                if self.device.type == "cpu" or epoch.step == len(plan):
                     _assert_finite(epoch.loss, epoch.number, epoch.step)
                 self.fitted.steps += 1
                 self.fitted.rows += len(batch)
@@ -204,13 +216,15 @@ class Trainer:
             "epoch": epoch.number,
             "steps": steps,
             "loss": float(epoch.loss) / steps,
-            "learning_rate": self.optimiser.param_groups[-1]["lr"],
+            "learning_rate": learning_rates(self.optimiser)[-1],
             **{f"dev_{name}": value for name, value in dev_metrics.items()},
             "train_seconds": round(epoch.seconds, 4),
             "dev_seconds": round(dev_seconds, 4),
             "data_wait_seconds": round(epoch.waited, 4),
         }
         entry["coverage"] = self._visit(plan)
+        if how := self.steps.how():
+            entry["steps_made"] = how
         if epoch.notes:
             entry["notes"] = epoch.notes
         fitted.log.append(entry)
@@ -260,8 +274,8 @@ class Trainer:
         record = {
             "epoch": epoch,
             "fitted": asdict(self.fitted),
-            "learning_rates": [group["lr"] for group in optimiser["param_groups"]],
-            "schedule": None if self.schedule is None else self.schedule.state_dict(),
+            "learning_rates": learning_rates(self.optimiser),
+            "schedule": None if self.schedule is None else _plain(self.schedule.state_dict()),
         }
         return TrainingState(tensors, record)
 
@@ -294,15 +308,15 @@ class Trainer:
         self.fitted = Fitted(**record["fitted"])
         _set_generators(groups["generator"], self.device)  # last: nothing after it may draw
 
-    def _restore_optimiser(self, values: dict[str, Tensor], learning_rates: list[float]) -> None:
+    def _restore_optimiser(self, values: dict[str, Tensor], rates: list[float]) -> None:
+        kept = [group["lr"] for group in self.optimiser.param_groups]
         full = self.optimiser.state_dict()
         full["state"] = {}
         for name, value in values.items():
             parameter, _, key = name.partition(".")
             full["state"].setdefault(int(parameter), {})[key] = value
-        for group, learning_rate in zip(full["param_groups"], learning_rates, strict=True):
-            group["lr"] = learning_rate
         self.optimiser.load_state_dict(full)
+        set_learning_rates(self.optimiser, rates, kept)
 
 
 def without_aliases(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -334,6 +348,14 @@ def _plateau(optimiser: torch.optim.Optimizer) -> torch.optim.lr_scheduler.Reduc
     return torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimiser, mode="max", factor=PLATEAU_FACTOR, patience=PLATEAU_PATIENCE
     )
+
+
+def _plain(state: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON values: a GPU's optimiser keeps its rates in tensors, and the schedule remembers them."""
+    return {
+        name: [float(rate) for rate in value] if name == "_last_lr" else value
+        for name, value in state.items()
+    }
 
 
 def _assert_finite(total: Tensor, epoch: int, step: int) -> None:

@@ -23,6 +23,9 @@ from benchmark.kernels.elementwise import dropout
 from benchmark.kernels.native import call, draw
 from benchmark.kernels.packing import Packing
 
+FUSED_WIDTH = 256
+"""Widest head that a GPU's fused attention is asked for. RoI states of 2048 are one head: three plain products."""
+
 
 def self_attention(state_NTX: Tensor, mask_NT: Tensor, heads: int, rate: float = 0.0) -> Tensor:
     """Of each position to all of its sequence, `[N, T, D]`, from queries, keys and values side by side, `[N, T, 3 D]`;
@@ -187,13 +190,15 @@ def _in_torch(
         torch.unflatten(x, 2, (heads, -1)).transpose(1, 2) for x in (query_NTD, key_NSD, value_NSE)
     )
     offset_NS = torch.where(mask_NS, 0.0, MASKED).to(query.dtype)
-    if query.device.type != "cpu":
+    on_gpu = query.device.type != "cpu"
+    if on_gpu and query.shape[-1] <= FUSED_WIDTH:
         # a GPU's fused kernels draw dropout themselves; which of them runs is torch's choice, and with
         # deterministic algorithms each gives the same bits every time
         offset = offset_NS[:, None, None, :]
         attended = F.scaled_dot_product_attention(query, key, value, offset, dropout_p=rate)
-    elif torch.is_grad_enabled():
-        # by hand: with dropout on the weights, which the fused kernel of a CPU does not have
+    elif torch.is_grad_enabled() or on_gpu:
+        # by hand: with dropout on the weights, which the fused kernel of a CPU does not have, and where heads are
+        # wide, for which a GPU's fused kernels were not made
         logit = query * query.shape[-1] ** -0.5 @ key.transpose(2, 3) + offset_NS[:, None, None, :]
         weight = logit.softmax(-1)
         attended = (dropout(weight, rate) if rate else weight) @ value

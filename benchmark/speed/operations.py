@@ -114,13 +114,26 @@ def _kernel_sums_backward(*given: Any) -> int:
 
 
 def _attention(*given: Any) -> int:
-    N, T, S, H, width = _sizes(given, 5)
-    return 4 * N * H * T * S * width  # logits and weighted values
+    """Logits and weighted values, of real positions with real positions."""
+    heads, width, value_width, _ = _sizes(given, 4)
+    return 2 * _attended_pairs(given) * heads * (width + value_width)
 
 
 def _attention_backward(*given: Any) -> int:
-    N, T, S, H, width = _sizes(given, 5)
-    return 10 * N * H * T * S * width  # logits again, and the gradients of weights, values, queries and keys
+    """Logits again, and the gradients of weights, values, queries and keys."""
+    heads, width, value_width, _ = _sizes(given, 4)
+    return 2 * _attended_pairs(given) * heads * (3 * width + 2 * value_width)
+
+
+def _attended_pairs(given: tuple[Any, ...]) -> int:
+    """Queries times keys of each sequence, summed: behind three places stand the rows and starts of both."""
+    queries_N1, keys_N1 = given[4], given[6]
+    return int((queries_N1.diff() * keys_N1.diff()).sum())
+
+
+def _add_rows(*given: Any) -> int:
+    count, width = _sizes(given, 2)
+    return count * width
 
 
 def _none(*given: Any) -> int:
@@ -143,7 +156,9 @@ KERNELS: Mapping[str, Count] = {
     "kernel_sums_backward": _kernel_sums_backward,
     "attention": _attention,
     "attention_backward": _attention_backward,
+    "add_rows": _add_rows,
     **dict.fromkeys(("dropout", "gate", "unit_vectors", "unit_vectors_backward", "adam"), _none),
+    **dict.fromkeys(("soft_pool", "soft_pool_backward"), _none),
 }
 """Function of the compiled code -> its operations; those that go element by element have none."""
 
