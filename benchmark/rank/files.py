@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,6 +133,8 @@ class _Ranking:
             options,
             progress,
         )
+        # how the texts of these files are written
+        self.wording = replace(ranker.wording, recipe=options.recipe or ranker.wording.recipe)
         self.images: Images | None = None
         self.parts: tuple[str, ...] = ()
         self.n_reviews = self.n_products = 0
@@ -182,7 +184,8 @@ class _Ranking:
         done = 0
         for first, last in self._blocks():
             block, key = self._block(first, last)
-            self._keep(self.ranker.ranked(block, self.images, self.options.explain), key)
+            found = self.ranker.ranked(block, self.images, self.options.explain, self.wording)
+            self._keep(found, key)
             done += len(block)
             self.progress(done, self.n_reviews, "ranking")
 

@@ -36,6 +36,14 @@ MODEL, WEIGHTS, VOCABULARY, DATA_SET = (
 )
 CARD, PROVENANCE, ENCODER = "README.md", "provenance.json", "encoder"
 REQUIRED = (MODEL, WEIGHTS, VOCABULARY, DATA_SET, CARD)
+KEYS = {
+    "method": ("name", "title", "modality", "class", "built_in", "code"),
+    "config": ("training", "model"),
+    "shape": ("product_vocabulary", "review_vocabulary", "joint_vocabulary", "roi_width", "n_train_reviews"),
+    "text": ("tokenizer", "product_text", "recipe"),
+    "run": ("id", "seed", "dataset", "category", "device", "numerics", "drop"),
+}
+"""What `model.json` has at least."""
 _LARGEST = 1 << 30
 """Bytes of the largest JSON file that is read."""
 _AGAIN = "Export it again from its run: bench model export."
@@ -58,8 +66,13 @@ class ModelFolder:
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """`model.json`."""
-        return dict(self._json(MODEL))
+        """`model.json`, with all of `KEYS`."""
+        found = dict(self._json(MODEL))
+        for part, names in KEYS.items():
+            for name in names:
+                if not isinstance(found.get(part), dict) or name not in found[part]:
+                    raise DataError(f"{self.path / MODEL}: not of a model (no {part}.{name}). {_AGAIN}")
+        return found
 
     @cached_property
     def data_set(self) -> dict[str, Any]:

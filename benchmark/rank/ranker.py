@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmark import models
 from benchmark.core.errors import DataError, UsageError
 from benchmark.rank import build, order
 from benchmark.rank.folder import MODEL, WEIGHTS, ModelFolder, open_folder
@@ -85,14 +84,20 @@ class Ranker:
 
         return type(self.models[0]).explain is not RankingModel.explain
 
-    def ranked(self, block: Block, images: Images | None = None, explain: bool = False) -> Ranked:
+    def ranked(
+        self,
+        block: Block,
+        images: Images | None = None,
+        explain: bool = False,
+        wording: Wording | None = None,
+    ) -> Ranked:
         """Place and score of each review of some products, each of which is scored by itself: its scores are the same
-        bits whatever else is ranked."""
+        bits whatever else is ranked. `wording`: in place of the model's own, for texts of another recipe."""
         from benchmark.engine.evaluate import explain_split, score_split
         from benchmark.engine.runner import collator_of
         from benchmark.engine.steps import autocast
 
-        split = UnseenSplit.of(block, self.wording, images, self.roi_width)
+        split = UnseenSplit.of(block, wording or self.wording, images, self.roi_width)
         tokens = None
         if self._tokenizer is not None:
             tokens = UnseenTokens.of_split(split, self._tokenizer, self.training.max_tokens)
@@ -202,10 +207,7 @@ def check_alike(folders: Sequence[ModelFolder]) -> None:
 
 
 def _comparable(folder: ModelFolder, part: str) -> dict[str, Any]:
-    try:
-        found = dict(folder.record[part])
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{folder.path / MODEL}: not of a model (no {part}).") from error
+    found = dict(folder.record[part])
     for name in ("seed", "id", "device") if part == "run" else ():
         found.pop(name, None)
     return found
@@ -251,10 +253,3 @@ def load_ranker(
     for note in ranker.notes:
         warnings.warn(note, stacklevel=2)
     return ranker
-
-
-def title_of(record: Mapping[str, Any]) -> str:
-    """`MM-SS without ptrt`."""
-    known = models.METHODS.get(record["method"]["name"])
-    title = known.title if known is not None else str(record["method"]["title"])
-    return title + (f" without {' '.join(record['run']['drop'])}" if record["run"]["drop"] else "")
