@@ -7,6 +7,7 @@ given: a file, or one test of it.
 from __future__ import annotations
 
 from tests.mutations.fault import Fault
+from tests.mutations.images import IMAGES
 from tests.mutations.survival import SURVIVAL
 
 LOOP = "tests/engine/test_training_loop.py"
@@ -702,4 +703,4 @@ DATA = (
     ),
 )
 
-FAULTS = (*ENGINE, *PLAN, *LOSS, *MMSS, *METRIC, *STATISTICS, *REPORT, *STORE, *DATA, *SURVIVAL)
+FAULTS = (*ENGINE, *PLAN, *LOSS, *MMSS, *METRIC, *STATISTICS, *REPORT, *STORE, *DATA, *SURVIVAL, *IMAGES)

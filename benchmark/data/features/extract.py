@@ -15,7 +15,7 @@ import json
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -25,7 +25,7 @@ from typing import IO, Any
 
 from tabulate import tabulate
 
-from benchmark.core.errors import DataError, UsageError
+from benchmark.core.errors import BenchError, DataError, UsageError
 from benchmark.data.features import descriptor
 from benchmark.data.features.maker import Made, Maker, Task, start, work
 from benchmark.data.features.registry import Choice
@@ -95,13 +95,19 @@ def make_features(
     total = sum(len(task.files) for task in ahead)
     done = 0
     jobs = max(1, min(jobs, total // _WORTH))
-    with ledger, _pool(maker, device, jobs) as (pool, run):
-        for made in _carried_out(pool, run, _chunks(ahead, max(batch_size, 8)), jobs):
-            for one in made:
-                ledger.write(one)
-                done += len(one.files)
-            if progress is not None:
-                progress(done, total, f"features of {folder.dataset}/{folder.category}")
+    try:
+        with ledger, _pool(maker, device, jobs) as (pool, run):
+            for made in _carried_out(pool, run, _chunks(ahead, max(batch_size, 8)), jobs):
+                for one in made:
+                    ledger.write(one)
+                    done += len(one.files)
+                if progress is not None:
+                    progress(done, total, f"features of {folder.dataset}/{folder.category}")
+    except BrokenExecutor:
+        raise BenchError(
+            f"a process that makes features died (out of memory?) after {done:,} of {total:,} images. The same "
+            "command goes on from there; --jobs 1 takes the least memory."
+        ) from None
     return _report(folder, record, wanted, album, ledger)
 
 

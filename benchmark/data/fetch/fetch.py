@@ -146,8 +146,8 @@ class _Fetch:
                     for queue in by_host.values():
                         for _ in range(min(self.limits.per_host, len(queue))):
                             group.create_task(self._work(client, queue))
-            except* OSError as errors:  # of the disk; those of the network were dealt with
-                raise _first(errors) from None
+            except BaseExceptionGroup as group:  # such as OSError of the disk; the network's were dealt with
+                raise _first(group) from None
             finally:
                 await client.close()
 
@@ -180,11 +180,11 @@ class _Fetch:
         return (*picture.size, format_, FORMATS[format_])
 
 
-def _first(errors: BaseExceptionGroup[OSError]) -> OSError:
-    found: BaseException = errors
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Of the errors that ended several workers, one."""
+    found: BaseException = group
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]
-    assert isinstance(found, OSError)
     return found
 
 

@@ -48,6 +48,7 @@ RECIPES: Mapping[str, Recipe] = {
                 "text": ("reviewtext",),
                 "votes": ("helpful",),
                 "time": ("unixreviewtime",),
+                "image": ("imurl",),
             },
             "en",
             True,

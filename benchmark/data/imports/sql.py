@@ -58,7 +58,7 @@ def joined(x: str) -> str:
 
 def images(x: str) -> str:
     """A list of image addresses: of a JSON list of texts or of objects (the largest size each has), or of a text
-    with `|`, `,` or blanks between them."""
+    with `|`, `,` or blanks between them (as `benchmark.data.fetch.urls` reads it)."""
     sizes = ", ".join(
         f"one->>'$.{size}'" for size in ("hi_res", "large_image_url", "large", "medium_image_url", "thumb")
     )
@@ -67,5 +67,7 @@ def images(x: str) -> str:
         f"list_filter(list_transform(json_extract({x}, '$[*]'), lambda one: "
         f"CASE WHEN json_type(one) = 'OBJECT' THEN coalesce({sizes}) ELSE one->>'$' END), lambda one: one IS NOT NULL)"
     )
-    of_text = f"list_filter(regexp_split_to_array(coalesce({x}, ''), '[|,\\s]+'), lambda one: one <> '')"
+    # a comma within an address (Amazon's have some) separates nothing
+    apart = f"regexp_replace(coalesce({x}, ''), '[|,\\s]+((https?:)?//)', chr(10) || '\\1', 'g')"
+    of_text = f"list_filter(string_split({apart}, chr(10)), lambda one: trim(one) <> '')"
     return f"CASE WHEN {is_list} THEN {of_list} ELSE {of_text} END"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,9 @@ import numpy as np
 import pytest
 
 from benchmark.core.code import code_of
-from benchmark.core.errors import DataError, UsageError
+from benchmark.core.errors import BenchError, DataError, UsageError
 from benchmark.data.corpus import open_corpus
-from benchmark.data.features import descriptor, extract
+from benchmark.data.features import descriptor, extract, registry
 from benchmark.data.features.extract import Report, make_features, render
 from benchmark.data.features.registry import choose
 from benchmark.data.fetch.album import Album, Got
@@ -207,6 +209,31 @@ def test_the_bits_do_not_depend_on_jobs(
     one = {file: file.read_bytes() for file in folder.path.rglob("*.pth") if "aside" not in file.parts}
     assert len(one) == 12
     assert one == two
+
+
+def test_a_process_that_dies_is_no_riddle(
+    folder: CategoryFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "dies.py"
+    file.write_text(
+        "import os\nimport numpy as np\nfrom benchmark.data.features.extractor import Extractor\n"
+        "class Dies(Extractor):\n    def __init__(self, config, device): pass\n"
+        "    def identity(self): return {}\n    def rois(self, images): os._exit(9)\n"
+    )
+    monkeypatch.setattr(extract, "_WORTH", 1)
+    with pytest.raises(BenchError, match="--jobs 1"):
+        run(folder, f"{file}:Dies", jobs=2)
+
+
+def test_an_installed_package_brings_an_extractor(mine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, _, attribute = mine.rpartition(":")
+    monkeypatch.syspath_prepend(Path(file).parent)
+    point = EntryPoint("stripes", f"means:{attribute}", registry.GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == registry.GROUP else [])
+    choice = choose("stripes", "", ["rows=3"])
+    record = choice.record(choice.build("cpu"))
+    assert (record["extractor"], record["options"]["rows"], len(record["code"])) == ("stripes", 3, 16)
+    monkeypatch.delitem(sys.modules, "means")
 
 
 def test_an_interrupt_leaves_what_is_whole(folder: CategoryFolder, mine: str, tmp_path: Path) -> None:

@@ -173,3 +173,33 @@ def test_softmax_and_sigmoid_models_are_told_apart() -> None:
     both = F.softmax(logit_BQK, -1)
     torch.testing.assert_close(_scores(logit_BQK, True), both[..., :2].max(-1).values)
     torch.testing.assert_close(_scores(logit_BQK, False), torch.sigmoid(torch.tensor([[5.0, 3.0]])))
+
+
+def test_a_hub_name_is_asked_for_with_its_revision(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No hub is asked: what would be is recorded, and answered by a folder as the hub's cache lays it out."""
+    import huggingface_hub
+
+    snapshot = tmp_path / "models--some--clip" / "snapshots" / "0123abcd"
+    shutil.copytree(folders["clip"], snapshot)
+    asked: list[tuple[str, object]] = []
+
+    def download(
+        name: str, *, revision: str | None = None, local_files_only: bool = False, **_: object
+    ) -> str:
+        asked.append((name, revision))
+        if local_files_only:
+            raise FileNotFoundError
+        return str(snapshot)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    choice = choose("hf-grid:some/clip", "v2")
+    record = choice.record(choice.build("cpu"))
+    assert asked == [("some/clip", "v2")] * 2
+    assert (record["model"], record["revision"]) == ("some/clip", "0123abcd")
+    local = choose(f"hf-grid:{folders['clip']}")
+    assert record["weights"] == local.record(local.build("cpu"))["weights"]
+    with pytest.raises(DataError, match="CLIPConfig"):
+        choose("hf-detr").build("cpu")  # no detector
+    assert asked[-1] == ("facebook/detr-resnet-50", "no_timm")

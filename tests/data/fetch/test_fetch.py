@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import json
 import signal
@@ -17,8 +18,10 @@ import pytest
 
 from benchmark.data.fetch import addresses, client
 from benchmark.data.fetch.album import Album, Got
-from benchmark.data.fetch.fetch import Report, fetch_images, render
+from benchmark.data.fetch.fetch import Report, fetch_images, render, wanted_images
 from benchmark.data.fetch.limits import Limits
+from benchmark.data.imports.importer import import_files
+from benchmark.data.imports.options import Options
 from benchmark.data.release import find_category
 from tests.data.fetch.server import Server, picture, serving
 from tests.fixtures_release import read_records, write_release, write_table
@@ -337,6 +340,38 @@ def interrupt(done: int, total: int, what: str) -> None:
     """Ctrl-C after a few images."""
     if done == 5:
         signal.raise_signal(signal.SIGINT)
+
+
+def test_a_full_disk_is_the_machines_error(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Album, "add", full)
+    root = release(tmp_path, [f"{server.url}/image/{number}" for number in range(5)])
+    with pytest.raises(OSError, match="No space left") as error:
+        fetch(root)
+    assert error.value.errno == errno.ENOSPC
+
+
+def test_images_that_an_import_lists_are_wanted(tmp_path: Path) -> None:
+    """Of a plain table, with commas within addresses and between them, by way of the import's own SQL."""
+    rows = [
+        f'p{p},r{p}-{r},text {p} {r} is here,{1 + 15 * r},"//cdn/{p}/{r}._SX9,1_.jpg, http://y/{p}{r}.png"'
+        for p in range(5)
+        for r in range(2)
+    ]
+    source = tmp_path / "r.csv"
+    source.write_text("\n".join(["product_id,review_id,content,votes,images", *rows]))
+    import_files([str(source)], tmp_path / "root", Options(name="myshop", threads=1))
+    wanted = wanted_images(find_category(tmp_path / "root", "myshop", "all"))
+    reviews = {item: urls for side in wanted if side.side == "review" for item, urls in side.urls.items()}
+    assert reviews == {
+        f"r{p}-{r}": [f"https://cdn/{p}/{r}._SX9,1_.jpg", f"http://y/{p}{r}.png"]
+        for p in range(5)
+        for r in range(2)
+    }
 
 
 def test_progress_counts_to_the_end(tmp_path: Path, server: Server) -> None:

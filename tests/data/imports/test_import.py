@@ -104,9 +104,10 @@ def test_amazon_2014(tmp_path: Path) -> None:
     with gzip.open(tmp_path / "reviews_X_5.json.gz", "wt") as file:
         file.write("\n".join(map(json.dumps, reviews)))
     meta = [
-        {"asin": f"B{p}", "title": f"Case's {p} &quot;X&quot;", "description": "d", "price": 1.5}
+        {"asin": f"B{p}", "title": f"Case's {p} &quot;X&quot;", "description": "d", "price": 1.5,
+         "imUrl": f"http://e/images/I/{p}._SX300_,1_.jpg"}
         for p in range(4)
-    ]
+    ]  # fmt: skip
     with gzip.open(tmp_path / "meta_X.json.gz", "wt") as file:
         file.write("\n".join(map(repr, meta)) + "\n")
     report = run(
@@ -116,6 +117,9 @@ def test_amazon_2014(tmp_path: Path) -> None:
     assert {row["content"] for row in records(tmp_path / "r", "rvw")} == {"It's & fine"}
     names = {row["product_id"]: (row["name"], row["description"]) for row in records(tmp_path / "r", "prd")}
     assert names == {f"B{p}": (f'Case\'s {p} "X"', "d") for p in range(4)}
+    assert sorted(row["img_url"] for row in records(tmp_path / "r", "prd")) == [
+        [f"http://e/images/I/{p}._SX300_,1_.jpg"] for p in range(4)
+    ]
     votes = sorted(
         (row["product_id"], row["votes"], row["upvotes"]) for row in records(tmp_path / "r", "rel")
     )
