@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -36,9 +37,15 @@ def write_run(
     values=None,
     log=({"epoch": 1, "loss": 1.0},),
     papers_data=False,
+    arrays=False,
+    parts=(),
     **spec_fields,
 ):
-    """One run whose metrics are `value` plus product and seed effects (or `values` as they are); its folder."""
+    """One run whose metrics are `value` plus product and seed effects (or `values` as they are); its folder.
+
+    It lies as runs of before scores were kept as arrays do, with tables of its own; with `arrays` as today's do,
+    where the metrics are those of the scores. `parts`: names of what the method says beside its scores.
+    """
     spec = RunSpec(
         dataset=dataset,
         category=category,
@@ -59,13 +66,35 @@ def write_run(
     if values is None:
         values = np.clip(value + rng.normal(0, 0.004) + rng.normal(0, spread, len(products)), 0, 1)
     writer = RunWriter(spec, results)
-    writer.write_table("per_product.csv", per_product(products, np.asarray(values)))
-    writer.write_table("scores.csv", pd.DataFrame(review_scores(products, rng)))
-    writer.write_json("meta.json", {"commit": commit, "package": "0.1.0", "seconds": {"total": rng.random()}})
+    scores = review_scores(products, rng)
+    meta = {"commit": commit, "package": "0.1.0", "seconds": {"total": rng.random()}}
+    if arrays:
+        split = split_of(products, scores)
+        said = {name: rng.random(len(split.label_R)).astype(np.float32) for name in parts}
+        score_R = scores["score"].astype(np.float32)
+        meta["data"] = {
+            "reviews": writer.write_scores(split, score_R, said, spec.relevance_threshold).reviews
+        }
+    else:
+        writer.write_table("per_product.csv", per_product(products, np.asarray(values)))
+        writer.write_table("scores.csv", pd.DataFrame(scores))
+    writer.write_json("meta.json", meta)
     for entry in log:
         writer.log(entry)
     write_data(results, dataset, category, fingerprint, products, papers=papers_data)
     return writer.finish()
+
+
+def split_of(products, scores):
+    """What a run's writer asks of a corpus's split."""
+    row = {product: number for number, product in enumerate(products)}
+    return SimpleNamespace(
+        review_ids=list(scores["review_id"]),
+        product_ids=list(products),
+        product_R=np.array([row[product] for product in scores["product_id"]]),
+        label_R=np.asarray(scores["label"]),
+        n_products=len(products),
+    )
 
 
 def reseal(folder):
@@ -78,6 +107,8 @@ def reseal(folder):
 def make_consistent(results):
     """Values per product of all runs as their scores give them, in place of the chosen ones."""
     for run in load_runs(results):
+        if run.in_arrays:
+            continue
         run.recomputed().to_csv(run.folder / "per_product.csv", index=False, lineterminator="\n")
         reseal(run.folder)
     return results
@@ -141,7 +172,8 @@ def write_data(
                 counted[what] = published_count(dataset, category, name, what)
     manifest = {"splits": splits}
     test = table.to_csv(index=False, lineterminator="\n")
-    write_data_files(folder, fingerprint, json.dumps(manifest), test)
+    ids = pd.DataFrame({"product_id": products}).to_csv(index=False, lineterminator="\n")
+    write_data_files(folder, fingerprint, json.dumps(manifest), test, ids)
 
 
 def write_grid(results, quality, seeds=range(5), *, categories=("clothing", "electronics", "home"), **fields):

@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 from tabulate import tabulate
@@ -70,12 +69,12 @@ class Place:
     @property
     def values(self) -> Floats:
         """MAP, `[S, P]`."""
-        return np.stack([run.per_product[METRIC].to_numpy(dtype=np.float64) for run in self.runs])
+        return np.stack([run.values(METRIC) for run in self.runs])
 
     @property
     def random_order(self) -> Floats:
         """Expected value of a random order, `[P]`."""
-        values: Floats = self.runs[0].per_product[f"random_{METRIC}"].to_numpy(dtype=np.float64)
+        values: Floats = self.runs[0].random_values(METRIC)
         return values
 
     def __str__(self) -> str:
@@ -187,16 +186,27 @@ def _simulated_run(method: str, seed: int, values_P: Floats) -> StoredRun:
         corpus="simulated",
         synthetic=True,
     )
-    run = StoredRun(spec.folder(Path("simulated")), spec, {})
-    ids = [str(number) for number in range(len(values_P))]
-    columns = dict.fromkeys(PAPER_METRICS, values_P) | {f"random_{name}": 0.5 for name in PAPER_METRICS}
-    table = pd.DataFrame({"product_id": ids, "n_reviews": 9, "n_relevant": 4, "mrr": values_P, **columns})
-    counts = {"products": len(ids), "reviews": 9 * len(ids)}
-    images = {side: {"with_features": 0} for side in ("product", "review")}
-    run.__dict__.update(
-        {"per_product": table, "manifest": {"splits": {"test": {**counts, "images": images}}}}
-    )
-    return run
+    return _Simulated(spec.folder(Path("simulated")), spec, {}, values_P=values_P)
+
+
+@dataclass(frozen=True)
+class _Simulated(StoredRun):
+    """A run without a folder: these values, whatever the metric."""
+
+    values_P: Floats = field(kw_only=True)
+
+    @property
+    def products(self) -> tuple[str, ...]:
+        return tuple(str(number) for number in range(len(self.values_P)))
+
+    def values(self, metric: str) -> Floats:
+        return self.values_P
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        counts = {"products": len(self.values_P), "reviews": 9 * len(self.values_P)}
+        images = {side: {"with_features": 0} for side in ("product", "review")}
+        return {"splits": {"test": {**counts, "images": images}}}
 
 
 def marks_control(marks: Marks) -> Control:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
@@ -18,6 +19,7 @@ from benchmark.models import PROPOSED
 
 if TYPE_CHECKING:
     from benchmark.report.grid import Setting
+    from benchmark.report.significance import Report as StatsReport
 
 
 def register(app: typer.Typer) -> None:
@@ -44,31 +46,29 @@ class Read:
     def wanted(self) -> tuple[int, ...] | None:
         return names.parse_seeds(self.seeds) if self.seeds else None
 
-    def settings(self, dataset: Sequence[str] | None) -> list[Setting]:
-        """The settings with undiminished runs; UsageError if there is none."""
-        found = self.found(dataset)
-        if not found:
-            raise UsageError(
-                f"no finished runs of {' or '.join(dataset or BUILT_IN)} in {self.source or self.results}. "
-                "Start with: bench run --all-categories"
-            )
-        return found
+    @contextlib.contextmanager
+    def settings(self, dataset: Sequence[str] | None) -> Iterator[list[Setting]]:
+        """As `found`; UsageError if there is none."""
+        with self.found(dataset) as found:
+            if not found:
+                raise UsageError(
+                    f"no finished runs of {' or '.join(dataset or BUILT_IN)} in {self.source or self.results}. "
+                    "Start with: bench run --all-categories"
+                )
+            yield found
 
-    def found(self, dataset: Sequence[str] | None) -> list[Setting]:
-        """The settings with undiminished runs, if there are any."""
+    @contextlib.contextmanager
+    def found(self, dataset: Sequence[str] | None) -> Iterator[list[Setting]]:
+        """The settings with undiminished runs, if there are any; an archive's for as long as the context lasts."""
         from benchmark.report.grid import group_settings
 
         with stored_runs(self.results, self.source, self.threshold, self.ties) as runs:
             chosen = names.pick_stored(dataset, (run.spec.dataset for run in runs))
-            found = [
+            yield [
                 setting
                 for setting in group_settings(runs)
                 if setting.conditions.dataset in chosen and setting.methods
             ]
-            for setting in found:  # an archive's files are gone after this block: read what is needed now
-                for run in setting.runs:
-                    run.load()
-        return found
 
 
 STATS_FORMATS = ("md", "latex", "json")
@@ -122,31 +122,37 @@ def stats(
     """Test MM-SS (or another, with --proposed) against the baselines: seeds and products crossed, Holm over the
     family."""
     from benchmark.core.words import understood
-    from benchmark.report.latex import Layout
     from benchmark.report.significance import stats_report
-    from benchmark.report.significance_text import to_latex
 
     form = understood("format", format_, STATS_FORMATS) if format_ else None
-    settings = read.settings(common.both(named, dataset))
-    own, against = names.one_method(proposed), names.rival(against)  # stored runs may name it
-    reports = [
-        stats_report(
-            setting,
-            against,
-            robust=robust,
-            power=power,
-            worthwhile=worthwhile,
-            seeds=read.wanted,
-            proposed=own,
-        )
-        for setting in settings
-    ]
+    with read.settings(common.both(named, dataset)) as settings:
+        own, against = names.one_method(proposed), names.rival(against)  # stored runs may name it
+        reports = [
+            stats_report(
+                setting,
+                against,
+                robust=robust,
+                power=power,
+                worthwhile=worthwhile,
+                seeds=read.wanted,
+                proposed=own,
+            )
+            for setting in settings
+        ]
+        _say(reports, form, width, read.json)
+
+
+def _say(reports: Sequence[StatsReport], form: str | None, width: str, json: bool) -> None:
+    """In the form asked for."""
+    from benchmark.report.latex import Layout
+    from benchmark.report.significance_text import to_latex
+
     if form == "latex":
         print("\n".join(to_latex(report, Layout(width.lower())) for report in reports), end="")
     elif form == "md":
         print("\n".join(report.render() for report in reports))
     else:
-        _tell(reports, read.json or form == "json")
+        _tell(reports, json or form == "json")
 
 
 @handled
@@ -154,8 +160,9 @@ def compare(named: common.Named = None, dataset: common.Datasets = None, *, read
     """Put every published number beside ours and judge it; exit code 4 if one fails."""
     from benchmark.report.compare import compare as judged
 
-    reports = [judged(setting, seeds=read.wanted) for setting in read.settings(common.both(named, dataset))]
-    _tell(reports, read.json)
+    with read.settings(common.both(named, dataset)) as settings:
+        reports = [judged(setting, seeds=read.wanted) for setting in settings]
+        _tell(reports, read.json)
     if any(report.failed for report in reports):
         raise typer.Exit(EXIT_CHECK)
 
@@ -168,10 +175,10 @@ def claims(*, read: Read) -> None:
     from benchmark.report.grid import matching_settings
     from benchmark.report.paper_claims import check_claims, render, summary
 
-    groups = matching_settings(read.found(None))
-    if not groups:
-        groups = [[]]  # nothing was run: every claim is undecided, and the report says what would decide it
-    checked = [(group, check_claims(group, seeds=read.wanted)) for group in groups]
+    with read.found(None) as settings:
+        # nothing was run: every claim is undecided, and the report says what would decide it
+        groups = matching_settings(settings) or [[]]
+        checked = [(group, check_claims(group, seeds=read.wanted)) for group in groups]
     if read.json:
         output.print_json(
             [

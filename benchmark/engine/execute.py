@@ -34,7 +34,7 @@ from benchmark.runs.spec import RunSpec
 from benchmark.runs.writer import RunWriter
 
 if TYPE_CHECKING:
-    from benchmark.data.corpus import Corpus, Split
+    from benchmark.data.corpus import Corpus
 
 HEARTBEAT_SECONDS = 0.5
 
@@ -224,7 +224,6 @@ def _train_into(
     from safetensors.torch import save_file
 
     from benchmark.data.corpus import FIELDS
-    from benchmark.engine.evaluate import per_product_table
     from benchmark.engine.train import without_aliases
 
     spec = writer.spec
@@ -241,9 +240,7 @@ def _train_into(
     )
     model, fitted, score_R = trained.model, trained.fitted, trained.score_R
     config = runner.training_config(spec)
-    per_product = per_product_table(corpus.test, score_R, config.relevance_threshold)
-    writer.write_table("per_product.csv", per_product)
-    writer.write_table("scores.csv", _scores_table(corpus.test, score_R, trained.parts))
+    written = writer.write_scores(corpus.test, score_R, trained.parts, config.relevance_threshold)
     kept = {"training_state": model.training_state()}
     if options.keep_weights:
         kept["weights"] = without_aliases(model.state_dict())
@@ -264,17 +261,18 @@ def _train_into(
     }
     problems = {"callbacks": watchers.problems} if watchers.problems else {}
     more = {"seconds": seconds, "memory": peak_memory(spec.device, anew), **problems}
-    writer.write_json("meta.json", _meta(spec, corpus, trained) | more)
+    writer.write_json("meta.json", _meta(spec, corpus, trained, written.reviews) | more)
     return {
         "best_epoch": fitted.best_epoch,
         "best_dev": fitted.best_dev,
-        "test": {name: float(per_product[name].mean()) for name in METRICS},
+        "test": {name: float(written.values[name].mean()) for name in METRICS},
         "seconds": seconds["total"],
     }
 
 
-def _meta(spec: RunSpec, corpus: Corpus, trained: runner.Trained) -> dict[str, Any]:
-    """Where and of what the run was made, and what its training came to."""
+def _meta(spec: RunSpec, corpus: Corpus, trained: runner.Trained, reviews: str) -> dict[str, Any]:
+    """Where and of what the run was made, and what its training came to. `reviews`: digest of those that its scores
+    are in the order of."""
     fitted = trained.fitted
     return provenance(spec.device) | {
         "best_epoch": fitted.best_epoch,
@@ -285,31 +283,13 @@ def _meta(spec: RunSpec, corpus: Corpus, trained: runner.Trained) -> dict[str, A
         "finished": time.time(),
         "parameters": sum(p.numel() for p in trained.model.parameters()),
         "threads": runner.training_config(spec).threads,
-        "data": {"label": corpus.label, "fingerprint": corpus.fingerprint, "synthetic": corpus.synthetic},
+        "data": {
+            "label": corpus.label,
+            "fingerprint": corpus.fingerprint,
+            "synthetic": corpus.synthetic,
+            "reviews": reviews,
+        },
     }
-
-
-def _scores_table(split: Split, score_R: Any, parts: Mapping[str, Any]) -> Any:
-    """One row per test review; after its score the method's parts, as `score_<name>`."""
-    import numpy as np
-    import pandas as pd
-
-    product_ids = np.asarray(split.product_ids, dtype=object)
-    return pd.DataFrame(
-        {
-            "review_id": split.review_ids,
-            "product_id": product_ids[split.product_R],
-            "label": split.label_R,
-        }
-        # a float32 prints exactly as the shortest double that rounds back to it
-        | {
-            name: [repr(float(value)) for value in value_R]
-            for name, value_R in {
-                "score": score_R,
-                **{f"score_{name}": part_R for name, part_R in parts.items()},
-            }.items()
-        }
-    )
 
 
 class _Heartbeat:

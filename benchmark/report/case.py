@@ -212,7 +212,7 @@ def _agreement(run: StoredRun, product_id: str) -> float | None:
 
 
 def _ranked(pair: Pair, product_id: str) -> pd.DataFrame:
-    """The product's rows of scores.csv by rank, with `rank` and, where there is the other run, `without`,
+    """The product's reviews by rank, with `rank` and, where there is the other run, `without`,
     `rank_without` and `difference`."""
     scores = pair.run.scores
     own = scores[scores["product_id"].astype(str) == product_id].copy()

@@ -14,15 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-
 from benchmark.core.errors import DataError, UsageError
 from benchmark.core.files import written_beside
 from benchmark.runs import store
-from benchmark.runs.files import DONE, TABLE_FILES, data_folder
 from benchmark.runs.store import StoredRun
 
-RUN_FILES = (*TABLE_FILES, DONE)
 INDEX = "index.json"
 """The runs and files that an export must hold, each file with its SHA-256."""
 EPOCH = (1980, 1, 1, 0, 0, 0)  # zip has no earlier date; a fixed one keeps the bytes the same
@@ -39,35 +35,46 @@ def export(
     out: Path,
     further: Mapping[str, bytes] | None = None,
 ) -> int:
-    """Write the runs, the manifests of the data that they saw, rendered tables and `further` files (path ->
-    content); returns the file count."""
+    """Write the runs, what is kept of the data that they saw, rendered tables and `further` files (path ->
+    content); returns the file count. Runs are read, checked and packed one at a time."""
     if not runs:
         raise UsageError("there are no finished runs to export.")
-    results = runs[0].results
-    files: dict[str, bytes] = dict(further or {})
-    for run in runs:
-        for name, content in run.contents().items():
-            files[(run.folder / name).relative_to(results).as_posix()] = content
-        data = data_folder(results, run.spec.dataset, run.spec.category, run.spec.fingerprint)
-        for name, content in run.data_contents().items():
-            files[(data / name).relative_to(results).as_posix()] = content
-    for name, text in tables.items():
-        files[f"tables/{name}"] = (text.rstrip("\n") + "\n").encode()
-    index = {
-        "runs": sorted(run.id for run in runs),
-        "files": {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)},
-    }
-    files[INDEX] = (json.dumps(index, indent=1) + "\n").encode()
     out.parent.mkdir(parents=True, exist_ok=True)
+    sums: dict[str, str] = {}
     with (
         written_beside(out) as unfinished,
         zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive,
     ):
-        for name in sorted(files):
-            info = zipfile.ZipInfo(name, EPOCH)
-            info.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(info, files[name])
-    return len(files)
+        for name, content in _entries(runs, tables, further or {}):
+            _add(archive, name, content)
+            sums[name] = hashlib.sha256(content).hexdigest()
+        index = {"runs": sorted(run.id for run in runs), "files": dict(sorted(sums.items()))}
+        _add(archive, INDEX, (json.dumps(index, indent=1) + "\n").encode())
+    return len(sums) + 1
+
+
+def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    info = zipfile.ZipInfo(name, EPOCH)
+    info.compress_type = zipfile.ZIP_DEFLATED
+    archive.writestr(info, content)
+
+
+def _entries(
+    runs: Sequence[StoredRun], tables: Mapping[str, str], further: Mapping[str, bytes]
+) -> Iterator[tuple[str, bytes]]:
+    """(name, content) of all but the index, in a fixed order; data that several runs saw comes once."""
+    results = runs[0].results
+    written: set[Path] = set()
+    yield from sorted(further.items())
+    for run in sorted(runs, key=lambda run: run.folder):
+        contents = {run.folder / name: content for name, content in run.contents().items()}
+        if run.data_folder not in written:
+            written.add(run.data_folder)
+            contents |= {run.data_folder / name: content for name, content in run.data_contents().items()}
+        for file, content in sorted(contents.items()):
+            yield file.relative_to(results).as_posix(), content
+    for name, text in sorted(tables.items()):
+        yield f"tables/{name}", (text.rstrip("\n") + "\n").encode()
 
 
 @contextmanager
@@ -153,12 +160,5 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, file: Path) -> bytes:
 
 def _verify(run: StoredRun, file: Path) -> None:
     """What hashes cannot tell: whether the numbers of a run fit each other and its data."""
-    reviews = ["review_id", "product_id", "label"]
-    if not run.scores[reviews].equals(run.test_reviews[reviews]):
-        raise DataError(
-            f"{file}: the scores of run {run.id} ({run.spec}) are not of its data's test reviews."
-        )
-    stored, again = run.per_product, run.recomputed()
-    names = [name for name in again.columns if name in stored.columns and name != "product_id"]
-    if not np.allclose(stored[names].to_numpy(float), again[names].to_numpy(float), rtol=0, atol=1e-9):
-        raise DataError(f"{file}: per_product.csv of run {run.id} ({run.spec}) is not what its scores give.")
+    if why := run.contradiction():
+        raise DataError(f"{file}: run {run.id} ({run.spec}): {why}.")

@@ -75,7 +75,7 @@ def write_frame(runs: Sequence[StoredRun], out: Path, form: str) -> int:
 
 
 def _of_run(run: StoredRun, metric: str, columns: Sequence[str]) -> pd.DataFrame:
-    spec, values = run.spec, run.per_product
+    spec = run.spec
     given = run.conditions
     made = {
         **{name: getattr(given, name) for name in CONDITIONS},
@@ -86,7 +86,7 @@ def _of_run(run: StoredRun, metric: str, columns: Sequence[str]) -> pd.DataFrame
         "method": spec.model,
         "seed": spec.seed,
         "metric": metric,
-        "product": values["product_id"],
-        "value": values[metric],
+        "product": list(run.products),
+        "value": run.values(metric),
     }
     return pd.DataFrame(made, columns=list(columns))

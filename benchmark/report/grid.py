@@ -28,6 +28,8 @@ from benchmark.stats.correction import holm
 from benchmark.stats.crossed import CrossedResult, crossed_test, paired_test
 
 Floats = NDArray[np.float64]
+_Place = tuple[str, str, tuple[str, ...]]
+"""Category, method, dropped parts."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,10 @@ class Cell:
     @cached_property
     def products(self) -> tuple[str, ...]:
         """Ids of the test products, in the data's order; DataError if two runs saw others."""
-        first, *others = [tuple(run.per_product["product_id"]) for run in self.runs]
-        for run, ids in zip(self.runs[1:], others, strict=True):
-            if ids != first:
+        first = self.runs[0].products
+        for run in self.runs[1:]:
+            ids = run.products
+            if ids is not first and ids != first:
                 raise DataError(
                     f"{run.folder}: other test products than {self.runs[0].folder}. Run one again."
                 )
@@ -66,12 +69,17 @@ class Cell:
     def values(self, metric: str) -> Floats:
         """`[seeds, products]` of one metric."""
         assert self.products is not None  # the check is the point
-        return np.stack([run.per_product[metric].to_numpy(dtype=np.float64) for run in self.runs])
+        return np.stack([run.values(metric) for run in self.runs])
 
     def seed_means(self, metric: str) -> Floats:
         """The data set's value of every seed: the unweighted mean over its products."""
-        means: Floats = self.values(metric).mean(axis=1)
-        return means
+        if metric not in self._means:
+            self._means[metric] = self.values(metric).mean(axis=1)
+        return self._means[metric]
+
+    @cached_property
+    def _means(self) -> dict[str, Floats]:
+        return {}
 
     def mean(self, metric: str) -> float:
         return float(self.seed_means(metric).mean())
@@ -83,13 +91,13 @@ class Cell:
 
     def random_order(self, metric: str) -> float:
         """Expected value of a random order of the same reviews."""
-        return float(self.runs[0].per_product[f"random_{metric}"].mean())
+        return float(self.runs[0].random_values(metric).mean())
 
     @property
     def oracle(self) -> float:
         """Every metric's value of the reviews ranked by their labels: the share of products with a relevant
         one. What is attainable from the inputs is another bound, known where it was planted."""
-        return float((self.runs[0].per_product["n_relevant"] > 0).mean())
+        return float((self.runs[0].n_relevant > 0).mean())
 
 
 @dataclass(frozen=True)
@@ -129,7 +137,7 @@ class Setting:
         """The data set and the category as tables print them."""
         return f"{self.data_set.title} {self.data_set.category_title(category)}"
 
-    @property
+    @cached_property
     def seeds(self) -> tuple[int, ...]:
         """Of the undiminished runs (of all, if there are only ablations)."""
         full = [run for run in self.runs if not run.spec.drop]
@@ -159,17 +167,28 @@ class Setting:
         DataError if two runs claim one seed (`group_settings` leaves those of one version).
         """
         wanted = tuple(sorted(set(self.seeds if seeds is None else seeds)))
-        runs = [
-            run
-            for run in self.runs
-            if (run.spec.category, run.spec.method, run.spec.drop) == (category, method, tuple(drop))
-            and run.spec.seed in wanted
-        ]
-        runs.sort(key=lambda run: run.spec.seed)
-        for before, run in pairwise(runs):
-            if run.spec.seed == before.spec.seed:
-                raise DataError(f"{before.folder} and {run.folder}: one seed twice. Move one of them away.")
-        return Cell(category, method, tuple(drop), tuple(runs), wanted)
+        place = (category, method, tuple(drop))
+        if (place, wanted) not in self._cells:
+            runs = [run for run in self._runs_of.get(place, ()) if run.spec.seed in wanted]
+            runs.sort(key=lambda run: run.spec.seed)
+            for before, run in pairwise(runs):
+                if run.spec.seed == before.spec.seed:
+                    raise DataError(
+                        f"{before.folder} and {run.folder}: one seed twice. Move one of them away."
+                    )
+            self._cells[place, wanted] = Cell(*place, tuple(runs), wanted)
+        return self._cells[place, wanted]
+
+    @cached_property
+    def _cells(self) -> dict[tuple[_Place, tuple[int, ...]], Cell]:
+        return {}
+
+    @cached_property
+    def _runs_of(self) -> dict[_Place, list[StoredRun]]:
+        found: dict[_Place, list[StoredRun]] = {}
+        for run in self.runs:
+            found.setdefault((run.spec.category, run.spec.method, run.spec.drop), []).append(run)
+        return found
 
     def family(
         self,

@@ -124,7 +124,7 @@ def effect(
 
 
 def _values(runs: Sequence[StoredRun]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    return np.stack([run.per_product[METRIC].to_numpy(dtype=np.float64) for run in runs])
+    return np.stack([run.values(METRIC) for run in runs])
 
 
 def by_size(effects: Sequence[Effect]) -> list[Effect]:

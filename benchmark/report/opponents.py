@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from benchmark.core.metrics import PAPER_METRICS
 from benchmark.data.published import METRIC_LABELS
 from benchmark.report.facts import method_title
@@ -84,9 +86,8 @@ def trivial_scorers(setting: Setting, categories: Sequence[str]) -> TrivialScore
             continue
         reviews, threshold = run.test_reviews, run.relevance_threshold
         found[category] = sentinels(reviews, threshold, run.ties)
-        mute |= {
-            (category, metric) for metric in PAPER_METRICS if not telling_products(reviews, threshold, metric)
-        }
+        telling = telling_products(reviews, threshold)
+        mute |= {(category, metric) for metric in PAPER_METRICS if not telling[metric]}
     return TrivialScorers(found, frozenset(mute))
 
 
@@ -111,9 +112,12 @@ def against_trivial(cells: Sequence[Cell], scorers: TrivialScorers, metric: str)
 def _values(scorer: Sentinel, metric: str, cell: Cell) -> Floats:
     """The scorer's value of each of the cell's products, in their order."""
     assert scorer.per_product is not None
+    data = cell.runs[0].test_data
+    if cell.products is data.products:
+        of_appearing: Floats = np.empty(len(data.products))
+        of_appearing[data.appearance] = scorer.per_product[metric]
+        return of_appearing
     ids = _products(cell.runs[0])
-    if ids == cell.products:
-        return scorer.per_product[metric]
     row = {product: number for number, product in enumerate(ids)}
     values: Floats = scorer.per_product[metric][[row[product] for product in cell.products]]
     return values

@@ -14,13 +14,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchmark.core.judge import Judge
 from benchmark.core.metrics import (
     PAPER_METRICS,
     Ties,
     ceiling,
-    per_product_metrics,
-    random_order_expectation,
-    tied_pair_share,
 )
 from benchmark.report.grid import Cell
 from benchmark.stats.crossed import SAME
@@ -72,15 +70,14 @@ def sentinels(reviews: pd.DataFrame, threshold: float = 0, ties: Ties = "expecte
         reviews: one row per review in file order: product_id, label, word_count, time (NaN where unknown),
             has_image (0 or 1).
     """
-    label_R = reviews["label"].to_numpy()
-    product_R, n = _product_numbers(reviews["product_id"])
+    judge = _judge(reviews, threshold)
 
     def judged(score_R: NDArray[Any], ties: Ties = ties) -> dict[str, Floats]:
-        values = per_product_metrics(label_R, score_R, product_R, n, threshold=threshold, ties=ties)
+        values = judge.metrics(score_R, ties)
         return {metric: values[metric] for metric in PAPER_METRICS}
 
-    chance = random_order_expectation(label_R, product_R, n, threshold)
-    best_P = ceiling(label_R, product_R, n, threshold)
+    chance = judge.random
+    best_P = ceiling(judge.label_R, judge.product_R, judge.n_products, threshold)
     time_R = pd.to_numeric(reviews["time"], errors="coerce").to_numpy(dtype=np.float64)
     image_R = reviews["has_image"].to_numpy(dtype=np.float64)
     constant_R = np.zeros(len(reviews))
@@ -105,16 +102,13 @@ def sentinels(reviews: pd.DataFrame, threshold: float = 0, ties: Ties = "expecte
     ]
 
 
-def telling_products(reviews: pd.DataFrame, threshold: float, metric: str) -> int:
-    """Products on which two orders of the reviews have different values: where there is none (every review
-    relevant, or none), the metric is the same for every method, and tells nothing."""
-    label_R = reviews["label"].to_numpy()
-    product_R, n = _product_numbers(reviews["product_id"])
-    best, worst = (
-        per_product_metrics(label_R, sign * label_R.astype(np.float64), product_R, n, threshold=threshold)
-        for sign in (1, -1)
-    )
-    return int((best[metric] - worst[metric] > SAME).sum())
+def telling_products(reviews: pd.DataFrame, threshold: float) -> dict[str, int]:
+    """Metric -> products on which two orders of the reviews have different values: where there is none (every
+    review relevant, or none), the metric is the same for every method, and tells nothing."""
+    judge = _judge(reviews, threshold)
+    # reviews of equal labels may stand in any order: `file-order` is the quicker one
+    best, worst = (judge.metrics(sign * judge.label_R, "file-order") for sign in (1, -1))
+    return {metric: int((best[metric] - worst[metric] > SAME).sum()) for metric in PAPER_METRICS}
 
 
 def tie_report(cell: Cell) -> TieReport | None:
@@ -123,14 +117,9 @@ def tie_report(cell: Cell) -> TieReport | None:
         return None
     shares, gains = [], []
     for run in cell.runs:
-        scores = run.scores
-        threshold = run.relevance_threshold
-        product_R, n = _product_numbers(scores["product_id"])
-        label_R, score_R = scores["label"].to_numpy(), scores["score"].to_numpy(dtype=np.float64)
-        expected = per_product_metrics(label_R, score_R, product_R, n, threshold=threshold)
-        stable = per_product_metrics(label_R, score_R, product_R, n, threshold=threshold, ties="file-order")
-        shares.append(tied_pair_share(score_R, product_R, n))
-        gains.append({metric: float((stable[metric] - expected[metric]).mean()) for metric in PAPER_METRICS})
+        share, gain = run.tie_gain()
+        shares.append(share)
+        gains.append({metric: float(gain[metric].mean()) for metric in PAPER_METRICS})
     return TieReport(
         method=cell.method,
         tied_pairs=float(np.mean(shares)),
@@ -150,7 +139,7 @@ def _oldest_first(time_R: Floats, judged: Callable[[Floats], dict[str, Floats]])
     return Sentinel("oldest", "Oldest review first", judged(score_R), note)
 
 
-def _product_numbers(product_ids: pd.Series) -> tuple[NDArray[np.int64], int]:
-    """Numbers of the products in order of appearance, and how many there are."""
-    numbers, distinct = pd.factorize(product_ids)
-    return numbers.astype(np.int64), len(distinct)
+def _judge(reviews: pd.DataFrame, threshold: float) -> Judge:
+    """Products are numbered in order of appearance."""
+    product_R, distinct = pd.factorize(reviews["product_id"])
+    return Judge(reviews["label"].to_numpy(), product_R, len(distinct), threshold)

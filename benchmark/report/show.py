@@ -73,7 +73,7 @@ def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def describe(run: StoredRun) -> dict[str, Any]:
     """Everything about one run, as JSON values."""
-    means = {name: float(run.per_product[name].mean()) for name in PAPER_METRICS}
+    means = {name: float(run.values(name).mean()) for name in PAPER_METRICS}
     return {
         "id": run.id,
         "folder": str(run.folder),
@@ -91,7 +91,7 @@ def describe(run: StoredRun) -> dict[str, Any]:
         "fingerprint": run.spec.fingerprint,
         "config": dict(run.spec.config),
         "provenance": dict(run.provenance),
-        "test": {"products": len(run.per_product), "reviews": len(run.scores), **means},
+        "test": {"products": len(run.products), "reviews": len(run.score_R), **means},
         "log": run.log,
     }
 
@@ -164,16 +164,16 @@ def _unequal(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, list[Any]]
 
 
 def _result_differences(a: StoredRun, b: StoredRun) -> dict[str, Any]:
-    if a.per_product["product_id"].tolist() != b.per_product["product_id"].tolist():
+    if a.products != b.products:
         return {"comparable": False, "why": "the runs were tested on different products"}
-    score_a, score_b = a.scores["score"].to_numpy(), b.scores["score"].to_numpy()
-    means = {name: [float(run.per_product[name].mean()) for run in (a, b)] for name in PAPER_METRICS}
-    gap = (b.per_product["map"] - a.per_product["map"]).to_numpy()
+    score_a, score_b = (run.score_R.astype(np.float64) for run in (a, b))
+    means = {name: [float(run.values(name).mean()) for run in (a, b)] for name in PAPER_METRICS}
+    gap = b.values("map") - a.values("map")
     order = np.argsort(-np.abs(gap), kind="stable")[:MOST_PRODUCTS]
     products = [
         {
-            "product_id": str(a.per_product["product_id"].iloc[i]),
-            "map": [float(run.per_product["map"].iloc[i]) for run in (a, b)],
+            "product_id": a.products[i],
+            "map": [float(run.values("map")[i]) for run in (a, b)],
         }
         for i in order
         if gap[i] != 0
@@ -204,9 +204,9 @@ def render_difference(a: StoredRun, b: StoredRun) -> str:
         return "\n\n".join([*parts, "results: every test score is identical, bit for bit"])
     means = [(name, 100 * x, 100 * y, 100 * (y - x)) for name, (x, y) in results["means"].items()]
     parts.append(
-        f"results: {results['scores_that_differ']} of {len(a.scores)} test scores differ, by at most "
+        f"results: {results['scores_that_differ']} of {len(a.score_R)} test scores differ, by at most "
         f"{results['largest_score_difference']:.3g}; MAP differs on {results['products_that_differ']} of "
-        f"{len(a.per_product)} products"
+        f"{len(a.products)} products"
     )
     parts.append(tabulate(means, ["test mean", "a", "b", "b - a"], tablefmt="github", floatfmt=".2f"))
     rows = [(row["product_id"], *(100 * x for x in row["map"])) for row in results["products"]]

@@ -82,10 +82,12 @@ def _readme(
             (PAGE in files, bool(tables), bool(pictures)),
         ),
         "- `runs/<data set>/<category>/<method>/seed-.../`: per run its configuration (`config.json`), where and with "
-        "what it was made (`meta.json`), its epochs (`log.jsonl`), its score for every test review (`scores.csv`) and "
-        "its metrics for every product (`per_product.csv`)",
+        "what it was made (`meta.json`), its epochs (`log.jsonl`) and its score for every test review (`scores.npy`: "
+        "float32, in the order of the category's `test.csv`; `numpy.load` reads it)",
         "- `data/`: of each category the counts and the fingerprint, and the test split's reviews with their labels; "
         "no texts",
+        "- scores and metrics as tables, or in TREC's formats: `bench export --format csv` or `trec`, of a results "
+        "folder",
         "- `index.json`: every file of this archive with its SHA-256; a reader refuses one that was changed",
         "",
         "## How to remake the tables",

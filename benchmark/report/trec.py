@@ -87,7 +87,7 @@ def _index_row(run: StoredRun) -> dict[str, object]:
     """What the run is, and its means over products under `file-order`, 0..1."""
     spec = run.spec
     made = {"dataset": spec.dataset, "category": spec.category, "method": spec.model, "seed": spec.seed}
-    means = {metric: repr(float(run.per_product[metric].mean())) for metric in METRICS}
+    means = {metric: repr(float(run.values(metric).mean())) for metric in METRICS}
     return {**made, "run": run.id, "conditions": str(run.conditions), **means}
 
 

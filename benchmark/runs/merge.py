@@ -9,18 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from benchmark.core.errors import DataError
 from benchmark.core.files import write_atomically
 from benchmark.runs.claims import Claim, write_owner
 from benchmark.runs.files import DATA_FILES, DONE, checked, damage_of, data_folder, read_mark
 from benchmark.runs.store import StoredRun, load_failures, load_runs
 
-RESULT_FILES = ("scores.csv", "per_product.csv")
-"""What two folders of one run must agree in; durations and machines may differ."""
-
-REVIEWS = ["review_id", "product_id", "label"]
+OLDER_RESULTS = ("scores.csv", "per_product.csv")
 
 
 @dataclass
@@ -60,11 +55,7 @@ def merge(folders: Sequence[Path], results: Path) -> Merged:
                 wanted += [run] if folder is not results else []
                 continue
             merged.present += 1
-            problems += [
-                f"{run.folder / name}: other numbers than in {first.folder} (another processor, or another library?)"
-                for name in RESULT_FILES
-                if run.sums[name] != first.sums[name]
-            ]
+            problems += _other_numbers(run, first)
     problems += _other_reviews(list(known.values()))
     if problems:
         raise DataError(
@@ -89,16 +80,24 @@ def _damage(run: StoredRun) -> list[str]:
         return found
     try:
         run.data_contents()
-        if not run.scores[REVIEWS].equals(run.test_reviews[REVIEWS]):
-            return [f"{run.folder / 'scores.csv'}: not of the test reviews of its data"]
-        stored, again = run.per_product, run.recomputed()
+        why = run.contradiction()
     except DataError as error:
         return [str(error)]
-    for name in again.columns.intersection(stored.columns).drop("product_id"):
-        # libraries sum in different orders; what another rank does to a value is far larger than 1e-9
-        if not np.allclose(stored[name], again[name], rtol=0, atol=1e-9, equal_nan=True):
-            return [f"{run.folder / 'per_product.csv'}: {name} is not what the scores give"]
-    return []
+    return [why] if why else []
+
+
+def _other_numbers(run: StoredRun, first: StoredRun) -> list[str]:
+    """Where two folders of one run differ: in what it scored, not in durations and machines."""
+    if run.in_arrays != first.in_arrays:  # one of before scores were kept as arrays: the same numbers?
+        same = run.scores.equals(first.scores)
+        different = [] if same else ["scores.npy" if run.in_arrays else "scores.csv"]
+    else:
+        names = ("scores.npy", "parts.npy", "per_product.npy") if run.in_arrays else OLDER_RESULTS
+        different = [name for name in names if run.sums.get(name) != first.sums.get(name)]
+    return [
+        f"{run.folder / name}: other numbers than in {first.folder} (another processor, or another library?)"
+        for name in different
+    ]
 
 
 def _other_reviews(runs: Sequence[StoredRun]) -> list[str]:
@@ -124,11 +123,12 @@ def _data_of(run: StoredRun, results: Path) -> Path:
 
 def _copy_data(run: StoredRun, results: Path) -> None:
     here, there = _data_of(run, run.results), _data_of(run, results)
-    if (there / DONE).is_file():
+    sums = read_mark(here)
+    # a folder of before the order of the products was kept lacks what arrays of scores need
+    if (there / DONE).is_file() and ("products.csv" in read_mark(there) or "products.csv" not in sums):
         return
     there.mkdir(parents=True, exist_ok=True)
-    sums = read_mark(here)
-    for name in DATA_FILES:
+    for name in [name for name in DATA_FILES if name in sums]:
         write_atomically(there / name, checked(here / name, sums))
     write_atomically(there / DONE, (here / DONE).read_bytes())
 
@@ -145,7 +145,7 @@ def _copy_run(run: StoredRun, results: Path) -> None:
         owner = hidden / "owner.json"
         write_owner(owner, hidden.name)
         try:
-            for name in run.sums:
+            for name in [name for name in run.sums if (run.folder / name).exists()]:
                 shutil.copyfile(run.folder / name, hidden / name)
                 checked(hidden / name, run.sums)
             owner.unlink()

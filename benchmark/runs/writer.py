@@ -10,12 +10,16 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from benchmark.core.errors import DataError
+from benchmark.core.judge import Judge
+from benchmark.core.metrics import METRICS
+from benchmark.runs.arrays import to_npy
 from benchmark.runs.claims import abandoned, read_owner, write_owner
 from benchmark.runs.files import (
     DATA_FILES,
@@ -27,7 +31,18 @@ from benchmark.runs.files import (
     write_atomically,
     write_mark,
 )
+from benchmark.runs.reviews import reviews_digest
 from benchmark.runs.spec import NUMERICS_VERSION, RunSpec
+
+
+class Written(NamedTuple):
+    """What came of a run's scores."""
+
+    reviews: str
+    """Digest of the reviews that they are scores of, for `data.reviews` of meta.json: in any other order they would
+    be other reviews' scores."""
+    values: Mapping[str, NDArray[np.float64]]
+    """The METRICS of every test product."""
 
 
 class RunWriter:
@@ -58,6 +73,34 @@ class RunWriter:
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         table.to_csv(self.folder / name, index=False, lineterminator="\n")
+
+    def write_scores(
+        self,
+        split: Any,
+        score_R: NDArray[np.float32],
+        parts: Mapping[str, NDArray[np.float32]],
+        threshold: int,
+    ) -> Written:
+        """The scores of a split (benchmark.data.corpus.Split) and what the method says beside them, in the
+        split's order, and the values per product that they give."""
+        judge = Judge(split.label_R, split.product_R, split.n_products, threshold)
+        values = judge.metrics(score_R)
+        per_product = np.empty(split.n_products, dtype=[(name, "<f8") for name in METRICS])
+        for name in METRICS:
+            per_product[name] = values[name]
+        self._write_array("per_product.npy", per_product)
+        self._write_array("scores.npy", np.asarray(score_R, dtype="<f4"))
+        if parts:
+            said = np.empty(len(score_R), dtype=[(f"score_{name}", "<f4") for name in parts])
+            for name, part_R in parts.items():
+                said[f"score_{name}"] = part_R
+            self._write_array("parts.npy", said)
+        ids = np.asarray(split.product_ids, dtype=object)
+        of = reviews_digest(split.review_ids, ids[split.product_R], split.label_R, split.product_ids)
+        return Written(of, values)
+
+    def _write_array(self, name: str, array: NDArray[Any]) -> None:
+        (self.folder / name).write_bytes(to_npy(array))
 
     def finish(self) -> Path:
         """Publish the folder and return its final path. An earlier folder of the same run is replaced."""
@@ -104,7 +147,8 @@ def write_data(results: Path, corpus: Any) -> None:
     file = folder / "manifest.json"
     try:
         sums = read_mark(folder)
-        if checked(file, sums).decode() == manifest and not damage_of(folder / "test.csv", sums):
+        whole = all(name in sums and not damage_of(folder / name, sums) for name in DATA_FILES)
+        if whole and checked(file, sums).decode() == manifest:
             return
     except (OSError, DataError):  # not there, or damaged: written anew
         pass
@@ -121,12 +165,25 @@ def write_data(results: Path, corpus: Any) -> None:
             "has_image": test.has_image_R.astype(int),
         }
     )
-    write_data_files(folder, corpus.fingerprint, manifest, table.to_csv(index=False, lineterminator="\n"))
+    products = pd.DataFrame({"product_id": product_ids})
+    write_data_files(
+        folder,
+        corpus.fingerprint,
+        manifest,
+        *(one.to_csv(index=False, lineterminator="\n") for one in (table, products)),
+    )
 
 
-def write_data_files(folder: Path, fingerprint: str, manifest: str, test: str) -> None:
-    """The files of a data folder, then the mark with their hashes."""
-    contents = dict(zip(DATA_FILES, (manifest, test), strict=True))
+def write_data_files(
+    folder: Path, fingerprint: str, manifest: str, test: str, products: str | None = None
+) -> None:
+    """The files of a data folder, then the mark with their hashes. `products`: ids in the order of values per
+    product; runs of before scores were kept as arrays do without."""
+    contents = {
+        name: text
+        for name, text in zip(DATA_FILES, (manifest, test, products), strict=True)
+        if text is not None
+    }
     for name, text in contents.items():
         write_atomically(folder / name, text)
     sums = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in contents.items()}

@@ -35,7 +35,7 @@ def test_a_run_folder_holds_what_the_readme_promises(where: list[str], tmp_path:
     bench("run", "--dataset", "amazon", "--seeds", "0", "--keep-weights", *FAST, *where)
     (run,) = store.load_runs(tmp_path / "results")
     assert {path.name for path in run.folder.iterdir()} >= {
-        "config.json", "meta.json", "log.jsonl", "per_product.csv", "scores.csv", "weights.safetensors", "done",
+        "config.json", "meta.json", "log.jsonl", "per_product.npy", "scores.npy", "weights.safetensors", "done",
     }  # fmt: skip
     assert run.provenance["libraries"]["torch"]
     assert run.provenance["data"]["fingerprint"] == run.spec.fingerprint

@@ -21,7 +21,7 @@ GRID = (*RUNS, "--seeds", "0-2", "--set", "epochs=40", "--set", "patience=0", "-
 
 def files_of(results: Path) -> dict[str, bytes]:
     """What tables are made of."""
-    names = ("config.json", "scores.csv", "per_product.csv")
+    names = ("config.json", "scores.npy", "per_product.npy")
     return {
         str(file.relative_to(results)): file.read_bytes()
         for name in names

@@ -45,7 +45,7 @@ def slurm(tmp_path: Path) -> Iterator[dict[str, str]]:
 def files_of(results: Path) -> dict[str, bytes]:
     return {
         str(file.relative_to(results)): file.read_bytes()
-        for name in ("config.json", "scores.csv", "per_product.csv")
+        for name in ("config.json", "scores.npy", "per_product.npy")
         for file in sorted(results.glob(f"runs/*/*/*/seed-*/{name}"))
     }
 

@@ -55,7 +55,7 @@ def test_a_run_is_what_it_is_locally(source: Source, tmp_path: Path) -> None:
     request = Request(Assignment(source, there, RunOptions(), ("bench",)), spec, JOB, None)
     assert answer(request)["state"] == "done"
     assert [outcome.state for outcome in run_all([spec], source, here, jobs=1)] == ["done"]
-    for name in ("config.json", "scores.csv", "per_product.csv"):
+    for name in ("config.json", "scores.npy", "per_product.npy"):
         assert (spec.folder(there) / name).read_bytes() == (spec.folder(here) / name).read_bytes()
 
 

@@ -107,7 +107,7 @@ def carried_out(spec: RunSpec, source: Source, results: Path, *log: str) -> Stor
 
 def numbers_of(run: StoredRun) -> list[Any]:
     """All that a run says but times."""
-    files = [(run.folder / name).read_bytes() for name in ("scores.csv", "per_product.csv", "config.json")]
+    files = [(run.folder / name).read_bytes() for name in ("scores.npy", "per_product.npy", "config.json")]
     log = [{name: entry[name] for name in entry if "seconds" not in name} for entry in run.log]
     return [*files, log]
 

@@ -17,9 +17,12 @@ from tests.faults.cases import Case
 from tests.fixtures_runs import make_consistent, write_run
 
 TABLE = ["table", "--dataset", "lazada"]
-READER = {"log.jsonl": ["export", "--out", "never.zip"], "scores.csv": [*TABLE, "--ties", "file-order"]}
+EXPORT, FILE_ORDER = ["export", "--out", "never.zip"], [*TABLE, "--ties", "file-order"]
+READER = {"log.jsonl": EXPORT, "parts.npy": EXPORT, "scores.csv": FILE_ORDER, "scores.npy": FILE_ORDER}
 """Who reads a file, where it is not the plain table."""
 RUN_FILES = ("config.json", "meta.json", "log.jsonl", "per_product.csv", "scores.csv", "done")
+ARRAYS = ("per_product.npy", "scores.npy", "parts.npy")
+"""Of today's runs, in place of the tables."""
 CONTENTS: dict[str, bytes] = {
     "empty": b"",
     "garbage": b"\x00\xff garbage \x80" * 50,
@@ -31,16 +34,18 @@ CONTENTS: dict[str, bytes] = {
 
 
 def results(place: Path) -> Path:
-    """Two finished runs; the first is the one that is changed."""
+    """Three finished runs; one of the first two is changed."""
     folder = place / "results"
     write_run(folder, "mcr", 0)
+    write_run(folder, "mcl", 0, arrays=True, parts=("one",))
     write_run(folder, "mmss", 0)
     return folder
 
 
 def changed_run(path: str, change: Callable[[Path], object], words: list[str]) -> Callable[[Path], list[str]]:
     def command(place: Path) -> list[str]:
-        (file,) = results(place).glob(f"runs/lazada/clothing/mcr/*/{path}")
+        method = "mcl" if path in ARRAYS else "mcr"
+        (file,) = results(place).glob(f"runs/lazada/clothing/{method}/*/{path}")
         change(file)
         return [*words, "--results", str(place / "results")]
 
@@ -56,7 +61,7 @@ def replaced(put: Callable[[Path], object]) -> Callable[[Path], object]:
 
 
 def runs() -> Iterator[Case]:
-    for name in RUN_FILES:
+    for name in (*RUN_FILES, *ARRAYS):
         # a run without a readable mark is not done: no number of it is shown, and it is done again
         code, says = ((0, 3), ()) if name == "done" else (3, (name,))
         words = READER.get(name, TABLE)
@@ -64,7 +69,10 @@ def runs() -> Iterator[Case]:
             change = lambda file, c=content: file.write_bytes(c)  # noqa: E731
             yield Case("run", f"{name}: {what}", changed_run(name, change, words), code, says)
         for what, put in NO_FILES.items():
-            yield Case("run", f"{name}: {what}", changed_run(name, replaced(put), words), code, says)
+            # values per product that are not there are made of the scores
+            codes = (0, 3) if name == "per_product.npy" else code
+            says = () if name == "per_product.npy" else says
+            yield Case("run", f"{name}: {what}", changed_run(name, replaced(put), words), codes, says)
 
 
 def records() -> Iterator[Case]:
@@ -185,6 +193,7 @@ ARCHIVES: dict[str, tuple[Callable[[Path], bytes], int | tuple[int, ...]]] = {
     "a backslash": (_with(**{"..\\victim": b"x"}), 3),
     "600 MB of zeros": (_with(zeros=bytes(600_000_000)), 3),
     "scores changed": (_changed("scores.csv", lambda c: c.replace(b"0.1", b"0.2", 1)), 3),
+    "an array changed": (_changed("scores.npy", lambda c: c[:-1] + bytes([c[-1] ^ 1])), 3),
     "log changed": (_changed("log.jsonl", lambda c: c + b" "), 3),
     "data changed": (_changed("test.csv", lambda c: c + b" "), 3),
     "without a run": (_lacking("/mcr/"), 3),

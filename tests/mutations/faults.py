@@ -24,6 +24,8 @@ CORRECTION = "tests/stats/test_correction.py"
 GRID = "tests/report/test_grid.py"
 TABLES = "tests/report/test_tables.py"
 RUNS = "tests/runs/test_runs.py"
+ARRAYS = "tests/runs/test_arrays.py"
+JUDGE = "tests/core/test_judge.py"
 CORPUS = "tests/data/test_corpus.py"
 COLLATE = "tests/data/test_collate.py"
 RELEASE = "tests/data/test_release.py"
@@ -593,8 +595,8 @@ REPORT = (
     Fault(
         "a seed's mean over reviews' products weighted",
         "benchmark/report/grid.py",
-        "means: Floats = self.values(metric).mean(axis=1)",
-        "means: Floats = np.median(self.values(metric), axis=1)",
+        "self._means[metric] = self.values(metric).mean(axis=1)",
+        "self._means[metric] = np.median(self.values(metric), axis=1)",
         GRID,
     ),
     Fault(
@@ -620,7 +622,7 @@ REPORT = (
     ),
     Fault(
         "the relevance threshold is no condition",
-        "benchmark/runs/store.py",
+        "benchmark/runs/stored.py",
         "return replace(self.spec.conditions, relevance_threshold=self.relevance_threshold)",
         "return replace(self.spec.conditions, relevance_threshold=0)",
         GRID,
@@ -652,13 +654,43 @@ STORE = (
     Fault(
         "a folder without its mark is done",
         "benchmark/runs/files.py",
-        "return all(name in sums for name in TABLE_FILES) and",
-        "return all(name in sums for name in TABLE_FILES) or",
+        "return all(name in sums for name in table_files(sums)) and",
+        "return all(name in sums for name in table_files(sums)) or",
         RUNS,
     ),
     Fault(
+        "ties in the sorted scores are missed",
+        "benchmark/core/judge.py",
+        "tied[1:] = (sorted_R[1:] == sorted_R[:-1]) & (self._rank[1:] > 1)",
+        "tied[1:] = (sorted_R[1:] == sorted_R[:-1]) & (self._rank[1:] > 2)",
+        JUDGE,
+    ),
+    Fault(
+        "negative scores sort the wrong way",
+        "benchmark/core/judge.py",
+        "np.where(words >> 31 != 0, words, ~words & np.uint32(0x7FFFFFFF))",
+        "~words",
+        JUDGE,
+        fast=True,
+    ),
+    Fault(
+        "scores are taken for those of any reviews",
+        "benchmark/runs/stored.py",
+        'or of.get("reviews") != data.digest',
+        "",
+        ARRAYS,
+    ),
+    Fault(
+        "values per product are taken in the reviews' order",
+        "benchmark/runs/reviews.py",
+        "return row_of_appearing[appearing_R]",
+        "return appearing_R",
+        ARRAYS,
+        fast=True,
+    ),
+    Fault(
         "ids turn into numbers",
-        "benchmark/runs/store.py",
+        "benchmark/runs/reviews.py",
         'TEXT_COLUMNS = frozenset({"product_id", "review_id"})',
         'TEXT_COLUMNS = frozenset({"review_id"})',
         RUNS,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from benchmark.report.html import Extras, answers, build, cases, cells, sections
 from benchmark.report.tables import results_table
 from benchmark.runs.store import StoredRun, load_runs
 from tests.command_line import bench
-from tests.fixtures_runs import write_run
+from tests.fixtures_runs import reseal, write_run
 from tests.report.report_runs import QUALITY, write_report_runs
 
 HOSTILE = "<script>alert('x')</script> & <img src=x onerror=alert(1)> \"q\""
@@ -283,8 +282,10 @@ def case_run(tmp_path: Path, score: Callable[[int], float]) -> StoredRun:
         for product in "ABC"
         for i in range(10)
     ]
-    run = replace(run)
-    run.__dict__["scores"] = pd.DataFrame(rows, columns=["review_id", "product_id", "label", "score"])
+    table = pd.DataFrame(rows, columns=["review_id", "product_id", "label", "score"])
+    table.to_csv(run.folder / "scores.csv", index=False)
+    reseal(run.folder)
+    (run,) = load_runs(tmp_path)
     return run
 
 

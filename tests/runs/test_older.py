@@ -26,7 +26,7 @@ def aged(folder, numerics):
     moved = folder.rename(folder.with_name(f"seed-{run.spec.seed}-{identity}"))
     sums = json.loads((moved / "done").read_text())["files"]
     write_mark(moved, identity, sums)
-    (run._data / "done").unlink(missing_ok=True)
+    (run.data_folder / "done").unlink(missing_ok=True)
     return moved
 
 

@@ -144,7 +144,7 @@ def run_row(run: StoredRun) -> dict[str, Any]:
     return {
         "id": run.id,
         "seed": run.spec.seed,
-        "values": [f"{100 * float(run.per_product[metric].mean()):.2f}" for metric in PAPER_METRICS],
+        "values": [f"{100 * float(run.values(metric).mean()):.2f}" for metric in PAPER_METRICS],
         "best_epoch": run.provenance.get("best_epoch", ""),
         "seconds": "" if seconds is None else f"{seconds:.1f}",
         "commit": run.provenance.get("commit") or "unknown",
