@@ -105,7 +105,7 @@ class RunWriter:
     def finish(self) -> Path:
         """Publish the folder and return its final path. An earlier folder of the same run is replaced."""
         self.owner.unlink(missing_ok=True)
-        files = {path.name: _sha256(path) for path in sorted(self.folder.iterdir())}
+        files = {path.name: sha256_of(path) for path in sorted(self.folder.iterdir())}
         final = self.spec.folder(self.results)
         final.parent.mkdir(parents=True, exist_ok=True)
         if final.exists():
@@ -119,7 +119,7 @@ class RunWriter:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
