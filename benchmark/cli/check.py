@@ -13,7 +13,7 @@ from benchmark.cli import common, names, output
 from benchmark.cli.app import CHECK, YOURS
 from benchmark.cli.job import Job
 from benchmark.cli.output import handled, say
-from benchmark.cli.run_options import JobOptions
+from benchmark.cli.run_options import CheckpointEvery, JobOptions, Timeout
 from benchmark.core.errors import EXIT_CHECK, EXIT_RUN_FAILED, UsageError
 
 if TYPE_CHECKING:
@@ -128,6 +128,8 @@ def controls(
         bool,
         typer.Option("--quick", help="Two text-only and two multimodal methods on amazon/home, if not told."),
     ] = False,
+    checkpoint_every: CheckpointEvery = None,
+    timeout: Timeout = None,
     json_: common.Json = False,
 ) -> None:
     """Negative and positive controls on `mini` (home of both data sets unless told); exit code 4 if one fails.
@@ -144,9 +146,10 @@ def controls(
         raise UsageError(f"--seeds {seeds}: a control is a test, and a test needs at least 3 seeds.")
     methods = names.pick_methods(method or (QUICK_METHODS if quick else None))
     picked = names.pick_data(data, dataset or (("amazon",) if quick else ()), category or ("home",))
-    job = Job(
-        _control_choices(picked, methods, chosen, device), JobOptions(data, results, jobs, cache, json=json_)
+    how = JobOptions(
+        *(data, results, jobs, cache), checkpoint_every=checkpoint_every, timeout=timeout, json=json_
     )
+    job = Job(_control_choices(picked, methods, chosen, device), how)
     if job.carry_out(summary=False):
         say("some runs failed, so no control can be judged; `bench status` shows why.")
         raise typer.Exit(EXIT_RUN_FAILED)

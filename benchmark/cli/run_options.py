@@ -16,6 +16,27 @@ if TYPE_CHECKING:
     from benchmark.engine.plan import Choices
 
 
+CheckpointEvery = Annotated[
+    float | None,
+    typer.Option(
+        "--checkpoint-every",
+        min=0,
+        metavar="SECONDS",
+        help="After an epoch, save where a run stands if it was not saved for so long; 0: after every epoch. "
+        "Default: 60.",
+    ),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        min=1,
+        metavar="SECONDS",
+        help="End a run that takes longer; it is tried once more, then recorded as failed. Default: never.",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """What is run, beside methods and data: all of it can change a number."""
@@ -71,25 +92,8 @@ class JobOptions:
     ] = False
     force: Annotated[bool, typer.Option("--force", help="Do finished runs again.")] = False
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failed run.")] = False
-    checkpoint_every: Annotated[
-        float | None,
-        typer.Option(
-            "--checkpoint-every",
-            min=0,
-            metavar="SECONDS",
-            help="After an epoch, save where a run stands if it was not saved for so long; 0: after every epoch. "
-            "Default: 60.",
-        ),
-    ] = None
-    timeout: Annotated[
-        float | None,
-        typer.Option(
-            "--timeout",
-            min=1,
-            metavar="SECONDS",
-            help="End a run that takes longer; it is tried once more, then recorded as failed. Default: never.",
-        ),
-    ] = None
+    checkpoint_every: CheckpointEvery = None
+    timeout: Timeout = None
     cluster: Cluster = None
     cluster_config: ClusterConfig = None
     log: Annotated[

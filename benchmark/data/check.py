@@ -66,6 +66,8 @@ class CategoryReport:
     roi_width: int | None = None
     unreadable: list[str] = field(default_factory=list)
     """Feature files that count as "no image", with the reason."""
+    leaks: list[str] = field(default_factory=list)
+    """Warnings of reviews that are trained on and judged."""
 
 
 @dataclass
@@ -132,6 +134,7 @@ def _check_category(
             columns.append(split.label_column)
             report.splits.append(_check_split(folder, split, reader, progress))
     overlaps.note(folder, reader.findings)
+    report.leaks = overlaps.warnings()
     if near is not None:
         near.note(folder, reader.findings)
     report.labels = label_rule(labels_from_votes, columns)
@@ -207,7 +210,10 @@ def render(report: Report) -> str:
     warnings = [
         f"{category.dataset}/{category.category}: {warning}"
         for category in report.categories
-        for warning in image_warnings({split.split: split.images for split in category.splits})
+        for warning in (
+            *category.leaks,
+            *image_warnings({split.split: split.images for split in category.splits}),
+        )
     ]
     if not report.problems:
         parts.append("\n".join(["No problem found, but:", *warnings]) if warnings else "No problem found.")

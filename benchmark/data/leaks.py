@@ -61,3 +61,13 @@ class Overlaps:
                     f"{len(texts)} review texts are in {between}, {long} of them of {LONG_TEXT} words or more"
                 )
                 findings.note(folder.path, message)
+
+    def warnings(self) -> list[str]:
+        """In words, what makes a number too good: reviews to train on that are judged, too."""
+        train = self.seen.get("train")
+        return [
+            f"WARNING: LEAK: {len(common)} {'review is' if len(common) == 1 else 'reviews are'} in both train and "
+            f"{name}, with their labels"
+            for name, other in self.seen.items()
+            if train is not None and other is not train and (common := train.reviews & other.reviews)
+        ]

@@ -1,7 +1,8 @@
 """The seal of a finished folder: the size and hash of each of its files, so that damage is seen. Torch-free.
 
 Small files are hashed whenever the folder is opened; a large one once per machine, and again if its `stat` has
-changed since. `thorough` hashes everything.
+changed since. `thorough` hashes everything. Of a `deep` folder, one with thousands of files in folders of their own,
+every file counts as large.
 """
 
 from __future__ import annotations
@@ -21,20 +22,24 @@ LARGE = 32 << 20
 """Bytes from which on a file counts as large."""
 
 
-def seal(folder: Path) -> None:
-    """Writes the seal over the files that are in the folder itself now; nothing may change afterwards."""
+def seal(folder: Path, deep: bool = False) -> None:
+    """Writes the seal over the files that are in the folder itself now (`deep`: and in those below it); nothing may
+    change afterwards."""
+    paths = sorted(path for path in (folder.rglob("*") if deep else folder.iterdir()) if path.is_file())
     files: dict[str, tuple[int, str]] = {
-        path.name: (path.stat().st_size, _sha256(path)) for path in sorted(folder.iterdir()) if path.is_file()
+        path.relative_to(folder).as_posix(): (path.stat().st_size, _sha256(path)) for path in paths
     }
     text = json.dumps(files, indent=1)
     # the seal's first line seals the seal
     digest = hashlib.sha256(text.encode()).hexdigest()
     (folder / SEAL).write_text(f"{digest}\n{text}\n", encoding="utf-8")
-    _remember(folder, {name: _stat(folder / name) for name, (size, _) in files.items() if size >= LARGE})
+    least = 0 if deep else LARGE
+    _remember(folder, {name: _stat(folder / name) for name, (size, _) in files.items() if size >= least})
 
 
-def damage_of(folder: Path, thorough: bool = False) -> str:
+def damage_of(folder: Path, thorough: bool = False, deep: bool = False) -> str:
     """What is wrong with a sealed folder, naming the file; empty if nothing is."""
+    least = 0 if deep else LARGE
     try:
         digest, _, text = (folder / SEAL).read_bytes().rstrip(b"\n").partition(b"\n")
     except OSError as error:
@@ -44,25 +49,26 @@ def damage_of(folder: Path, thorough: bool = False) -> str:
     files: dict[str, list[Any]] = json.loads(text)
     known = _known(folder)
     hashed: dict[str, list[int]] = {}
+    base = str(folder)
     for name, (size, sha256) in files.items():
-        path = folder / name
+        path = f"{base}/{name}"  # text: thousands of Path objects take longer than what is asked of them
         try:
             stat = _stat(path)
             if stat[1] != size:
                 return f"{name} is damaged ({stat[1]:,} bytes, not {size:,})"
-            if size >= LARGE and known.get(name) == stat and not thorough:
+            if size >= least and known.get(name) == stat and not thorough:
                 continue
             if _sha256(path) != sha256:
                 return f"{name} is damaged (its content is not what was written)"
         except FileNotFoundError:
             return f"{name} is missing"
-        if size >= LARGE:
+        if size >= least:
             hashed[name] = stat
     _remember(folder, {**known, **hashed} if hashed else {})
     return ""
 
 
-def _stat(path: Path) -> list[int]:
+def _stat(path: Path | str) -> list[int]:
     found = os.stat(path)
     # a list, as JSON gives it back: the two are compared
     return [found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
@@ -92,6 +98,6 @@ def _remember(folder: Path, stats: Mapping[str, Any]) -> None:
         return
 
 
-def _sha256(path: Path) -> str:
-    with open_regular(path) as file:
+def _sha256(path: Path | str) -> str:
+    with open_regular(Path(path)) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

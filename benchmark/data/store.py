@@ -168,7 +168,12 @@ def cache_root(option: Path | None = None) -> Path:
 
 
 def build_folder(
-    target: Path, build: Callable[[Path], None], *, sealed: bool = True, thorough: bool = False
+    target: Path,
+    build: Callable[[Path], None],
+    *,
+    sealed: bool = True,
+    thorough: bool = False,
+    deep: bool = False,
 ) -> Path:
     """`target`, made by `build(folder)` unless it is there. It is built under another name and renamed when
     complete, so a killed process leaves nothing that is taken for done; of two processes one waits for
@@ -177,13 +182,13 @@ def build_folder(
     A folder that is there is checked against the seal that it got when it was complete (see
     `benchmark.data.seal`); a damaged one is named in a warning and built anew.
     """
-    if target.is_dir() and not (sealed and damage_of(target, thorough)):
+    if target.is_dir() and not (sealed and damage_of(target, thorough, deep)):
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with _lock(target.with_name(f".{target.name}.lock")):
         if target.is_dir():
             # once more, now under the lock: another process may have made it meanwhile
-            damage = damage_of(target, thorough) if sealed else ""
+            damage = damage_of(target, thorough, deep) if sealed else ""
             if not damage:
                 return target
             _log.warning("%s: %s; made anew", target, damage)
@@ -197,7 +202,7 @@ def build_folder(
         try:
             build(unfinished)
             if sealed:
-                seal(unfinished)
+                seal(unfinished, deep)
             # atomic within one file system: hence a name beside the target, not a temporary folder
             unfinished.rename(target)
         except BaseException:

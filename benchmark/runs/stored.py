@@ -48,9 +48,10 @@ class StoredRun:
     numerics: int = NUMERICS_VERSION
     """The numerics version that it was made under."""
 
-    @property
+    @cached_property
     def id(self) -> str:
-        return self.spec.identity
+        """Its identity, as its folder has it: under the numerics version that it was made under."""
+        return self.spec.identity_under(self.numerics)
 
     @property
     def results(self) -> Path:

@@ -205,6 +205,21 @@ def test_no_rois_means_no_image_for_every_method_that_reads_images(source: Sourc
         assert torch.isfinite(model.score(batch)).all()
 
 
+def test_a_control_that_hangs_is_ended_as_a_run_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmark.cli import check
+
+    class Seen(Exception):  # noqa: N818
+        pass
+
+    def job(choices: object, options: object) -> None:
+        raise Seen(options.timeout, options.checkpoint_every)  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(check, "Job", job)
+    with pytest.raises(Seen) as seen:
+        check.controls(timeout=7.0, checkpoint_every=0.0)
+    assert seen.value.args == (7.0, 0.0)
+
+
 def test_too_few_seeds_are_refused() -> None:
     assert "at least 3 seeds" in bench("controls", "--seeds", "0,1", code=2).stderr
 

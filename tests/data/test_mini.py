@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import tracemalloc
 from pathlib import Path
 
@@ -150,44 +151,71 @@ def test_about_file_says_synthetic(small: Path) -> None:
 # The cache of mini
 
 
-def test_mini_root_writes_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written: list[Path] = []
+def stand_in(author: str, written: list[str]):
+    """A writer that leaves two files."""
 
     def write(out: Path, spec: MiniSpec, progress: object) -> None:
-        assert spec == MiniSpec()
-        written.append(out)
-        out.mkdir(parents=True)
+        written.append(author)
+        (out / "features" / "a").mkdir(parents=True)
+        (out / "features" / "a" / "a.pth").write_bytes(b"features")
         (out / "synthetic.json").write_text("{}")
 
-    monkeypatch.setattr(corpus, "write_corpus", write)
+    return write
+
+
+def shown(cache: Path) -> list[str]:
+    return [path.name for path in cache.iterdir() if not path.name.endswith(".lock")]
+
+
+def test_mini_root_writes_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    monkeypatch.setattr(corpus, "write_corpus", stand_in("one", written))
     first = mini_root(tmp_path / "cache")
     assert mini_root(tmp_path / "cache") == first
-    assert len(written) == 1
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == [first.name]
+    assert written == ["one"]
+    assert shown(tmp_path / "cache") == [first.name]
 
 
 def test_mini_root_interrupted_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def write(out: Path, spec: MiniSpec, progress: object) -> None:
-        out.mkdir(parents=True)
+        (out / "half").mkdir(parents=True)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(corpus, "write_corpus", write)
     with pytest.raises(KeyboardInterrupt):
         mini_root(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert shown(tmp_path) == []
 
 
-def test_mini_root_race_is_won_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def write(out: Path, spec: MiniSpec, progress: object) -> None:
-        other = tmp_path / f"mini-{corpus.spec_hash(spec)}"
-        for folder, author in ((other, "other process"), (out, "this process")):
-            folder.mkdir(parents=True)
-            (folder / "synthetic.json").write_text(author)
+def test_mini_root_is_written_by_one_of_several(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    monkeypatch.setattr(corpus, "write_corpus", stand_in("one", written))
+    threads = [threading.Thread(target=mini_root, args=(tmp_path,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert written == ["one"]
 
-    monkeypatch.setattr(corpus, "write_corpus", write)
+
+@pytest.mark.parametrize("name", ["features/a/a.pth", "synthetic.json", "seal.json"])
+@pytest.mark.parametrize("damage", ["changed", "gone"])
+def test_a_damaged_mini_is_named_and_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str, damage: str
+) -> None:
+    written: list[str] = []
+    monkeypatch.setattr(corpus, "write_corpus", stand_in("one", written))
+    file = mini_root(tmp_path) / name
+    before = file.read_bytes()
+    file.unlink()
+    if damage == "changed":
+        file.write_bytes(bytes([before[0] ^ 1]) + before[1:])  # of the same size
     root = mini_root(tmp_path)
-    assert (root / "synthetic.json").read_text() == "other process"
-    assert list(tmp_path.iterdir()) == [root]
+    assert len(written) == 2
+    assert f"{root}: {name} " in caplog.text
+    assert file.read_bytes() == before
+    mini_root(tmp_path)
+    assert len(written) == 2
 
 
 def test_hash_follows_every_field_and_the_version(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -498,6 +498,11 @@ def test_the_same_reviews_in_two_splits_are_noted(root: Path) -> None:
         "1 reviews (by their id) are in both train and dev",
         "2 review texts are in both train and dev, 1 of them of 8 words or more",
     ]
+    # said again where the verdict is read, and only of what is surely the same review
+    verdict = checker.render(report).partition("No problem found")[2]
+    assert (
+        "amazon/electronics: WARNING: LEAK: 1 review is in both train and dev, with their labels" in verdict
+    )
 
 
 def test_odd_cells_are_noted(root: Path) -> None:

@@ -37,6 +37,8 @@ def test_a_folder_of_an_earlier_version_is_read(tmp_path, numerics):
     aged(folder, numerics)
     (run,) = load_runs(tmp_path)
     assert run.numerics == numerics
+    assert run.folder.name.endswith(run.id)
+    assert run.id != run.spec.identity  # which is today's
     assert run.per_product.equals(before)
     assert len(run.test_reviews)
     assert run.manifest

@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -46,6 +44,7 @@ from benchmark.data.mini.latent import (
 )
 from benchmark.data.mini.render import Detector, Writer
 from benchmark.data.mini.words import WORDS
+from benchmark.data.store import build_folder
 
 __all__ = [
     "GENERATOR_VERSION",
@@ -94,21 +93,10 @@ def mini_root(cache: Path, progress: Progress | None = None) -> Path:
 def cached_corpus(cache: Path, spec: MiniSpec, progress: Progress | None = None) -> Path:
     """Folder of the corpus that a spec describes, written below `cache` the first time.
 
-    It appears under its final name only when complete; of two processes that write at once, one wins and
-    both use its folder."""
+    It appears under its final name only when complete; of two processes one waits for the other. A damaged one is
+    named in a warning and written anew."""
     root = cache / f"mini-{spec_hash(spec)}"
-    if root.is_dir():
-        return root
-    unfinished = cache / f".{root.name}-{uuid.uuid4().hex}"
-    try:
-        write_corpus(unfinished, spec, progress)
-        unfinished.rename(root)
-    except OSError:
-        if not root.is_dir():
-            raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return root
+    return build_folder(root, lambda out: write_corpus(out, spec, progress), deep=True)
 
 
 def spec_hash(spec: MiniSpec) -> str:
