@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from baselines.parts.layers import Dropout
 from baselines.parts.transformer import PostNormAttention, PostNormFeedForward
+from benchmark.kernels import native
+from benchmark.kernels.lstm import trained_lstm
+from benchmark.kernels.packing import Packing
 
 
 class LSTMTextEncoder(nn.Module):
@@ -21,7 +24,13 @@ class LSTMTextEncoder(nn.Module):
 
     def forward(self, token_NT: Tensor, mask_NT: Tensor) -> Tensor:
         """`[N, T, H]`, zero at padded positions."""
-        state_NTH: Tensor = self.lstm(self.dropout(self.embedding(token_NT)))[0]
+        word_NTE = self.dropout(self.embedding(token_NT))
+        packing = Packing.of(mask_NT)
+        if native.usable(word_NTE) and not packing.is_fixed:
+            return packing.unpack(
+                trained_lstm(packing.pack(word_NTE), packing, [self.lstm]).flatten(1).unsqueeze(0)
+            )
+        state_NTH: Tensor = self.lstm(word_NTE)[0]
         return state_NTH * mask_NT.unsqueeze(-1)
 
 

@@ -18,6 +18,8 @@ from benchmark.kernels import native
 from benchmark.kernels.arrays import row_chunks
 from benchmark.kernels.linear import linear
 from benchmark.kernels.lstm import lstm as lstm_states
+from benchmark.kernels.lstm import trained_lstm
+from benchmark.kernels.packing import Packing, shapes_are_fixed
 
 LSTM_WEIGHTS = "weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"
 
@@ -52,8 +54,8 @@ class BiLSTM(nn.Module):
     With counts it gives what a packed sequence gives: the backward direction starts at each sequence's own
     last step and states beyond it are zero. It reverses within the sequences instead of packing, which is
     twice as fast on a CPU and needs no copy of the counts to the host on a GPU. Without counts both
-    directions run over the padding, as in some of the released code. Scoring on a CPU takes compiled code
-    (`kernels.lstm`), which stops at each sequence's last step.
+    directions run over the padding, as in some of the released code. On a CPU compiled code (`kernels.lstm`)
+    goes through the real steps alone.
     """
 
     def __init__(self, width: int, hidden: int) -> None:
@@ -71,6 +73,8 @@ class BiLSTM(nn.Module):
             forward_NTH, backward_NTH = torch.cat(states).unbind(2)
             step_N = (torch.full((N,), T) if count_N is None else count_N) - 1
             return States(forward_NTH, backward_NTH, forward_NTH[torch.arange(N), step_N], backward_NTH[:, 0])
+        if native.usable(x_NTE) and not shapes_are_fixed(x_NTE):
+            return self._trained(x_NTE, count_N)
         forward_NTH = self.forward_lstm(x_NTE)[0]
         if count_N is None:
             backward_NTH = self.backward_lstm(x_NTE.flip(1))[0].flip(1)
@@ -81,6 +85,19 @@ class BiLSTM(nn.Module):
         mask_NT1 = length_mask(count_N, x_NTE.shape[1]).unsqueeze(-1)
         last_forward_NH = forward_NTH[torch.arange(len(count_N), device=count_N.device), count_N - 1]
         return States(forward_NTH * mask_NT1, backward_NTH * mask_NT1, last_forward_NH, backward_NTH[:, 0])
+
+    def _trained(self, x_NTE: Tensor, count_N: Tensor | None) -> States:
+        N, T, _ = x_NTE.shape
+        every = Packing.full(N, T, x_NTE.device)
+        packing = every if count_N is None else Packing.of(length_mask(count_N, T))
+        states_XDH = trained_lstm(packing.pack(x_NTE), packing, (self.forward_lstm, self.backward_lstm))
+        forward_NTH, backward_NTH = (
+            packing.unpack(states_XDH.flatten(1).unsqueeze(0)).unflatten(2, (2, -1)).unbind(2)
+        )
+        start_N1 = packing.start_N1
+        return States(
+            forward_NTH, backward_NTH, states_XDH[start_N1[1:] - 1, 0], states_XDH[start_N1[:-1], 1]
+        )
 
     def of_words(self, table: nn.Module, token_NT: Tensor, count_N: Tensor) -> Tensor:
         """`States.both` of the words' vectors, `[N, T, 2H]`. When scoring, what a word adds to the gates, most of the

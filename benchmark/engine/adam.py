@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import operator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from benchmark.kernels import native
+
+
+@dataclass
+class _Known:
+    """What stays from step to step of a group's parameters that have a gradient."""
+
+    params: list[Tensor]
+    addresses: list[int]
+    pointer_P4: Tensor
+    """int64: of each parameter, its gradient, its mean and its mean square; held by `params` and the state."""
+    size_P: Tensor
+    clock_P: Tensor
+    """How many steps each has taken, which `state` holds views of: all are counted up at once."""
 
 
 class Adam(torch.optim.Adam):
@@ -17,41 +32,62 @@ class Adam(torch.optim.Adam):
     def __init__(self, groups: list[dict[str, Any]], lr: float) -> None:
         on_gpu = any(p.device.type == "cuda" for group in groups for p in group["params"])
         super().__init__(groups, lr=lr, fused=True, capturable=on_gpu)
-        self._clocks: dict[int, tuple[list[Tensor], Tensor]] = {}
-        """Of each group: the parameters of the last step, and their numbers of steps, of which `state` holds views."""
+        self._known: dict[int, _Known] = {}
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Every gradient forgotten; PyTorch's looks at each device first."""
+        if not set_to_none:
+            super().zero_grad(set_to_none)
+            return
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.grad = None
 
     def step(self, closure: Any = None) -> Any:
         # without a gradient a parameter is skipped whole: its moments and clock stand still, as in torch
         given = [[p for p in group["params"] if p.grad is not None] for group in self.param_groups]
-        every = [p for params in given for p in params]
-        if closure or not native.usable(*every, *(p.grad for p in every)) or not _contiguous(every):
+        if closure or torch.is_autocast_enabled("cpu") or not native.available():
             return super().step(closure)
         with torch.no_grad():
-            for number, params in enumerate(given):
-                if params:
-                    self._step(number, params)
+            known = [self._of_group(number, params) for number, params in enumerate(given)]
+            gradients = [[p.grad for p in params] for params in given]
+            if any(k is None for k in known) or not all(map(_are_float32, gradients)):
+                return super().step(closure)
+            for group, k, arrays in zip(self.param_groups, known, gradients, strict=True):
+                if k is not None and k.params:
+                    _step(group, k, arrays)
         return None
 
     def load_state_dict(self, state_dict: Any) -> None:
         super().load_state_dict(state_dict)
         # loading puts new step tensors into `state`: the old clocks would count for nobody
-        self._clocks.clear()
+        self._known.clear()
 
-    def _step(self, number: int, params: list[Tensor]) -> None:
-        """A group's parameters that have a gradient."""
-        group = self.param_groups[number]
+    def _of_group(self, number: int, params: list[Tensor]) -> _Known | None:
+        """What is known of these parameters; None if compiled code cannot take them."""
+        known = self._known.get(number)
+        addresses = [p.data_ptr() for p in params]
+        # `is`: == on tensors compares element by element
+        if known is None or known.addresses != addresses or not all(map(operator.is_, known.params, params)):
+            if not native.usable(*params) or not all(p.is_contiguous() for p in params):
+                return None
+            self._known[number] = known = self._learn(params, addresses)
+        return known
+
+    def _learn(self, params: list[Tensor], addresses: list[int]) -> _Known:
         states = [self._of(p) for p in params]
-        # counted before the call: the bias correction is that of the step being made
-        clock_P = self._clock(number, params, states).add_(1)
-        # held until the call: a gradient that is not contiguous is copied
-        gradients = [p.grad.contiguous() for p in params if p.grad is not None]
-        # bare addresses: all that they point into must be held until the call returns
         pointers = [
-            (p.data_ptr(), g.data_ptr(), state["exp_avg"].data_ptr(), state["exp_avg_sq"].data_ptr())
-            for p, g, state in zip(params, gradients, states, strict=True)
+            (address, 0, state["exp_avg"].data_ptr(), state["exp_avg_sq"].data_ptr())
+            for address, state in zip(addresses, states, strict=True)
         ]
-        arrays = torch.tensor(pointers), torch.tensor([p.numel() for p in params]), clock_P
-        native.call("adam", *arrays, float(group["lr"]), *group["betas"], group["eps"], len(params))
+        clock_P = torch.stack([state["step"] for state in states]) if states else torch.zeros(0)
+        for state, step in zip(states, clock_P, strict=True):
+            # a view of the clock, so that adding 1 to the clock counts up every state
+            state["step"] = step
+        sizes = torch.tensor([p.numel() for p in params], dtype=torch.int64)
+        return _Known(
+            params, addresses, torch.tensor(pointers, dtype=torch.int64).view(-1, 4), sizes, clock_P
+        )
 
     def _of(self, parameter: Tensor) -> dict[str, Tensor]:
         """The state of a parameter, made at its first step."""
@@ -62,18 +98,15 @@ class Adam(torch.optim.Adam):
             state["exp_avg_sq"] = torch.zeros_like(parameter)
         return state
 
-    def _clock(self, number: int, params: list[Tensor], states: list[dict[str, Tensor]]) -> Tensor:
-        """How many steps each parameter has taken, as one array that is counted up at once."""
-        known, clock_P = self._clocks.get(number, ([], torch.zeros(0)))
-        # `is not`: == on tensors compares element by element
-        if len(known) != len(params) or any(a is not b for a, b in zip(known, params, strict=True)):
-            clock_P = torch.stack([state["step"] for state in states])
-            for state, step in zip(states, clock_P, strict=True):
-                # a view of the clock, so that adding 1 to the clock counts up every state
-                state["step"] = step
-            self._clocks[number] = params, clock_P
-        return clock_P
+
+def _are_float32(gradients: list[Any]) -> bool:
+    return all(g.dtype is torch.float32 for g in gradients)
 
 
-def _contiguous(params: list[Tensor]) -> bool:
-    return all(p.is_contiguous() for p in params)
+def _step(group: dict[str, Any], known: _Known, gradients: list[Any]) -> None:
+    # held until the call: a gradient that is not contiguous is copied
+    held = [g if g.is_contiguous() else g.contiguous() for g in gradients]
+    known.pointer_P4[:, 1] = torch.tensor([g.data_ptr() for g in held])
+    # counted before the call: the bias correction is that of the step being made
+    arrays = known.pointer_P4, known.size_P, known.clock_P.add_(1)
+    native.call("adam", *arrays, float(group["lr"]), *group["betas"], group["eps"], len(held))

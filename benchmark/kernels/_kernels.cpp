@@ -706,8 +706,16 @@ INLINE Lanes part_of(const float *from, int64_t left) {
     return x;
 }
 
+// The same where what lies behind may be read: all but the end of an array. Other floats stand in for what is not there.
+INLINE Lanes near_part(const float *from, int64_t left, bool at_end) {
+    return at_end ? part_of(from, left) : Lanes(*(const Loose *)from);
+}
+
 INLINE void put_part(float *to, Lanes x, int64_t left) {
-    std::memcpy(to, &x, sizeof(float) * (left < LANES ? left : LANES));
+    if (left >= LANES)
+        *(Loose *)to = x;
+    else
+        std::memcpy(to, &x, sizeof(float) * left);
 }
 
 // f_c = sum_i softmax_i(x_ic) x_ic over the rows of one sequence; top and sum are those of its softmax.
@@ -990,6 +998,114 @@ CLONED void lstm_sequences(const float *inputs, int64_t stride, const int64_t *s
             }
             const int64_t at = backward ? count_N[n] - 1 - step : step;
             std::memcpy(states + (n * T + at) * 2 * H, h + n * wide, sizeof(float) * H);
+        }
+    }
+}
+
+// ------------------------------------------------------------------------------------ LSTMs that are trained
+
+// What both passes of one direction of an LSTM need. Positions lie one after another; a direction's gates i, f, g, o
+// of one, H each, lie `4 H directions` floats from the next one's, its states `H directions`.
+struct Recurrence {
+    const int64_t *start_N1;
+    int64_t H, wide, gates, states, last;  // wide: H in whole vectors; gates and states: those steps; last position
+    bool backward;                   // from each sequence's last position to its first
+
+    INLINE int64_t count(int64_t n) const { return start_N1[n + 1] - start_N1[n]; }
+    INLINE int64_t position(int64_t n, int64_t step) const {
+        return backward ? start_N1[n + 1] - 1 - step : start_N1[n] + step;
+    }
+};
+
+INLINE int64_t longest(const Recurrence &r, int64_t first, int64_t last) {
+    int64_t steps = 0;
+    for (int64_t n = first; n < last; ++n) steps = r.count(n) > steps ? r.count(n) : steps;
+    return steps;
+}
+
+INLINE Lanes tangent(Lanes x) { return 2.0f * sigmoid(2.0f * x) - 1.0f; }
+
+// Sequences [first, last). inputs: the gates' share of the inputs, biases included; recurrent [H, 4 wide], zero between
+// H and wide. active: the gates as they were; cells and states: of each position.
+CLONED void lstm_train_sequences(const Recurrence &r, int64_t first, int64_t last, const float *inputs,
+                                 const float *recurrent, float *active, float *cells, float *states, float *before,
+                                 float *space) {
+    const int64_t H = r.H, wide = r.wide, own = last - first, rows = (own + OWN - 1) / OWN * OWN;
+    float *made = space, *h = made + rows * 4 * wide, *c = h + rows * wide;
+    std::memset(h, 0, sizeof(float) * 2 * rows * wide);
+    const int64_t steps = longest(r, first, last);
+    for (int64_t step = 0; step < steps; ++step) {
+        for (int64_t n = 0; n < own; n += OWN) {
+            bool any = false;
+            for (int64_t k = 0; k < OWN && n + k < own; ++k) any = any || step < r.count(first + n + k);
+            if (any && step) products(h + n * wide, wide, recurrent, 1.0f, made + n * 4 * wide, 4 * wide, H);
+        }
+        for (int64_t n = 0; n < own; ++n) {
+            if (step >= r.count(first + n)) continue;
+            const int64_t at = r.position(first + n, step);
+            const float *input = inputs + at * r.gates, *recurred = made + n * 4 * wide;
+            float *kept = active + at * r.gates;
+            const bool end = at == r.last;
+            for (int64_t d = 0; d < H; d += LANES) {
+                const int64_t left = H - d;
+                put_part(before + at * r.states + d, *(const Loose *)(h + n * wide + d), left);
+                Lanes gate[4];
+                for (int64_t g = 0; g < 4; ++g) {
+                    gate[g] = near_part(input + g * H + d, left, end);
+                    if (step) gate[g] += *(const Loose *)(recurred + g * wide + d);
+                    gate[g] = g == 2 ? tangent(gate[g]) : sigmoid(gate[g]);
+                    put_part(kept + g * H + d, gate[g], left);
+                }
+                Loose *memory = (Loose *)(c + n * wide + d);
+                const Lanes cell = gate[1] * *memory + gate[0] * gate[2];
+                Lanes state = gate[3] * tangent(cell);
+                *memory = cell;
+                put_part(cells + at * r.states + d, cell, left);
+                put_part(states + at * r.states + d, state, left);
+                std::memcpy(h + n * wide + d, &state, sizeof state);  // past H it is multiplied by zeros
+            }
+        }
+    }
+}
+
+// recurrent_T [4 wide, wide]: of gate row to state, zero where padded. result: gradients of the gates before their
+// activation.
+CLONED void lstm_backward_sequences(const Recurrence &r, int64_t first, int64_t last, const float *active,
+                                    const float *cells, const float *gradient, const float *recurrent_T, float *result,
+                                    float *space) {
+    const int64_t H = r.H, wide = r.wide, own = last - first, rows = (own + OWN - 1) / OWN * OWN;
+    float *made = space, *dh = made + rows * 4 * wide, *dc = dh + rows * wide;
+    std::memset(space, 0, sizeof(float) * 6 * rows * wide);
+    for (int64_t step = longest(r, first, last) - 1; step >= 0; --step) {
+        for (int64_t n = 0; n < own; ++n) {
+            if (step >= r.count(first + n)) continue;
+            const int64_t at = r.position(first + n, step), before = step ? r.position(first + n, step - 1) : at;
+            const float *gate = active + at * r.gates;
+            const bool end = at == r.last;
+            for (int64_t d = 0; d < H; d += LANES) {
+                const int64_t left = H - d;
+                const Lanes in = near_part(gate + d, left, end), forget = near_part(gate + H + d, left, end);
+                const Lanes fresh = near_part(gate + 2 * H + d, left, end), out = near_part(gate + 3 * H + d, left, end);
+                const Lanes bent = tangent(near_part(cells + at * r.states + d, left, end));
+                const Lanes state = near_part(gradient + at * r.states + d, left, end) + *(const Loose *)(dh + n * wide + d);
+                Loose *carried = (Loose *)(dc + n * wide + d);
+                const Lanes cell = *carried + state * out * (1.0f - bent * bent);
+                Lanes memory = {};
+                if (step) memory = near_part(cells + before * r.states + d, left, before == r.last);
+                const Lanes made_of[4] = {cell * fresh * in * (1.0f - in), cell * memory * forget * (1.0f - forget),
+                                          cell * in * (1.0f - fresh * fresh), state * bent * out * (1.0f - out)};
+                *carried = cell * forget;
+                for (int64_t g = 0; g < 4; ++g) {
+                    *(Loose *)(made + n * 4 * wide + g * wide + d) = made_of[g];  // past H met by zeros
+                    put_part(result + at * r.gates + g * H + d, made_of[g], left);
+                }
+            }
+        }
+        if (!step) break;
+        for (int64_t n = 0; n < own; n += OWN) {
+            bool any = false;
+            for (int64_t k = 0; k < OWN && n + k < own; ++k) any = any || step < r.count(first + n + k);
+            if (any) products(made + n * 4 * wide, 4 * wide, recurrent_T, 1.0f, dh + n * wide, wide, 4 * wide);
         }
     }
 }
@@ -1393,6 +1509,53 @@ void lstm(const float *inputs, const int64_t *slot_NT, const int64_t *count_N, c
             lstm_sequences(inputs + direction * 4 * wide, 8 * wide, slot_NT + n * T, count_N + n,
                            recurrent + direction * H * 4 * wide, states + n * T * 2 * H + direction * H, space.data(),
                            n + SEQUENCES < N ? SEQUENCES : N - n, T, H, wide, direction == 1);
+        }
+    }
+}
+
+// gates [rows, D, 4, H] of the inputs; recurrent [D, 4, H, H]; active like gates; cells, states and the states before
+// [rows, D, H]. Sequence n has the rows from start_N1[n] on; direction 1 goes from its end to its beginning.
+void lstm_train(const float *inputs, const int64_t *start_N1, const float *recurrent, float *active, float *cells,
+                float *states, float *before, int64_t N, int64_t D, int64_t H, int32_t threads) {
+    const int64_t wide = whole_lanes(H), blocks = (N + SEQUENCES - 1) / SEQUENCES;
+    std::vector<float> weights(D * H * 4 * wide, 0.0f);
+    for (int64_t d = 0; d < D; ++d)
+        for (int64_t row = 0; row < 4 * H; ++row)
+            for (int64_t h = 0; h < H; ++h)
+                weights[(d * H + h) * 4 * wide + row / H * wide + row % H] = recurrent[(d * 4 * H + row) * H + h];
+#pragma omp parallel num_threads(threads)
+    {
+        std::vector<float> space(SEQUENCES * 6 * wide);
+#pragma omp for schedule(dynamic)
+        for (int64_t x = 0; x < D * blocks; ++x) {
+            const int64_t d = x / blocks, first = x % blocks * SEQUENCES;
+            const Recurrence r = {start_N1, H, wide, 4 * H * D, H * D, start_N1[N] - 1, d == 1};
+            lstm_train_sequences(r, first, first + SEQUENCES < N ? first + SEQUENCES : N, inputs + d * 4 * H,
+                                 weights.data() + d * H * 4 * wide, active + d * 4 * H, cells + d * H, states + d * H,
+                                 before + d * H, space.data());
+        }
+    }
+}
+
+// gradient [rows, D, H] of the states; result [rows, D, 4, H] of the gates, before their activation.
+void lstm_train_backward(const float *active, const float *cells, const float *gradient, const int64_t *start_N1,
+                         const float *recurrent, float *result, int64_t N, int64_t D, int64_t H, int32_t threads) {
+    const int64_t wide = whole_lanes(H), blocks = (N + SEQUENCES - 1) / SEQUENCES;
+    std::vector<float> weights(D * 4 * wide * wide, 0.0f);
+    for (int64_t d = 0; d < D; ++d)
+        for (int64_t row = 0; row < 4 * H; ++row)
+            std::memcpy(weights.data() + (d * 4 * wide + row / H * wide + row % H) * wide,
+                        recurrent + (d * 4 * H + row) * H, sizeof(float) * H);
+#pragma omp parallel num_threads(threads)
+    {
+        std::vector<float> space(SEQUENCES * 6 * wide);
+#pragma omp for schedule(dynamic)
+        for (int64_t x = 0; x < D * blocks; ++x) {
+            const int64_t d = x / blocks, first = x % blocks * SEQUENCES;
+            const Recurrence r = {start_N1, H, wide, 4 * H * D, H * D, start_N1[N] - 1, d == 1};
+            lstm_backward_sequences(r, first, first + SEQUENCES < N ? first + SEQUENCES : N, active + d * 4 * H,
+                                    cells + d * H, gradient + d * H, weights.data() + d * 4 * wide * wide,
+                                    result + d * 4 * H, space.data());
         }
     }
 }

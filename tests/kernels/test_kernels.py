@@ -36,6 +36,7 @@ from benchmark.kernels.attention import (
 from benchmark.kernels.elementwise import unit_vectors
 from benchmark.kernels.graphs import pair_attention
 from benchmark.kernels.linear import linear
+from benchmark.kernels.lstm import _LSTM
 from benchmark.kernels.packing import Packing
 from benchmark.kernels.partners import max_cosine
 from benchmark.kernels.pooling import strongest, strongest_answers
@@ -375,6 +376,41 @@ def test_lstm_scores_as_the_library_does(n_texts, n_steps, hidden, masked, seed)
         torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
 
 
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 11), st.integers(1, 12), st.integers(1, 40), st.booleans(), SEEDS)
+def test_lstm_trains_as_the_library_does(n_texts, n_steps, hidden, masked, seed):
+    """States and all gradients, against PyTorch's LSTMs in double precision, each text on its own."""
+    torch.manual_seed(seed)
+    ours = BiLSTM(5, hidden)
+    exact = copy.deepcopy(ours).double()
+    x = torch.randn(n_texts, n_steps, 5)
+    counts = torch.randint(1, n_steps + 1, (n_texts,)) if masked else None
+
+    def one_by_one(x):
+        parts = []
+        for row, count in zip(x, [n_steps] * n_texts if counts is None else counts.tolist(), strict=True):
+            text = row[None, :count]
+            there = exact.forward_lstm(text)[0], exact.backward_lstm(text.flip(1))[0].flip(1)
+            parts.append(torch.cat(there, 2)[0])
+        return torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)
+
+    found = []
+    for module, made in ((ours, lambda x: ours(x, counts)), (exact, one_by_one)):
+        given_x = x.to(next(module.parameters()).dtype).requires_grad_()
+        states = made(given_x)
+        both = (
+            states if module is exact else states.both[:, : int(n_steps if counts is None else counts.max())]
+        )
+        weight = torch.linspace(-1, 1, both.numel(), dtype=both.dtype).view_as(both)
+        found.append([both, *torch.autograd.grad((both * weight).sum(), [given_x, *module.parameters()])])
+        if module is ours:
+            last = torch.arange(n_texts), (n_steps if counts is None else counts) - 1
+            assert torch.equal(states.last_forward_NH, states.forward_NTH[last])
+            assert torch.equal(states.last_backward_NH, states.backward_NTH[:, 0])
+    for x, y in zip(*found, strict=True):
+        torch.testing.assert_close(x.double(), y, rtol=1e-3, atol=1e-5)
+
+
 def test_results_do_not_depend_on_the_number_of_threads(threads):
     """Bit for bit: forward, backward and what dropout draws."""
     torch.manual_seed(0)
@@ -382,6 +418,7 @@ def test_results_do_not_depend_on_the_number_of_threads(threads):
     a, b, w = torch.randn(5, 40, 24), torch.randn(5, 40, 24), torch.randn(24)
     rows = torch.tensor([0, 0, 2, 1]), torch.tensor([3, 1, 1, 0])
     mask = length_mask(torch.tensor([40, 3, 0, 17, 33]), 40)
+    recurrent = torch.randn(1, 24, 6)
     found = []
     for count in (1, 2, 3):
         threads(count)
@@ -395,6 +432,9 @@ def test_results_do_not_depend_on_the_number_of_threads(threads):
             dropout.relu(arguments[1]),
             dropout.add(arguments[0], arguments[1]),
             self_attention(arguments[0], mask, 2, 0.3),
+            gathered_attention(arguments[0].flatten(0, 1), torch.arange(93) % 50, Packing.of(mask), 2),
+            packed_soft_pool(arguments[0][mask], Packing.of(mask)),
+            _LSTM.apply(arguments[0][mask].view(-1, 1, 24), recurrent, Packing.of(mask).start_N1),
         ]
         total = sum((value * value).sum() for value in values)
         found.append([*values, *torch.autograd.grad(total, arguments)])
