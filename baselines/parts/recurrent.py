@@ -91,9 +91,7 @@ class BiLSTM(nn.Module):
         every = Packing.full(N, T, x_NTE.device)
         packing = every if count_N is None else Packing.of(length_mask(count_N, T))
         states_XDH = trained_lstm(packing.pack(x_NTE), packing, (self.forward_lstm, self.backward_lstm))
-        forward_NTH, backward_NTH = (
-            packing.unpack(states_XDH.flatten(1).unsqueeze(0)).unflatten(2, (2, -1)).unbind(2)
-        )
+        forward_NTH, backward_NTH = packing.unpack(states_XDH.flatten(1).unsqueeze(0)).chunk(2, dim=-1)
         start_N1 = packing.start_N1
         return States(
             forward_NTH, backward_NTH, states_XDH[start_N1[1:] - 1, 0], states_XDH[start_N1[:-1], 1]

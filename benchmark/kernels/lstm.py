@@ -21,10 +21,13 @@ def trained_lstm(x_1XE: Tensor, packing: Packing, lstms: Sequence[nn.LSTM]) -> T
     """States `[X, D, H]` of one-layer LSTMs, one a direction, the second from each sequence's end to its beginning; in
     compiled code, with a gradient. Real steps lie side by side (`packing`), and padding is never met."""
     directions, hidden = len(lstms), lstms[0].hidden_size
-    weight_GE = torch.cat([lstm.weight_ih_l0 for lstm in lstms])
+    weights, recurrent, biases, others = (
+        [lstm.get_parameter(f"{name}_l0") for lstm in lstms]
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    )
     # torch keeps two biases of each gate, which only ever occur as their sum
-    bias_G = torch.cat([lstm.bias_ih_l0 for lstm in lstms]) + torch.cat([lstm.bias_hh_l0 for lstm in lstms])
-    recurrent_DGH = torch.stack([lstm.weight_hh_l0 for lstm in lstms])
+    weight_GE, bias_G = torch.cat(weights), torch.cat(biases) + torch.cat(others)
+    recurrent_DGH = torch.stack(recurrent)
     gates_XDG = linear(x_1XE, weight_GE, bias_G).view(-1, directions, 4 * hidden)
     states: Tensor = _LSTM.apply(gates_XDG.contiguous(), recurrent_DGH, packing.start_N1)  # type: ignore[no-untyped-call]
     return states
