@@ -28,6 +28,7 @@ from baselines.parts.words import TextConfig, TextMethod, word_tables
 from benchmark.core.model import Departure
 from benchmark.core.types import Batch, CorpusShape, Items, Padding
 from benchmark.kernels.arrays import in_float32, row_chunks
+from benchmark.kernels.cosines import weighted_cosines
 from benchmark.kernels.partners import EPSILON, max_cosine
 
 MATCHINGS = 4
@@ -248,8 +249,12 @@ class BiMPM(TextMethod):
         p_mean, h_mean, p_max, h_max = self._attention(product, review)
         p_pooled, h_pooled = max_cosine(p_BLH, h_BRH, pooling, product.mask_BT, review.mask_BT)
         compared = [full, attentive, max_attentive]
-        p_full, *p_attended = weighted_cosines(p_BLH, [review.last_BH.unsqueeze(1), p_mean, p_max], compared)
-        h_full, *h_attended = weighted_cosines(h_BRH, [product.last_BH.unsqueeze(1), h_mean, h_max], compared)
+        p_full, *p_attended = weighted_cosines(
+            p_BLH, [review.last_BH.unsqueeze(1), p_mean, p_max], compared, product.mask_BT
+        )
+        h_full, *h_attended = weighted_cosines(
+            h_BRH, [product.last_BH.unsqueeze(1), h_mean, h_max], compared, review.mask_BT
+        )
         p_features, h_features = [p_full, p_pooled, *p_attended], [h_full, h_pooled, *h_attended]
         return p_features, h_features
 
@@ -279,24 +284,6 @@ class BiMPM(TextMethod):
 def bounded_unit(x: Tensor) -> Tensor:
     """x / max(‖x‖, 1e-8) along the last axis; the gradient of a zero vector is finite."""
     return x * x.square().sum(-1, keepdim=True).clamp(min=EPSILON**2).rsqrt()
-
-
-def weighted_cosines(x_BTH: Tensor, ys: list[Tensor], weights: list[Tensor]) -> list[Tensor]:
-    """cos(w_k ∘ x_t, w_k ∘ y_t) for every perspective of each y with its weights `[P, H]`, `[B, T, P]` each; a y may
-    have one step for all of x.
-
-    Σ_d w_kd² x_d y_d is a product with the squared weights, and so are both squared norms; those of x are one
-    product for all weights.
-    """
-    square_PH = [weight_PH.square() for weight_PH in weights]
-    x_norm_BTX = (x_BTH.square() @ torch.cat(square_PH).T).clamp(min=EPSILON**2)
-    cosines = []
-    for y_BTH, square, x_norm in zip(
-        ys, square_PH, x_norm_BTX.split_with_sizes([len(w) for w in weights], -1), strict=True
-    ):
-        y_norm = (y_BTH.square() @ square.T).clamp(min=EPSILON**2)
-        cosines.append(((x_BTH * y_BTH) @ square.T) * x_norm.rsqrt() * y_norm.rsqrt())
-    return cosines
 
 
 def weighted_mean(weight_BTS: Tensor, y_BSH: Tensor, *, keep_sign: bool) -> Tensor:

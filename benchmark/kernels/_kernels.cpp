@@ -1002,6 +1002,118 @@ CLONED void lstm_sequences(const float *inputs, int64_t stride, const int64_t *s
     }
 }
 
+// ----------------------------------------------------------------------------------- BiMPM's weighted cosines
+
+constexpr int64_t MOST_OTHERS = 4;  // vectors y that one x is compared with
+
+// One row of a batch, its vectors gathered with whole vectors of floats: x [T, wide], y of each comparison likewise,
+// and the same for gradients.
+struct Compared {
+    int64_t T, H, P, J, wide, lanes;  // wide and lanes: H and P in whole vectors
+    const uint8_t *mask;              // steps that are compared; null: all
+    std::vector<float> x, dx, y[MOST_OTHERS], dy[MOST_OTHERS];
+    int64_t steps[MOST_OTHERS];       // of y: T, or 1 that stands for all
+
+    Compared(int64_t T, int64_t H, int64_t P, int64_t J, bool backward)
+        : T(T), H(H), P(P), J(J), wide(whole_lanes(H)), lanes(whole_lanes(P)), mask(nullptr) {
+        x.assign(T * wide, 0.0f);
+        if (backward) dx.assign(T * wide, 0.0f);
+        for (int64_t j = 0; j < J; ++j) {
+            y[j].assign(T * wide, 0.0f);
+            if (backward) dy[j].assign(T * wide, 0.0f);
+        }
+    }
+
+    void take(const float *x_TH, const float *const *y_JTH, const int64_t *steps_J, int64_t b) {
+        for (int64_t t = 0; t < T; ++t) std::memcpy(x.data() + t * wide, x_TH + (b * T + t) * H, sizeof(float) * H);
+        for (int64_t j = 0; j < J; ++j) {
+            steps[j] = steps_J[j];
+            for (int64_t t = 0; t < steps[j]; ++t)
+                std::memcpy(y[j].data() + t * wide, y_JTH[j] + (b * steps[j] + t) * H, sizeof(float) * H);
+        }
+    }
+};
+
+INLINE Lanes square_root(Lanes x) {
+    for (int64_t lane = 0; lane < LANES; ++lane) x[lane] = std::sqrt(x[lane]);
+    return x;
+}
+
+// v_T [J, H, lanes]; cosine, x_scale and y_scale (1 / norms) [T, J, P].
+CLONED void weighted_cosines_row(const Compared &row, const float *v_T, float least, float *cosine, float *x_scale,
+                                 float *y_scale) {
+    const Lanes floor_ = Lanes{} + least * least;
+    for (int64_t t = 0; t < row.T; ++t)
+        for (int64_t j = 0; j < row.J; ++j) {
+            const float *x = row.x.data() + t * row.wide;
+            const float *y = row.y[j].data() + (row.steps[j] == 1 ? 0 : t) * row.wide;
+            const int64_t at = (t * row.J + j) * row.P;
+            for (int64_t k = 0; k < row.P; k += LANES) {
+                const int64_t left = row.P - k;
+                if (row.mask && !row.mask[t]) {
+                    for (float *to : {cosine, x_scale, y_scale}) put_part(to + at + k, Lanes{}, left);
+                    continue;
+                }
+                const float *v = v_T + j * row.H * row.lanes + k;
+                Lanes dot[2] = {}, own[2] = {}, other[2] = {};
+                for (int64_t d = 0; d + 2 <= row.H; d += 2)
+                    for (int64_t half = 0; half < 2; ++half) {
+                        const float a = x[d + half], b = y[d + half];
+                        const Lanes weight = *(const Loose *)(v + (d + half) * row.lanes);
+                        dot[half] += weight * (a * b);
+                        own[half] += weight * (a * a);
+                        other[half] += weight * (b * b);
+                    }
+                if (row.H % 2) {
+                    const float a = x[row.H - 1], b = y[row.H - 1];
+                    const Lanes weight = *(const Loose *)(v + (row.H - 1) * row.lanes);
+                    dot[0] += weight * (a * b);
+                    own[0] += weight * (a * a);
+                    other[0] += weight * (b * b);
+                }
+                Lanes mine = own[0] + own[1], theirs = other[0] + other[1];
+                mine = 1.0f / square_root(mine > floor_ ? mine : floor_);
+                theirs = 1.0f / square_root(theirs > floor_ ? theirs : floor_);
+                put_part(cosine + at + k, (dot[0] + dot[1]) * mine * theirs, left);
+                put_part(x_scale + at + k, mine, left);
+                put_part(y_scale + at + k, theirs, left);
+            }
+        }
+}
+
+// v [J, P, wide]; dv alike, added to. With n the weighted product and c the cosine: dn = g / norms, and of each squared
+// norm -1/2 g c / norm^2, unless it is at its lower bound.
+CLONED void weighted_cosines_backward_row(Compared &row, const float *v, float least, const float *cosine,
+                                          const float *x_scale, const float *y_scale, const float *gradient, float *dv) {
+    const float most = 1.0f / least;
+    for (int64_t t = 0; t < row.T; ++t) {
+        if (row.mask && !row.mask[t]) continue;
+        for (int64_t j = 0; j < row.J; ++j) {
+            const int64_t at_y = (row.steps[j] == 1 ? 0 : t) * row.wide, at = (t * row.J + j) * row.P;
+            const float *x = row.x.data() + t * row.wide, *y = row.y[j].data() + at_y;
+            float *dx = row.dx.data() + t * row.wide, *dy = row.dy[j].data() + at_y;
+            for (int64_t d = 0; d < row.wide; d += LANES) {
+                const Lanes a = *(const Loose *)(x + d), b = *(const Loose *)(y + d);
+                Lanes product = {}, own = {}, other = {};
+                for (int64_t k = 0; k < row.P; ++k) {
+                    const float g = gradient[at + k], mine = x_scale[at + k], theirs = y_scale[at + k];
+                    const float pull = -0.5f * g * cosine[at + k], dn = g * mine * theirs;
+                    const float to_own = mine < most ? pull * mine * mine : 0.0f;
+                    const float to_other = theirs < most ? pull * theirs * theirs : 0.0f;
+                    const int64_t place = (j * row.P + k) * row.wide + d;
+                    const Lanes weight = *(const Loose *)(v + place);
+                    product += weight * dn;
+                    own += weight * to_own;
+                    other += weight * to_other;
+                    *(Loose *)(dv + place) += a * b * dn + a * a * to_own + b * b * to_other;
+                }
+                *(Loose *)(dx + d) += b * product + 2.0f * a * own;
+                *(Loose *)(dy + d) += a * product + 2.0f * b * other;
+            }
+        }
+    }
+}
+
 // ------------------------------------------------------------------------------------ LSTMs that are trained
 
 // What both passes of one direction of an LSTM need. Positions lie one after another; a direction's gates i, f, g, o
@@ -1509,6 +1621,61 @@ void lstm(const float *inputs, const int64_t *slot_NT, const int64_t *count_N, c
             lstm_sequences(inputs + direction * 4 * wide, 8 * wide, slot_NT + n * T, count_N + n,
                            recurrent + direction * H * 4 * wide, states + n * T * 2 * H + direction * H, space.data(),
                            n + SEQUENCES < N ? SEQUENCES : N - n, T, H, wide, direction == 1);
+        }
+    }
+}
+
+// x [B, T, H]; `others` holds the addresses of J arrays y [B, steps_J, H]; v [J, P, H]; mask [B, T] may be null; cosine,
+// x_scale and y_scale [B, T, J, P].
+void weighted_cosines(const float *x, const int64_t *others, const int64_t *steps_J, const float *v, const uint8_t *mask,
+                      float *cosine, float *x_scale, float *y_scale, float least, int64_t B, int64_t T, int64_t H,
+                      int64_t P, int64_t J, int32_t threads) {
+    const int64_t lanes = whole_lanes(P), size = T * J * P;
+    std::vector<float> v_T(J * H * lanes, 0.0f);
+    for (int64_t j = 0; j < J; ++j)
+        for (int64_t k = 0; k < P; ++k)
+            for (int64_t d = 0; d < H; ++d) v_T[(j * H + d) * lanes + k] = v[(j * P + k) * H + d];
+#pragma omp parallel num_threads(threads)
+    {
+        Compared row(T, H, P, J, false);
+#pragma omp for schedule(static)
+        for (int64_t b = 0; b < B; ++b) {
+            row.mask = mask ? mask + b * T : nullptr;
+            row.take(x, (const float *const *)others, steps_J, b);
+            weighted_cosines_row(row, v_T.data(), least, cosine + b * size, x_scale + b * size, y_scale + b * size);
+        }
+    }
+}
+
+// `results` holds the addresses of the gradients of x and of each y; dv [B, J, P, H].
+void weighted_cosines_backward(const float *x, const int64_t *others, const int64_t *steps_J, const float *v,
+                               const uint8_t *mask, const float *cosine, const float *x_scale, const float *y_scale,
+                               const float *gradient, const int64_t *results, float *dv, float least, int64_t B, int64_t T,
+                               int64_t H, int64_t P, int64_t J, int32_t threads) {
+    const int64_t wide = whole_lanes(H), size = T * J * P;
+    std::vector<float> weights(J * P * wide, 0.0f);
+    for (int64_t k = 0; k < J * P; ++k) std::memcpy(weights.data() + k * wide, v + k * H, sizeof(float) * H);
+#pragma omp parallel num_threads(threads)
+    {
+        Compared row(T, H, P, J, true);
+        std::vector<float> own(J * P * wide);
+#pragma omp for schedule(static)
+        for (int64_t b = 0; b < B; ++b) {
+            row.mask = mask ? mask + b * T : nullptr;
+            row.take(x, (const float *const *)others, steps_J, b);
+            std::memset(row.dx.data(), 0, sizeof(float) * row.dx.size());
+            for (int64_t j = 0; j < J; ++j) std::memset(row.dy[j].data(), 0, sizeof(float) * row.dy[j].size());
+            std::memset(own.data(), 0, sizeof(float) * own.size());
+            weighted_cosines_backward_row(row, weights.data(), least, cosine + b * size, x_scale + b * size,
+                                          y_scale + b * size, gradient + b * size, own.data());
+            for (int64_t t = 0; t < T; ++t)
+                std::memcpy((float *)results[0] + (b * T + t) * H, row.dx.data() + t * wide, sizeof(float) * H);
+            for (int64_t j = 0; j < J; ++j)
+                for (int64_t t = 0; t < steps_J[j]; ++t)
+                    std::memcpy((float *)results[1 + j] + (b * steps_J[j] + t) * H, row.dy[j].data() + t * wide,
+                                sizeof(float) * H);
+            for (int64_t k = 0; k < J * P; ++k)
+                std::memcpy(dv + (b * J * P + k) * H, own.data() + k * wide, sizeof(float) * H);
         }
     }
 }

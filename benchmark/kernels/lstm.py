@@ -21,10 +21,9 @@ def trained_lstm(x_1XE: Tensor, packing: Packing, lstms: Sequence[nn.LSTM]) -> T
     """States `[X, D, H]` of one-layer LSTMs, one a direction, the second from each sequence's end to its beginning; in
     compiled code, with a gradient. Real steps lie side by side (`packing`), and padding is never met."""
     directions, hidden = len(lstms), lstms[0].hidden_size
-    weights, recurrent, biases, others = (
-        [lstm.get_parameter(f"{name}_l0") for lstm in lstms]
-        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    )
+    names = "weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"
+    found: list[list[Tensor]] = [[lstm.get_parameter(name) for lstm in lstms] for name in names]
+    weights, recurrent, biases, others = found
     # torch keeps two biases of each gate, which only ever occur as their sum
     weight_GE, bias_G = torch.cat(weights), torch.cat(biases) + torch.cat(others)
     recurrent_DGH = torch.stack(recurrent)

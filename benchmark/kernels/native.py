@@ -32,6 +32,8 @@ SIGNATURES: dict[str, list[Any]] = {
     "best_partners": [_POINTER] * 9 + [_SIZE] * 4 + [_INT],
     "best_partners_backward": [_POINTER] * 12 + [_SIZE] * 5 + [_INT],
     "lstm": [_POINTER] * 5 + [_SIZE] * 4 + [_INT],
+    "weighted_cosines": [_POINTER] * 8 + [ctypes.c_float] + [_SIZE] * 5 + [_INT],
+    "weighted_cosines_backward": [_POINTER] * 11 + [ctypes.c_float] + [_SIZE] * 5 + [_INT],
     "lstm_train": [_POINTER] * 7 + [_SIZE] * 3 + [_INT],
     "lstm_train_backward": [_POINTER] * 6 + [_SIZE] * 3 + [_INT],
     "highest_windows": [_POINTER] * 4 + [_SIZE] * 3 + [_INT],

@@ -33,6 +33,7 @@ from benchmark.kernels.attention import (
     packed_attention_of,
     self_attention,
 )
+from benchmark.kernels.cosines import weighted_cosines
 from benchmark.kernels.elementwise import unit_vectors
 from benchmark.kernels.graphs import pair_attention
 from benchmark.kernels.linear import linear
@@ -376,6 +377,32 @@ def test_lstm_scores_as_the_library_does(n_texts, n_steps, hidden, masked, seed)
         torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 9), st.integers(1, 40), st.integers(1, 20), SEEDS)
+def test_weighted_cosines(n_rows, n_steps, width, perspectives, seed):
+    """Two vectors at a time with their weights; a y for all steps, and steps that are masked."""
+    random = torch.Generator().manual_seed(seed)
+    mask = torch.rand(n_rows, n_steps, generator=random) < 0.7
+    x = torch.randn(n_rows, n_steps, width, generator=random) * mask.unsqueeze(-1)
+    ys = [torch.randn(n_rows, steps, width, generator=random) for steps in (n_steps, 1, n_steps)]
+    weights = [torch.randn(perspectives, width, generator=random) for _ in ys]
+
+    def ours(x, *rest):
+        return torch.stack(weighted_cosines(x, [*rest[:3]], [*rest[3:]], mask), 2) * mask[..., None, None]
+
+    def exact(x, *rest):
+        pairs = zip(rest[:3], rest[3:], strict=True)
+        parts = [torch.cosine_similarity(x[:, :, None] * w, y[:, :, None] * w, -1) for y, w in pairs]
+        return torch.stack(parts, 2) * mask[..., None, None]
+
+    given_here = x, *ys, *weights
+    found = gradients_of(ours, *given_here)
+    wanted = gradients_of(exact, *(array.double() for array in given_here))
+    found[1], wanted[1] = found[1] * mask.unsqueeze(-1), wanted[1] * mask.unsqueeze(-1)
+    for mine, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(mine.double(), other, rtol=1e-3, atol=1e-4)
+
+
 @settings(max_examples=15, deadline=None)
 @given(st.integers(1, 11), st.integers(1, 12), st.integers(1, 40), st.booleans(), SEEDS)
 def test_lstm_trains_as_the_library_does(n_texts, n_steps, hidden, masked, seed):
@@ -434,6 +461,7 @@ def test_results_do_not_depend_on_the_number_of_threads(threads):
             self_attention(arguments[0], mask, 2, 0.3),
             gathered_attention(arguments[0].flatten(0, 1), torch.arange(93) % 50, Packing.of(mask), 2),
             packed_soft_pool(arguments[0][mask], Packing.of(mask)),
+            *weighted_cosines(arguments[0], [arguments[1]], [w.expand(3, 24) + torch.ones(3, 1)], mask),
             _LSTM.apply(arguments[0][mask].view(-1, 1, 24), recurrent, Packing.of(mask).start_N1),
         ]
         total = sum((value * value).sum() for value in values)
