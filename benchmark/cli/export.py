@@ -52,10 +52,12 @@ def export(
     `bench table --from FILE.zip` remakes the tables from the archive anywhere, byte for byte. Weights and review
     texts are in none of them.
     """
+    from benchmark.cli.table import remember_methods
     from benchmark.runs import store
 
     form = _format(format_, out)
     runs = store.load_runs(results)
+    remember_methods(runs)
     chosen = names.pick_stored(dataset, (run.spec.dataset for run in runs))
     runs = [run for run in runs if run.spec.dataset in chosen]
     if form == "zip":

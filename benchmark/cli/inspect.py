@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,9 +14,11 @@ import typer
 from benchmark.cli import common, names, output
 from benchmark.cli.app import LOOK, YOURS
 from benchmark.cli.output import handled
+from benchmark.core.errors import DataError
 
 if TYPE_CHECKING:
     from benchmark.core.model import RankingModel
+    from benchmark.runs.store import StoredRun
 
 
 def register(app: typer.Typer) -> None:
@@ -32,29 +37,46 @@ def models_command(
     category: Annotated[str, typer.Option("--category", help="For the released settings.")] = "electronics",
     preset: common.Preset = None,
     protocol: common.Protocol = "fair",
+    results: Annotated[
+        Path,
+        typer.Option(
+            "--results", metavar="DIR", help="Whose runs are asked for methods that are not installed here."
+        ),
+    ] = common.DEFAULT_RESULTS,
     json_: common.Json = False,
 ) -> None:
-    """The methods; with --method, one in full: fields, sizes, and how the fair form departs from the release."""
+    """The methods; with --method, one in full: fields, sizes, and how the fair form departs from the release. Of one
+    that is not installed here, what its runs store."""
     from benchmark import models
+    from benchmark.cli.table import remember_methods
+    from benchmark.runs.store import load_runs
 
+    runs: list[StoredRun] = []
+    with contextlib.suppress(
+        DataError
+    ):  # runs that cannot be read are no matter of the methods that are here
+        runs = load_runs(results)
+    remember_methods(runs)
     if not method:
-        rows = [dataclasses.asdict(info) for info in models.METHODS.values()]
+        rows = [dataclasses.asdict(info) | {"installed": info.installed} for info in models.METHODS.values()]
         if json_:
             output.print_json(rows)
             return
         from tabulate import tabulate
 
-        table = [
-            [row["name"], row["title"], row["modality"], "yes" if row["in_paper"] else "extra"]
-            for row in rows
-        ]
+        table = [[row["name"], row["title"], row["modality"], _place_of(row)] for row in rows]
         output.show(
             tabulate(table, ["name", "title", "modality", "in the paper's tables"], tablefmt="github")
         )
         output.show("\nbench models --method NAME shows one in full.")
         return
     preset = "quick" if preset is None else preset
-    described = [_describe(name, dataset, category, preset, protocol) for name in names.pick_methods(method)]
+    described = [
+        _describe(name, dataset, category, preset, protocol)
+        if models.get(name).installed
+        else _stored(name, runs)
+        for name in names.pick_methods(method)
+    ]
     if json_:
         output.print_json(described)
     else:
@@ -124,6 +146,39 @@ def diff(
         output.print_json(differences(first, second))
     else:
         output.show(render_difference(first, second))
+
+
+def _place_of(row: dict[str, Any]) -> str:
+    if not row["installed"]:
+        return "known from its runs alone"
+    return "yes" if row["in_paper"] else "extra"
+
+
+def _stored(name: str, runs: Sequence[StoredRun]) -> dict[str, Any]:
+    """Of a method that is not installed: what the newest of its runs says."""
+    from benchmark import models
+
+    newest = max((run for run in runs if run.spec.method == name), key=lambda run: run.age_rank)
+    spec = newest.spec
+
+    def fields(scope: str, config: dict[str, Any]) -> list[dict[str, Any]]:
+        return [{"key": f"{scope}.{key}", "value": value, "help": ""} for key, value in config.items()]
+
+    return {
+        "name": name,
+        "title": models.get(name).title,
+        "modality": models.get(name).modality,
+        "reference": f"Not a method of this installation. Its class was {spec.target or 'somewhere else'}, code "
+        f"{spec.code or 'unknown'}; to run it, name it: --method path/to/file.py:Class.",
+        "preset": spec.preset,
+        "protocol": spec.protocol,
+        "fields": fields(name, spec.config["model"]),
+        "training": fields("train", spec.config["training"]),
+        "quick_reasons": {},
+        "released_form": None,
+        "departures": [],
+        "about": f"As run {newest.id} has it, the newest of {sum(run.spec.method == name for run in runs)}.",
+    }
 
 
 def _describe(name: str, dataset: str, category: str, preset: str, protocol: str) -> dict[str, Any]:
@@ -239,6 +294,6 @@ def _render(description: dict[str, Any]) -> str:
         for departure in description["departures"]:
             defects = f" (defects {', '.join(departure['defects'])})" if departure["defects"] else ""
             lines.append(f"- {departure['what']}: {departure['why']}{defects}")
-    elif not description["released_form"]:
+    elif description["released_form"] is False:
         lines.append("no code of this method was released for the task; see the text above for what is ours.")
     return "\n".join(lines)

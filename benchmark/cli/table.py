@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
+from benchmark import models
 from benchmark.cli import common, names, output
 from benchmark.cli.app import LOOK
 from benchmark.cli.output import handled
@@ -132,7 +133,15 @@ def stored_runs(
     if threshold is not None and not 0 <= threshold <= 3:
         raise UsageError(f"--threshold {threshold}: labels are 0..4, so T is 0, 1, 2 or 3.")
     with contextlib.nullcontext(results) if source is None else exporting.opened(source) as folder:
-        yield store.rescored(store.load_runs(folder), threshold, policy)
+        runs = store.rescored(store.load_runs(folder), threshold, policy)
+        remember_methods(runs)
+        yield runs
+
+
+def remember_methods(runs: Iterable[StoredRun]) -> None:
+    """A method that is not installed here is known by what its runs say of it: --proposed may name it."""
+    for run in runs:
+        models.remember(run.spec.method, run.spec.title, run.spec.modality)
 
 
 def results_tables(
