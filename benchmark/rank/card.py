@@ -10,6 +10,7 @@ from tabulate import tabulate
 from benchmark.core.metrics import PAPER_METRICS
 from benchmark.data.catalog import SPLITS
 from benchmark.data.datasets import DataSet
+from benchmark.data.features import descriptor
 from benchmark.runs.store import StoredRun
 
 NAMES = {"map": "MAP", "ndcg@3": "N@3", "ndcg@5": "N@5", "mrr": "MRR"}
@@ -104,17 +105,21 @@ def _data(run: StoredRun, data_set: DataSet) -> str:
         f"Generated in the likeness of: {data_set.source}."
         if spec.synthetic
         else f"Source: {data_set.source or 'not stated'}. Licence: {data_set.licence or 'not stated'}.",
-        _images(counts) if spec.modality != "text" else "",
+        _images(manifest) if spec.modality != "text" else "",
     ]
     return "\n\n".join(line for line in lines if line)
 
 
-def _images(counts: Mapping[str, Any]) -> str:
-    train = counts["train"]["images"]
+def _images(manifest: Mapping[str, Any]) -> str:
+    train = manifest["splits"]["train"]["images"]
     having = {side: coverage.get("with_features", 0) or 0 for side, coverage in train.items()}
     if not any(having.values()):
         return "No image features: the model has never seen an image."
-    return f"Image features in train: {having.get('product', 0):,} products, {having.get('review', 0):,} reviews."
+    made = manifest.get("features")
+    return (
+        f"Image features in train: {having.get('product', 0):,} products, {having.get('review', 0):,} reviews."
+        + (f" Made by {descriptor.title(made)}, not bottom-up attention." if made else "")
+    )
 
 
 def _how(run: StoredRun, record: Mapping[str, Any]) -> str:
