@@ -12,8 +12,19 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MOST_PIXELS = 50_000_000
-FORMATS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "AVIF": "avif"}
-"""What is read, with the ending of its file; formats that can call other programs are not among them."""
+FORMATS = {
+    "JPEG": "jpg",
+    "MPO": "jpg",
+    "PNG": "png",
+    "WEBP": "webp",
+    "GIF": "gif",
+    "BMP": "bmp",
+    "AVIF": "avif",
+}
+"""What is read, with the ending of its file (MPO: a JPEG with further pictures behind it, as telephones make them);
+formats that can call other programs are not among them."""
+_MOST_SCANS = 200
+"""Of a progressive JPEG: each is a pass over all pixels, and a few bytes are enough for one."""
 _OPENING = threading.Lock()
 
 
@@ -56,6 +67,8 @@ def open_picture(content: bytes, most_pixels: int = MOST_PIXELS) -> Image.Image:
             raise NotAPictureError(f"{width:,} x {height:,} pixels; at most {most_pixels:,} are read", True)
         if min(width, height) == 0:
             raise NotAPictureError("an image without pixels")
+        if content[:2] == b"\xff\xd8" and content.count(b"\xff\xda") > _MOST_SCANS:
+            raise NotAPictureError(f"a JPEG of more than {_MOST_SCANS} scans")
         picture.load()
     except NotAPictureError:
         raise

@@ -83,9 +83,10 @@ class HfDetr(Extractor):
         longest = pixels.longest * shortest // pixels.side
         short, long = min(size), max(size)
         if long * shortest > longest * short:
-            shortest = max(1, round(longest * short / long))
-        width, height = (max(1, shortest * one // short) for one in size)
-        return width, height
+            scaled = (max(1, round(longest * short / long)), longest)
+        else:
+            scaled = (shortest, shortest * long // short)
+        return scaled if size[0] == short else scaled[::-1]
 
     @torch.inference_mode()
     def _of_one_size(self, images: Sequence[Image.Image], size: tuple[int, int]) -> list[Float32]:

@@ -60,9 +60,11 @@ def checked(url: str) -> httpx.URL:
         raise RefusedError(BAD_ADDRESS)
     try:
         parsed = httpx.URL(url)
-    except (httpx.InvalidURL, ValueError, UnicodeError):
-        raise RefusedError(BAD_ADDRESS) from None
-    known = parsed.scheme in ("http", "https") and 0 < (parsed.port or 80) < 1 << 16
-    if not known or not parsed.host or parsed.userinfo:
+        # `host` decodes an international name, which may fail in its own way
+        plain = parsed.scheme in ("http", "https") and bool(parsed.host) and not parsed.userinfo
+        plain = plain and 0 < (parsed.port or 80) < 1 << 16
+    except (httpx.InvalidURL, ValueError):
+        plain = False
+    if not plain:
         raise RefusedError(BAD_ADDRESS)
     return parsed.copy_with(fragment=None)

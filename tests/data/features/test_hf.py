@@ -79,7 +79,22 @@ def test_another_side_than_the_trained_one(folders: dict[str, Path]) -> None:
     assert not np.allclose(roi_VF, own_VF)
 
 
-def test_detr_gives_its_best_boxes_the_backbones_features(folders: dict[str, Path]) -> None:
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Boxes and scores are drawn: those that a model of random weights finds are all alike."""
+    own = transformers.DetrForObjectDetection.forward
+
+    def forward(self: object, pixel_values: torch.Tensor, **more: object) -> object:
+        answer = own(self, pixel_values, **more)
+        generator = torch.Generator().manual_seed(pixel_values.shape[-1])
+        answer.logits = 3 * torch.randn(answer.logits.shape, generator=generator)
+        answer.pred_boxes = torch.rand(answer.pred_boxes.shape, generator=generator)
+        return answer
+
+    monkeypatch.setattr(transformers.DetrForObjectDetection, "forward", forward)
+
+
+def test_detr_gives_its_best_boxes_the_backbones_features(folders: dict[str, Path], drawn: None) -> None:
     extractor = built(f"hf-detr:{folders['detr']}", "boxes=7")
     model = transformers.DetrForObjectDetection.from_pretrained(folders["detr"]).eval()
     processor = transformers.DetrImageProcessorPil.from_pretrained(folders["detr"])

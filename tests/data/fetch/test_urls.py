@@ -56,6 +56,8 @@ def test_addresses_of_a_cell(cell: object, urls: list[str]) -> None:
             "http://user:word@x/y.png",
             "http://x:99999/",
             "http://[::1",
+            "http://xn--80",
+            "http://x/\ud800",
         ),
         *("http://x/" + "a" * 5000, "http://x\n.example/"),
     ],
