@@ -22,6 +22,8 @@ from baselines.parts.recurrent import BiLSTM
 from baselines.parts.words import TextConfig, TextMethod, word_tables
 from benchmark.core.model import Departure, RankingLoss
 from benchmark.core.types import Batch, CorpusShape, Items
+from benchmark.kernels.linear import linear
+from benchmark.kernels.packing import Packing
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,9 @@ class RoiStates(nn.Module):
         empty_N1 = ~mask_NV.any(1, keepdim=True)
         # True at the first place of items without a RoI, where the learned one goes
         stand_in_NV = F.pad(empty_N1, (0, mask_NV.shape[1] - 1))
-        state_NVD = torch.relu(self.map(items.roi_NVF)) * mask_NV.unsqueeze(-1)
-        state_NVD = state_NVD + stand_in_NV.unsqueeze(-1) * self.no_image
+        packing = Packing.of(mask_NV)
+        state_1XD = torch.relu(linear(packing.pack(items.roi_NVF), self.map.weight, self.map.bias))
+        state_NVD = packing.unpack(state_1XD) + stand_in_NV.unsqueeze(-1) * self.no_image
         mask_NV = mask_NV | stand_in_NV
         return States(state_NVD, mask_NV, masked_mean(state_NVD, mask_NV))
 

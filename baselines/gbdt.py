@@ -286,9 +286,7 @@ class GBDT(TextMethod):
         masks = [product[1], review[1], product[3], review[3]]
         joined_BTH = self.joint(torch.cat(parts, 1), torch.cat(masks, 1))
         joined = joined_BTH.split_with_sizes([part.shape[1] for part in parts], 1)
-        p_text, r_text, p_image, r_image = (
-            part * mask.unsqueeze(-1) for part, mask in zip(joined, masks, strict=True)
-        )
+        p_text, r_text, p_image, r_image = joined
         context = self.context(
             self.context.product(p_text, masks[0], p_image, masks[2]),
             self.context.review(r_text, masks[1], r_image, masks[3]),

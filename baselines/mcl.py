@@ -365,8 +365,7 @@ class MCL(TextMethod):
         masks = [product[1], review[1], product[3], review[3]]
         joined_BTH = self.joint(torch.cat(parts, 1), torch.cat(masks, 1))
         parts = list(joined_BTH.split_with_sizes([part.shape[1] for part in parts], 1))
-        if not self.is_released:  # P17: the joint layer leaves padded positions non-zero
-            parts = [part * mask.unsqueeze(-1) for part, mask in zip(parts, masks, strict=True)]
+        # P17: released, the joint layer leaves padded positions non-zero
         p_text, r_text, p_image, r_image = parts
         p_text_mask, r_text_mask, p_image_mask, r_image_mask = masks
         text_BRH = self.text_interaction(p_text, p_text_mask, r_text, r_text_mask)
@@ -386,8 +385,7 @@ class MCL(TextMethod):
         """The states as a one-channel T x H map, pooled."""
         if self.is_released:
             return pooling(x_BTH.unsqueeze(1))  # type: ignore[no-any-return]
-        # post-norm leaves padded rows non-zero, and a filter on the last real row reaches below it
-        x_BTH = x_BTH * mask_BT.unsqueeze(-1)
+        # padded rows are zero, which a filter on the last real row reaches
         return pooling(x_BTH.unsqueeze(1), mask_BT)  # type: ignore[no-any-return]
 
     def _max(self, parts: list[Tensor], masks: list[Tensor]) -> Tensor:

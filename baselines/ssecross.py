@@ -20,6 +20,8 @@ from baselines.parts.recurrent import BiLSTM
 from baselines.parts.words import TextConfig, TextMethod, word_tables
 from benchmark.core.model import Departure, RankingLoss
 from benchmark.core.types import Batch, CorpusShape, Items
+from benchmark.kernels.linear import linear
+from benchmark.kernels.packing import Packing
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,9 @@ class ImageEncoder(nn.Module):
         """`[N, D]`."""
         assert items.roi_NVF is not None
         mask_NV = items.roi_mask_NV
-        image_ND = masked_mean(torch.relu(self.map(items.roi_NVF)), mask_NV)
+        packing = Packing.of(mask_NV)
+        state_1XD = torch.relu(linear(packing.pack(items.roi_NVF), self.map.weight, self.map.bias))
+        image_ND = masked_mean(packing.unpack(state_1XD), mask_NV)
         return torch.where(mask_NV.any(1, keepdim=True), image_ND, self.no_image)
 
 

@@ -35,22 +35,28 @@ class LSTMTextEncoder(nn.Module):
 
 
 class Interaction(nn.Module):
-    """The review's positions look at the product's, then at one another; one feed-forward follows."""
+    """The review's positions look at the product's, then at one another; one feed-forward follows. With
+    `padded_queries` padded positions do so too, as in the released code; else they are zero."""
 
     def __init__(
         self, width: int, heads: int, inner: int, dropout: float, *, padded_queries: bool = False
     ) -> None:
         super().__init__()
+        self.padded_queries = padded_queries
         self.cross = PostNormAttention(width, heads, dropout)
-        self.attention = PostNormAttention(width, heads, dropout, padded_queries=padded_queries)
+        self.attention = PostNormAttention(width, heads, dropout)
         self.feed_forward = PostNormFeedForward(width, inner, dropout)
 
     def forward(
         self, product_BLH: Tensor, product_mask_BL: Tensor, review_BRH: Tensor, review_mask_BR: Tensor
     ) -> Tensor:
-        x_BRH = self.cross(review_BRH, product_BLH, product_mask_BL)
-        result: Tensor = self.feed_forward(self.attention(x_BRH, x_BRH, review_mask_BR))
-        return result
+        if self.padded_queries:
+            x_BRH = self.cross(review_BRH, product_BLH, product_mask_BL)
+            padded_BRH: Tensor = self.feed_forward(self.attention(x_BRH, x_BRH, review_mask_BR))
+            return padded_BRH
+        product, review = Packing.of(product_mask_BL), Packing.of(review_mask_BR)
+        x_1XH = self.cross.packed_cross(review.pack(review_BRH), review, product.pack(product_BLH), product)
+        return review.unpack(self.feed_forward(self.attention.packed(x_1XH, review)))
 
 
 def adaptive_contrast(x_PH: Tensor, y_PH: Tensor, negative_PP: Tensor, margin: float, scale: float) -> Tensor:

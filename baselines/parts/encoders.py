@@ -1,7 +1,7 @@
 """Encoders of words and RoIs that several baselines share.
 
-N distinct items, T word positions, V RoIs, E word-vector width, F RoI width, D hidden size, H heads of width d,
-K kernel sizes.
+N distinct items, T word positions, V RoIs, X real RoIs of all items, E word-vector width, F RoI width, D hidden size,
+H heads of width d, K kernel sizes.
 
 An item is encoded once, however many rows of a batch point at it.
 """
@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from baselines.parts.layers import Dropout, conv_over_time, convs_over_words, distinct
 from baselines.parts.words import scored_by_word
-from benchmark.kernels.attention import self_attention
+from benchmark.kernels.attention import packed_attention
 from benchmark.kernels.linear import joint_linear, linear
+from benchmark.kernels.packing import Packing
 
 
 class TextConvEncoder(nn.Module):
@@ -91,22 +92,23 @@ class RoiEncoderLayer(nn.Module):
         self.relu_dropout = Dropout(relu_dropout)
         self.attention_dropout = Dropout(attention_dropout)
 
-    def forward(self, x_NVD: Tensor, mask_NV: Tensor) -> Tensor:
-        x_NVD = self.dropout.add(x_NVD, self.attend(self.norms[0](x_NVD), mask_NV))
-        hidden = self.relu_dropout.relu(linear(self.norms[1](x_NVD), self.fc1.weight, self.fc1.bias))
-        return self.dropout.add(x_NVD, linear(hidden, self.fc2.weight, self.fc2.bias))
+    def forward(self, x_1XD: Tensor, packing: Packing) -> Tensor:
+        """`[1, X, D]`, of real RoIs side by side."""
+        x_1XD = self.dropout.add(x_1XD, self.attend(self.norms[0](x_1XD), packing))
+        hidden = self.relu_dropout.relu(linear(self.norms[1](x_1XD), self.fc1.weight, self.fc1.bias))
+        return self.dropout.add(x_1XD, linear(hidden, self.fc2.weight, self.fc2.bias))
 
-    def attend(self, x_NVD: Tensor, mask_NV: Tensor) -> Tensor:
+    def attend(self, x_1XD: Tensor, packing: Packing) -> Tensor:
         """Scaled dot-product self-attention; heads are consecutive blocks of channels."""
-        state_NVX = joint_linear(x_NVD, self.query, self.key, self.value)
+        state_1XY = joint_linear(x_1XD, self.query, self.key, self.value)
         rate = self.attention_dropout.rate if self.training else 0.0
-        attended_NVD = self_attention(state_NVX, mask_NV, self.heads, rate)
-        return linear(attended_NVD, self.output.weight, self.output.bias)
+        attended_XD = packed_attention(state_1XY.squeeze(0), packing, self.heads, rate)
+        return linear(attended_XD.unsqueeze(0), self.output.weight, self.output.bias)
 
 
 class RoiEncoder(nn.Module):
     """MCR's image encoder: a linear map, pre-norm transformer layers without positions, a final layer norm.
-    Padded RoIs are neither attended to nor returned (zeros)."""
+    Padded RoIs are never looked at; zeros stand there in the result."""
 
     def __init__(
         self,
@@ -130,8 +132,8 @@ class RoiEncoder(nn.Module):
 
     def forward(self, roi_NVF: Tensor, mask_NV: Tensor) -> Tensor:
         """`[N, V, D]`."""
-        x_NVD = self.dropout(linear(roi_NVF, self.map.weight, self.map.bias))
+        packing = Packing.of(mask_NV)
+        x_1XD = self.dropout(linear(packing.pack(roi_NVF), self.map.weight, self.map.bias))
         for layer in self.layers:
-            x_NVD = layer(x_NVD, mask_NV)
-        result: Tensor = self.norm(x_NVD) * mask_NV.unsqueeze(-1)
-        return result
+            x_1XD = layer(x_1XD, packing)
+        return packing.unpack(self.norm(x_1XD))

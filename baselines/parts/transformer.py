@@ -1,6 +1,6 @@
 """Post-norm transformer parts as in BERT, used by MCL and GBDT-LCM.
 
-B rows or lists, T query positions, S context positions, D width, H heads of width d.
+B rows or lists, T query positions, S context positions, X and Y real ones of all rows, D width, H heads of width d.
 """
 
 from __future__ import annotations
@@ -11,19 +11,17 @@ from torch import Tensor, nn
 
 from baselines.parts.layers import Dropout
 from benchmark.kernels.arrays import row_chunks
-from benchmark.kernels.attention import cross_attention, self_attention
+from benchmark.kernels.attention import cross_attention, packed_attention, packed_cross_attention
 from benchmark.kernels.linear import Linear, joint_linear
+from benchmark.kernels.packing import Packing
 
 
 class PostNormAttention(nn.Module):
-    """LN(query + W_o · MultiHead(query, context)); heads are consecutive blocks of channels. With `padded_queries`
-    padded positions attend too, as in some released code, whose results depend on them."""
+    """LN(query + W_o · MultiHead(query, context)); heads are consecutive blocks of channels."""
 
-    def __init__(
-        self, width: int, heads: int, dropout: float, eps: float = 1e-12, *, padded_queries: bool = False
-    ) -> None:
+    def __init__(self, width: int, heads: int, dropout: float, eps: float = 1e-12) -> None:
         super().__init__()
-        self.heads, self.padded_queries = heads, padded_queries
+        self.heads = heads
         self.query = Linear(width, width)
         self.key = Linear(width, width)
         self.value = Linear(width, width)
@@ -32,15 +30,31 @@ class PostNormAttention(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, query_BTD: Tensor, context_BSD: Tensor, context_mask_BS: Tensor) -> Tensor:
-        """`[B, T, D]`. Padded context positions are not attended to; an empty context adds nothing."""
-        rate = self.dropout.rate if self.training else 0.0
-        if query_BTD is context_BSD and not self.padded_queries:
-            state_BTX = joint_linear(query_BTD, self.query, self.key, self.value)
-            attended_BTD = self_attention(state_BTX, context_mask_BS, self.heads, rate)
-        else:
-            own_BTD, state_BSX = self.query(query_BTD), joint_linear(context_BSD, self.key, self.value)
-            attended_BTD = cross_attention(own_BTD, state_BSX, context_mask_BS, self.heads, rate)
-        result: Tensor = self.norm(self.dropout.add(query_BTD, self.output(attended_BTD)))
+        """`[B, T, D]` of all queries, padded ones too. Padded context positions are not attended to; an empty context
+        adds nothing."""
+        own_BTD, state_BSX = self.query(query_BTD), joint_linear(context_BSD, self.key, self.value)
+        attended_BTD = cross_attention(own_BTD, state_BSX, context_mask_BS, self.heads, self._rate)
+        return self._finished(query_BTD, attended_BTD)
+
+    def packed(self, x_1XD: Tensor, packing: Packing) -> Tensor:
+        """Of real positions to those of their sequence, `[1, X, D]`."""
+        state_1XY = joint_linear(x_1XD, self.query, self.key, self.value)
+        attended_XD = packed_attention(state_1XY.squeeze(0), packing, self.heads, self._rate)
+        return self._finished(x_1XD, attended_XD.unsqueeze(0))
+
+    def packed_cross(self, query_1XD: Tensor, queries: Packing, context_1YD: Tensor, keys: Packing) -> Tensor:
+        """Of real positions to those of another sequence, `[1, X, D]`."""
+        own_1XD, state_1YX = self.query(query_1XD), joint_linear(context_1YD, self.key, self.value)
+        arrays = own_1XD.squeeze(0), state_1YX.squeeze(0), (queries, keys)
+        attended_XD = packed_cross_attention(*arrays, self.heads, self._rate)
+        return self._finished(query_1XD, attended_XD.unsqueeze(0))
+
+    @property
+    def _rate(self) -> float:
+        return self.dropout.rate if self.training else 0.0
+
+    def _finished(self, query: Tensor, attended: Tensor) -> Tensor:
+        result: Tensor = self.norm(self.dropout.add(query, self.output(attended)))
         return result
 
 
@@ -69,15 +83,20 @@ class PostNormFeedForward(nn.Module):
 
 
 class PostNormLayer(nn.Module):
-    """Self-attention, then feed-forward."""
+    """Self-attention, then feed-forward. With `padded_queries` padded positions go through it like any others, as in
+    some released code, whose results depend on them; else they are zero."""
 
     def __init__(
         self, width: int, heads: int, inner: int, dropout: float, *, padded_queries: bool = False
     ) -> None:
         super().__init__()
-        self.attention = PostNormAttention(width, heads, dropout, padded_queries=padded_queries)
+        self.padded_queries = padded_queries
+        self.attention = PostNormAttention(width, heads, dropout)
         self.feed_forward = PostNormFeedForward(width, inner, dropout)
 
     def forward(self, x_BTD: Tensor, mask_BT: Tensor) -> Tensor:
-        result: Tensor = self.feed_forward(self.attention(x_BTD, x_BTD, mask_BT))
-        return result
+        if self.padded_queries:
+            padded_BTD: Tensor = self.feed_forward(self.attention(x_BTD, x_BTD, mask_BT))
+            return padded_BTD
+        packing = Packing.of(mask_BT)
+        return packing.unpack(self.feed_forward(self.attention.packed(packing.pack(x_BTD), packing)))

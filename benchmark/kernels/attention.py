@@ -60,6 +60,22 @@ def packed_attention(state_XY: Tensor, packing: Packing, heads: int, rate: float
     return _padded(query_XD, key_XD, value_XD, packing, heads, rate)
 
 
+def packed_cross_attention(
+    query_XD: Tensor, context_YX: Tensor, packings: tuple[Packing, Packing], heads: int, rate: float = 0.0
+) -> Tensor:
+    """`cross_attention` where only the real positions of queries and context are there: `[X, D]` from `[X, D]` and
+    keys and values side by side, `[Y, 2 D]`."""
+    queries, keys = packings
+    if native.usable_in_float32(query_XD, context_YX) and not queries.is_fixed:
+        return _compiled(
+            (query_XD, context_YX), "q kv", (None, queries), (None, keys), heads, rate, packed=True
+        )
+    key_YD, value_YD = context_YX.chunk(2, dim=-1)
+    query = queries.unpack(query_XD.unsqueeze(0))
+    key, value = (keys.unpack(x.unsqueeze(0)) for x in (key_YD, value_YD))
+    return queries.pack(_in_torch(query, key, value, keys.mask_NL, heads, rate)).squeeze(0)
+
+
 def packed_attention_of(query_key_XY: Tensor, value_XE: Tensor, packing: Packing) -> Tensor:
     """`packed_attention` with one head whose values have a width of their own, E."""
     if native.usable_in_float32(query_key_XY, value_XE) and not packing.is_fixed:

@@ -14,6 +14,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 from torch import nn
 
 from baselines.parts import layers
+from baselines.parts.contrast import Interaction
 from baselines.parts.encoders import RoiEncoderLayer, TextConvEncoder
 from baselines.parts.graph import Coherence, GraphReasoning
 from baselines.parts.layers import Dropout, ProductAwareAttention, masked_max, masked_mean
@@ -23,6 +24,7 @@ from benchmark.core.types import CorpusShape, length_mask, rows_of
 from benchmark.kernels import arrays, graphs
 from benchmark.kernels.elementwise import unit_vectors
 from benchmark.kernels.graphs import pair_attention
+from benchmark.kernels.packing import Packing
 
 ONE_PAIR_AT_A_TIME, A_FEW_ROWS, EVERYTHING = 1, 64, 1 << 20
 
@@ -286,7 +288,8 @@ def test_roi_encoder_layer_is_a_pre_norm_transformer_layer():
         getattr(theirs, other).load_state_dict(mine.state_dict())
     x, mask = torch.randn(2, 4, 8).double(), length_mask(torch.tensor([4, 2]), 4)
     expected = theirs(x, src_key_padding_mask=~mask)
-    torch.testing.assert_close(ours(x, mask)[mask], expected[mask], rtol=0, atol=1e-12)
+    packing = Packing.of(mask)
+    torch.testing.assert_close(ours(packing.pack(x), packing)[0], expected[mask], rtol=0, atol=1e-12)
 
 
 def test_post_norm_layer_is_a_post_norm_transformer_layer():
@@ -305,6 +308,23 @@ def test_post_norm_layer_is_a_post_norm_transformer_layer():
     x, mask = torch.randn(2, 4, 8).double(), length_mask(torch.tensor([4, 2]), 4)
     expected = theirs(x, src_key_padding_mask=~mask)
     torch.testing.assert_close(ours(x, mask)[mask], expected[mask], rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("of", ["joint", "interaction"])
+def test_padding_costs_nothing_and_changes_nothing(of):
+    """Real positions alone give what the padded forms give there, and zeros elsewhere."""
+    torch.manual_seed(0)
+    masks = [length_mask(torch.tensor(counts), 5) for counts in ([5, 0, 2], [3, 4, 1])]
+    x, y = (torch.randn(3, 5, 8).double() * mask.unsqueeze(-1) for mask in masks)
+    found = []
+    for padded in (False, True):
+        torch.manual_seed(1)
+        kind = PostNormLayer if of == "joint" else Interaction
+        module = kind(8, 2, 16, 0.0, padded_queries=padded).double()
+        found.append(module(y, masks[1]) if of == "joint" else module(x, masks[0], y, masks[1]))
+    assert not found[0][~masks[1]].any()
+    assert found[1][~masks[1]].any()
+    torch.testing.assert_close(found[0][masks[1]], found[1][masks[1]], rtol=0, atol=1e-12)
 
 
 def test_feed_forward_by_blocks_equals_at_once(monkeypatch):

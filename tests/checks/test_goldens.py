@@ -233,8 +233,8 @@ def contrast_without_the_positive(x, y, negatives, margin, scale, original=contr
     return original(x, y, negatives & ~eye, margin, scale)
 
 
-def unmasked_keys(self, x, mask, original=encoders.RoiEncoderLayer.attend):
-    return original(self, x, torch.ones_like(mask))
+def unmasked_keys(self, roi, mask, original=encoders.RoiEncoder.forward):
+    return original(self, roi, torch.ones_like(mask)) * mask.unsqueeze(-1)
 
 
 def other_side_masked(self, x, mask, weight, mask_queries, original=selective.SelfAttention.forward):
@@ -277,7 +277,10 @@ MUTATIONS = {
         "bimpm",
         bimpm,
         "weighted_cosines",
-        simple(bimpm.weighted_cosines, lambda x, ys, weights: (x, ys, [w.abs().sqrt() for w in weights])),
+        simple(
+            bimpm.weighted_cosines,
+            lambda x, ys, weights, *mask: (x, ys, [w.abs().sqrt() for w in weights], *mask),
+        ),
     ),
     "kernel widths without the 2": Mutation(
         "convknrm", convknrm, "kernel_sums", kernels(lambda mu, sigma: (mu, sigma / 2**0.5))
@@ -324,7 +327,7 @@ MUTATIONS = {
         "padded_claim",
         property(lambda self: False, lambda self, value: None),
     ),
-    "padded images attended to": Mutation("mcr", encoders.RoiEncoderLayer, "attend", unmasked_keys),
+    "padded images attended to": Mutation("mcr", encoders.RoiEncoder, "forward", unmasked_keys),
     "maps not normalised": Mutation("mcr", mcr, "unit_vectors", lambda x: x),
     "positive not in its denominator": Mutation(
         "mcl", mcl, "adaptive_contrast", contrast_without_the_positive
