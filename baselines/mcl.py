@@ -237,6 +237,9 @@ class MCL(TextMethod):
         )
         features = self.text_pooling.width + self.image_pooling.width + self.context.width
         self.scorer = mlp(features, *c.scorer, 1)
+        # on the model's device: an index in the host's memory would have to be copied there in every step
+        self.contrast_pairs: Tensor
+        self.register_buffer("contrast_pairs", torch.tensor(CONTRAST_PAIRS).T.contiguous(), persistent=False)
 
     @property
     def padding(self) -> Padding:
@@ -401,7 +404,7 @@ class MCL(TextMethod):
         # false on the diagonal too: a row is never its own negative
         other_PP = product_P.unsqueeze(1) != product_P
         margin, scale = self.config.contrast_margin, self.config.contrast_scale
-        first, second = (list(side) for side in zip(*CONTRAST_PAIRS, strict=True))
+        first, second = self.contrast_pairs
         both_6P = present_4P[first] & present_4P[second]
         negative_6PP = other_PP & both_6P.unsqueeze(1) & both_6P.unsqueeze(2)
         if self.is_released:  # P19: every row is a negative, the positive itself included

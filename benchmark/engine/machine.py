@@ -110,6 +110,8 @@ def prepare_process(config: TrainingConfig) -> None:
     # it would choose algorithms by their timings, and bits would follow
     torch.backends.cudnn.benchmark = False
     torch.set_float32_matmul_precision("high" if config.precision == "tf32" else "highest")
+    # convolutions and LSTMs have a switch of their own, which is on where nobody says otherwise
+    torch.backends.cudnn.allow_tf32 = config.precision == "tf32"
     keep_freed_memory()
     leave_libraries_alone()
 

@@ -129,8 +129,8 @@ def _resumed(spec: RunSpec, corpus: Corpus, checkpoint: Checkpoint | None) -> Tr
     return trainer
 
 
-def new_trainer(spec: RunSpec, corpus: Corpus) -> Trainer:
-    """The run's trainer before its first step, in a process that is set up for it."""
+def new_trainer(spec: RunSpec, corpus: Corpus, on_device: bool | None = None) -> Trainer:
+    """The run's trainer before its first step, in a process that is set up for it; `on_device`: see `Trainer`."""
     import torch
 
     from benchmark.engine.train import Feed, Trainer, seed_everything
@@ -147,7 +147,9 @@ def new_trainer(spec: RunSpec, corpus: Corpus) -> Trainer:
         for split in (train, dev)
     }
     device = torch.device(spec.device)
-    return Trainer(model, feed["train"], feed["dev"], config, seed=spec.seed, device=device)
+    return Trainer(
+        model, feed["train"], feed["dev"], config, seed=spec.seed, device=device, on_device=on_device
+    )
 
 
 def ensure_method(spec: RunSpec) -> None:

@@ -199,14 +199,14 @@ def profile(
     device_bytes = torch.cuda.max_memory_allocated(trial.device) if on_gpu else None
     together()
     peaks.append(peak_flops(trial.device, trial.config.precision))
-    flops_per_row, uncounted = _operations(trial)
+    flops_per_row, uncounted = operations_of(trial)
     return Profile(
         throughput=throughput,
         parameters=sum(parameter.numel() for parameter in trial.model.parameters()),
         peak_memory_bytes=host,
         peak_device_memory_bytes=device_bytes,
-        phase_shares=_phase_shares(trial),
-        device_busy_share=_busy_share(trial, steps) if on_gpu else None,
+        phase_shares=phase_shares(trial),
+        device_busy_share=busy_share(trial, steps) if on_gpu else None,
         flops_per_row=flops_per_row,
         uncounted=uncounted,
         peak_flops_per_s=max(peaks),
@@ -214,7 +214,8 @@ def profile(
     )
 
 
-def _phase_shares(trial: Trial) -> dict[str, float]:
+def phase_shares(trial: Trial) -> dict[str, float]:
+    """Shares of a step made by itself, the device made to wait after each phase."""
     seconds = dict.fromkeys(PHASES, 0.0)
 
     def phase(name: str, work: Callable[[], Any]) -> Any:
@@ -235,7 +236,7 @@ def _phase_shares(trial: Trial) -> dict[str, float]:
     return {name: value / total for name, value in seconds.items()}
 
 
-def _busy_share(trial: Trial, steps: int) -> float:
+def busy_share(trial: Trial, steps: int) -> float:
     """Share of `steps` training steps in which the GPU runs a kernel."""
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as trace
@@ -253,7 +254,7 @@ def _busy_share(trial: Trial, steps: int) -> float:
     return min(1.0, busy / elapsed)
 
 
-def _operations(trial: Trial) -> tuple[float, tuple[str, ...]]:
+def operations_of(trial: Trial) -> tuple[float, tuple[str, ...]]:
     """(operations of a training step, forward and backward, per row; what was not counted)."""
     rows = 0
     with counting(trial.model) as counted:
