@@ -83,6 +83,8 @@ class _Import(Reading):
         options, text = self.options, sql.text("r.text", self.recipe.unescape)
         label = sql.LABEL_OF_VOTES if options.labels == "votes" else sql.number("r.label")
         category = f"'{options.category}'" if options.category else "coalesce(r.category, d.category)"
+        if self.recipe.unescape:
+            category = sql.entities(category)
         self.con.execute(
             "CREATE TABLE parsed AS SELECT r.file, r.row_in_file, r.product, r.review, "
             f"{text} AS text, r.votes AS votes_text, {sql.votes('r.votes')} AS votes, r.label AS label_text, r.time, "

@@ -11,6 +11,11 @@ def text(x: str, unescape: bool) -> str:
     )
 
 
+def entities(x: str) -> str:
+    """A text with HTML entities as the characters that they stand for; NULL stays NULL."""
+    return f"CASE WHEN contains({x}, '&') THEN unescaped({x}) ELSE {x} END"
+
+
 def number(x: str) -> str:
     """A whole number >= 0 that is written as `12`, `12.0` or `1,234`; NULL for anything else."""
     plain = f"regexp_replace(trim({x}), '\\.0+$', '')"

@@ -138,7 +138,7 @@ def test_amazon_2018(tmp_path: Path) -> None:
     reviews[2]["vote"] = "3"
     meta = [
         {"asin": f"B{p}", "title": "T", "description": ["one", "two &amp; more"],
-         "main_cat": "Cell Phones & Co", "tech1": {"x": 1}}
+         "main_cat": "Cell Phones &amp; Co", "tech1": {"x": 1}}
         for p in range(3)
     ]  # fmt: skip
     for name, rows in (("X.json", reviews), ("meta_X.json", meta)):
@@ -264,6 +264,22 @@ def test_bad_rows_are_counted_and_shown_with_file_line_and_column(tmp_path: Path
         run([tmp_path / "r.csv"], tmp_path / "strict", strict=True)
     assert "column votes" in str(caught.value)
     assert not (tmp_path / "strict").exists()
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_endings_may_be_mixed(tmp_path: Path, compressed: bool) -> None:
+    """Records that end as Windows has it, with line feeds in their texts and a short one that ends otherwise."""
+    rows = [f'p{p},r{p},"one\n\n""two"", {p}",{p + 1}' for p in range(5)]
+    text = "\r\n".join(["product_id,review_id,content,votes", *rows, "p0,short\n"])
+    file = tmp_path / ("r.csv.gz" if compressed else "r.csv")
+    file.write_bytes(gzip.compress(text.encode()) if compressed else text.encode())
+    report = run([file], tmp_path / "r")
+    assert counts(report)["kept"] == 5
+    assert {row["content"] for row in records(tmp_path / "r", "rvw")} == {
+        f'one\n\n"two", {p}' for p in range(5)
+    }
+    (bad,) = report.bad
+    assert (bad.file, bad.line) == (file.name, 17)
 
 
 def test_bad_json_lines_are_shown_with_their_line(tmp_path: Path) -> None:
