@@ -21,6 +21,7 @@ from benchmark.cli import (
     page,
     rank,
     run,
+    schema,
     speed,
     status,
     table,
@@ -44,6 +45,7 @@ speed.register(app)
 clean.register(app)
 merge.register(app)
 own.register(app)
+schema.register(app)
 model.register(app)
 rank.register(app)
 data.register(app)

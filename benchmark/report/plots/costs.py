@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmark import models
-from benchmark.report.multiverse import Effect, by_size
+from benchmark.report.multiverse import PRESETS_DEFAULT, Effect, by_size
 from benchmark.report.plots.canvas import COLOURS, Panel, rows
 from benchmark.runs.store import StoredRun
 
@@ -74,7 +74,7 @@ def effects(title: str, found: Sequence[Effect], worthwhile: float) -> Panel:
             low, high = (100 * bound for bound in item.result.interval or (item.result.difference,) * 2)
             axes.plot([low, high], [row, row], color=COLOURS["muted"], linewidth=1.6, solid_capstyle="butt")
             axes.plot(points, row, "o", color=COLOURS["ours"], markersize=5)
-        rows(axes, [_wrapped(item.variant) for item in shown])
+        rows(axes, [_wrapped(item) for item in shown])
         axes.tick_params(axis="y", labelsize=7.5)
         axes.set_xlabel("MAP against the default, points")
 
@@ -84,6 +84,7 @@ def effects(title: str, found: Sequence[Effect], worthwhile: float) -> Panel:
     return Panel(title, f"Effect of each alternative on MAP: {words}.", draw, 0.75 + 0.4 * len(shown))
 
 
-def _wrapped(variant: str) -> str:
-    """`D-OFFSET: offset=printed` on two lines."""
-    return variant.replace(": ", ":\n", 1).replace(", D-", ",\nD-")
+def _wrapped(item: Effect) -> str:
+    """`D-OFFSET: offset=printed` on two lines, and what it is compared with if that is not the preset's default."""
+    lines = item.variant.replace(": ", ":\n", 1).replace(", D-", ",\nD-")
+    return lines if item.against == PRESETS_DEFAULT else f"{lines}\nagainst {item.against}"

@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmark import models
 from benchmark.core.metrics import PAPER_METRICS
-from benchmark.data.datasets import generic
+from benchmark.data.datasets import BUILT_IN, generic
 from benchmark.data.published import METRIC_LABELS
 from benchmark.report.grid import Cell, Comparison, Setting, best_baseline
 from benchmark.report.multiverse import Effect
@@ -175,7 +175,8 @@ def decisions(subject: Subject) -> Picture | None:
     for dataset, category in dict.fromkeys((one.dataset, one.category) for one in subject.effects):
         here = [one for one in subject.effects if (one.dataset, one.category) == (dataset, category)]
         if any(one.result is not None for one in here):
-            title = titles.get(dataset, generic(dataset)).category_title(category)
+            of = titles.get(dataset) or BUILT_IN.get(dataset) or generic(dataset)
+            title = f"{of.title} {of.category_title(category)}"
             panels.append(costs.effects(title, here, subject.worthwhile))
     caption = (
         "Each alternative against the default, largest effect first; 95% intervals, uncorrected: a screening."
