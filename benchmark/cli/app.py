@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -35,6 +36,13 @@ class Commands(TyperGroup):
         if not ctx.resilient_parsing:
             _given_once(args)
         return super().parse_args(ctx, args if args or ctx.resilient_parsing else ["--help"])
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Not broken within `--all-categories`: what is shown is there to be copied."""
+        if self.epilog:
+            room = max(20, formatter.width - 4)
+            lines = textwrap.wrap(self.epilog, room, break_on_hyphens=False)
+            formatter.write("".join(f"\n  {line}" for line in lines) + "\n")
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -140,6 +141,11 @@ Ties = Annotated[
     str,
     typer.Option("--ties", help="Tied scores: expected (mean over their orders) or file-order."),
 ]
+
+
+def with_results(command: str, results: Path) -> str:
+    """A command to be copied, about this folder."""
+    return command if results == DEFAULT_RESULTS else f"{command} --results {shlex.quote(str(results))}"
 
 
 def both(named: list[str] | None, chosen: list[str] | None) -> list[str] | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from benchmark.cli import output
+from benchmark.cli import common, output
 from benchmark.cli.output import say
 from benchmark.cli.stopping import stoppable
 from benchmark.cli.where import carries_out_elsewhere, chosen_place, outcomes_of
@@ -200,9 +200,8 @@ class Job:
             )
         for outcome in failed:
             output.show(f"failed: {outcome.spec}: {outcome.reason}")
-            output.show(
-                f"  its traceback: {files.failure_file(outcome.spec, self.results)}, or: bench status -v"
-            )
+            again = common.with_results("bench status -v", self.results)
+            output.show(f"  its traceback: {files.failure_file(outcome.spec, self.results)}, or: {again}")
         if not failed:
             shown = " ".join(dict.fromkeys(spec.dataset for spec in plan.specs))
             for dataset in shown.split():

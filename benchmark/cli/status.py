@@ -257,5 +257,5 @@ def _told(failure: dict[str, Any], results: Path) -> list[str]:
     if output.Talk.verbose and failure.get("details"):
         lines += ["", *(f"  {line}" for line in failure["details"].splitlines()), ""]
     if not output.Talk.verbose:
-        lines.append("  its traceback: bench status -v")
+        lines.append(f"  its traceback: {common.with_results('bench status -v', results)}")
     return lines

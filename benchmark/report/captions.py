@@ -205,9 +205,8 @@ def inconsistency_sentences(with_paper: bool, columns: Sequence[Column], method:
 def provenance_sentence(runs: Iterable[StoredRun]) -> str:
     distinct = {run.id: run for run in runs}
     sources = commits_of(distinct.values())
-    by = (
-        "by" if sources and sources[0].startswith("version ") else "at commit"
-    )  # commits sort before "version"
+    commits = [name for name in sources if not name.startswith("version ")]  # they sort before the versions
+    by = f"at commit{'s' if len(commits) > 1 else ''}" if commits else "by"
     counted = "1 run" if len(distinct) == 1 else f"{len(distinct)} runs"
     return f"Made from {counted} {by} {', '.join(sources)}."
 

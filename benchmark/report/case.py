@@ -168,11 +168,13 @@ def _telling(pair: Pair) -> dict[str, str]:
         return {"ranked best": str(values.idxmax()), "ranked worst": str(values.idxmin())}
     gain = (values - agreements(pair.without.scores)).dropna()
     parts = _dropped(pair.run.spec.method, pair.drop)
+    if gain.empty or gain.max() == gain.min():
+        return {f"with and without {parts} alike": str(values.idxmax())}
     many = parts.endswith("s") or len(pair.drop) > 1
-    return {
-        f"{parts} {'help' if many else 'helps'} most here": str(gain.idxmax()),
-        f"{parts} {'hurt' if many else 'hurts'} most here": str(gain.idxmin()),
-    }
+    help_, hurt = ("help", "hurt") if many else ("helps", "hurts")
+    best = f"{parts} {help_} most here" if gain.max() > 0 else f"{parts} {help_} nowhere; least harm here"
+    worst = f"{parts} {hurt} most here" if gain.min() < 0 else f"{parts} {hurt} nowhere; least gain here"
+    return {best: str(gain.idxmax()), worst: str(gain.idxmin())}
 
 
 def _dropped(method: str, drop: tuple[str, ...]) -> str:

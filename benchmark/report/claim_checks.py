@@ -236,7 +236,7 @@ def _missing_drops(settings: Settings, seeds: Sequence[int] | None, drops: Seque
 def _missing_words(settings: Settings, cells: Sequence[Cell], needed: int) -> str:
     complete = sum(cell.complete for cell in cells)
     if complete < needed:
-        return f"runs are missing: {complete} of {needed} cells are complete"
+        return f"runs are missing: {complete} of {needed} cells {'is' if complete == 1 else 'are'} complete"
     if min(len(cell.runs) for cell in cells) < 3:
         return "fewer than 3 seeds: no test is possible"
     return ""

@@ -97,7 +97,7 @@ class ComparisonReport:
         """Markdown."""
         head = f"## {self.setting.data_set.title}: ours beside the published values"
         if self.meaningless:
-            return f"{head}\n\n{self.meaningless}\n"
+            return f"{head}\n\n{self.meaningless}\n\nCorpus {self.setting.conditions}.\n"
         rows = [_row(self.setting.data_set, one) for one in self.worst_first() if one.verdict != "not run"]
         headers = ["", "method", "metric", "published", "ours", "95% interval", "difference", "verdict"]
         rule = (

@@ -170,7 +170,7 @@ def _print(grid: Grid, console: Console) -> None:
         table.add_column(
             _text(head, console, "bold"),
             justify="right" if right else "left",
-            no_wrap=not wraps,
+            no_wrap=not wraps and " " not in head,  # a head of two words may stand on two lines
             min_width=grid.least([column]) - GUTTER,
             overflow="fold",
         )
