@@ -71,7 +71,8 @@ class PostNormFeedForward(nn.Module):
     def forward(self, x_BTD: Tensor) -> Tensor:
         """`[B, T, D]`. Without gradients it goes by blocks of positions: the inner states, 24 times as wide
         in the released MCL, are then never more than a block."""
-        if torch.is_grad_enabled():
+        # no real position at all: nothing to join blocks of
+        if torch.is_grad_enabled() or not x_BTD.numel():
             return self._apply_to(x_BTD)
         flat_XD = x_BTD.flatten(0, 1)
         blocks = row_chunks(len(flat_XD), self.inner.out_features * x_BTD.element_size())
