@@ -60,6 +60,13 @@ SURVIVAL = (
         STALE_TEST,
     ),
     Fault(
+        "the last to ask for a run names it",
+        "benchmark/engine/plan.py",
+        "unique.setdefault(spec.identity, spec)",
+        "unique[spec.identity] = spec",
+        "tests/engine/test_plan.py",
+    ),
+    Fault(
         "the oldest configuration is shown",
         VERSIONS,
         "latest = max(members, key=lambda run: run.age_rank).version",
