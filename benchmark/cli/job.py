@@ -31,6 +31,8 @@ class Job:
 
     def __init__(self, choices: Sequence[Choices], options: JobOptions) -> None:
         from benchmark.cli.opening import open_data
+        from benchmark.data.store import cache_root
+        from benchmark.engine.memo import Memo
         from benchmark.engine.plan import expand, make_plan
         from benchmark.runs import writer
 
@@ -49,7 +51,8 @@ class Job:
             quiet=options.json,
         )
         self.elsewhere = carries_out_elsewhere(self.place, choices[0].device)
-        self.specs_of = [expand(chosen, corpora, elsewhere=self.elsewhere) for chosen in choices]
+        memo = Memo(cache_root(options.cache) / "configurations.json")
+        self.specs_of = [expand(chosen, corpora, elsewhere=self.elsewhere, memo=memo) for chosen in choices]
         self.specs = [spec for specs in self.specs_of for spec in specs]
         self.plan: Plan = make_plan(self.specs, self.results, options.force)
         self.jobs = self._jobs()
@@ -164,9 +167,11 @@ class Job:
 
     def _note_kernels(self, tell: Callable[[str], None]) -> None:
         """Why runs on this CPU will be slower than they could be, if so."""
+        if not any(spec.device == "cpu" for spec in self.plan.to_do):
+            return
         from benchmark.kernels import compiled
 
-        if compiled.problem() and any(spec.device == "cpu" for spec in self.plan.to_do):
+        if compiled.problem():
             tell(f"note: {compiled.problem()}")
 
     def _summarise(self, finished: int, failed: Sequence[Outcome], seconds: float, duration: Any) -> None:

@@ -19,12 +19,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import gammaln
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Ties = Literal["expected", "file-order"]
 Floats = NDArray[np.float64]
@@ -206,6 +207,8 @@ def _unit(numerator: Floats, denominator: Floats) -> Floats:
 
 
 def _log_choose(n: Ints, k: Ints) -> Floats:
+    from scipy.special import gammaln  # only ties need it, and importing it takes longer than most commands
+
     result: Floats = gammaln(n + 1.0) - gammaln(k + 1.0) - gammaln(n - k + 1.0)
     return result
 
@@ -257,6 +260,8 @@ def per_product_table(
 
     `product_R` is each review's row in `product_ids`.
     """
+    import pandas as pd
+
     n = len(product_ids)
     relevant_R = np.asarray(label_R) > threshold
     values = per_product_metrics(label_R, score_R, product_R, n, threshold=threshold, ties=ties)

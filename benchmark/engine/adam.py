@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,11 +26,24 @@ class _Known:
     """How many steps each has taken, which `state` holds views of: all are counted up at once."""
 
 
+def _call_directly() -> None:
+    """An optimiser's methods ask torch's compiler to keep away from them, and importing it to ask takes as long as
+    importing torch. Nothing here compiles: unless it is loaded already, they are called as they are."""
+    if "torch._dynamo" in sys.modules:
+        return
+    for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
+        method = getattr(getattr(torch.optim.Optimizer, name), "__wrapped__", None)
+        if method is not None:
+            # where torch keeps the method that the compiler was asked about
+            vars(method).setdefault("__dynamo_disable", method)
+
+
 class Adam(torch.optim.Adam):
     """`torch.optim.Adam` (Kingma and Ba, 2015), whose state it keeps; compiled code takes the step where all is float32
     on a CPU."""
 
     def __init__(self, groups: list[dict[str, Any]], lr: float) -> None:
+        _call_directly()
         on_gpu = any(p.device.type == "cuda" for group in groups for p in group["params"])
         super().__init__(groups, lr=lr, fused=True, capturable=on_gpu)
         self._known: dict[int, _Known] = {}

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -19,6 +18,8 @@ from benchmark.core.model import RankingModel
 from benchmark.core.types import Batch
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from benchmark.data.collate import Collator
     from benchmark.data.corpus import Split
     from benchmark.engine.resident import Resident

@@ -31,7 +31,7 @@ def resolve_device(device: str) -> str:
         _show_only(int(number))
     else:
         check_choice("device", device, ("auto", "cpu", "cuda", "cuda:0"))
-    if device == "cpu":
+    if device == "cpu" or (device == "auto" and not _may_have_gpu()):
         return "cpu"
     import torch
 
@@ -41,6 +41,15 @@ def resolve_device(device: str) -> str:
             f"--device {device}: this machine has no such CUDA device that torch can use. Use --device cpu."
         )
     return "cuda" if available else "cpu"
+
+
+def _may_have_gpu() -> bool:
+    """False only where no driver of a GPU is there, so that torch, which takes a second and a half to import, need not
+    be asked."""
+    if not sys.platform.startswith("linux"):
+        return True
+    devices = ("nvidiactl", "nvidia0", "nvhost-ctrl", "nvmap", "dxg", "kfd")
+    return any(os.path.exists(f"/dev/{name}") for name in devices)
 
 
 @functools.cache

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark import models
+from benchmark.data.dataset_file import to_record
 from benchmark.engine import resolve
+from benchmark.engine.memo import Configured, Memo
 from benchmark.runs.files import is_done, read_failure
 from benchmark.runs.spec import RunSpec
 
@@ -53,22 +56,72 @@ class Plan:
     to_do: tuple[RunSpec, ...] = field(default=())
 
 
-def expand(choices: Choices, corpora: Sequence[Corpus], *, elsewhere: bool = False) -> list[RunSpec]:
+def expand(
+    choices: Choices, corpora: Sequence[Corpus], *, elsewhere: bool = False, memo: Memo | None = None
+) -> list[RunSpec]:
     """All runs of the choices on these categories, seed by seed: an interrupted job leaves whole tables
-    of few seeds rather than a few full cells. `elsewhere`: other machines carry them out, which have the device."""
+    of few seeds rather than a few full cells. `elsewhere`: other machines carry them out, which have the device.
+    `memo`: configurations that were made before, which need no method's module."""
     device = (
         check_choice("device", choices.device, ("cpu", "cuda"))
         if elsewhere
         else resolve_device(choices.device)
     )
-    overrides = resolve.qualify_overrides(choices.overrides, choices.methods)
-    return [
-        _spec(choices, corpus, method, seed, drop, overrides, device)
+    # made once for all seeds: `configured` is the same for each of them
+    configured = functools.cache(functools.partial(_configured, choices, memo))
+    if memo is None:  # a key that names nothing is an error whatever else is wrong
+        resolve.qualify_overrides(choices.overrides, choices.methods)
+    specs = [
+        _spec(
+            choices,
+            corpus,
+            method,
+            seed,
+            drop,
+            configured(method, corpus.data_set, corpus.category, drop),
+            device,
+        )
         for seed in choices.seeds
         for corpus in corpora
         for method in choices.methods
         for drop in (choices.drops if method == choices.proposed else ((),))
     ]
+    if memo is not None:
+        memo.save()
+    return specs
+
+
+def _configured(
+    choices: Choices, memo: Memo | None, method: str, data_set: DataSet, category: str, drop: tuple[str, ...]
+) -> Configured:
+    """`config` of a RunSpec, and the overrides that it holds; from the memo where it knows them."""
+
+    def make() -> Configured:
+        return _configuration(
+            method,
+            data_set,
+            category,
+            preset=choices.preset,
+            protocol=choices.protocol,
+            overrides=resolve.qualify_overrides(choices.overrides, choices.methods),
+            drop=drop,
+        )
+
+    if memo is None or not models.get(method).built_in:
+        return make()
+    request = {
+        "method": method,
+        "code": models.code_of(method),
+        "data_set": to_record(data_set),
+        "category": category,
+        "preset": choices.preset,
+        "protocol": choices.protocol,
+        "overrides": choices.overrides,
+        # a bare override goes to every selected method that has the field
+        "methods": {name: models.code_of(name) for name in choices.methods} if choices.overrides else {},
+        "drop": drop,
+    }
+    return memo.configured(request, make)
 
 
 def _spec(
@@ -77,18 +130,10 @@ def _spec(
     method: str,
     seed: int,
     drop: tuple[str, ...],
-    overrides: dict[str, str],
+    configured: Configured,
     device: str,
 ) -> RunSpec:
-    config, applied = _configuration(
-        method,
-        corpus.data_set,
-        corpus.category,
-        preset=choices.preset,
-        protocol=choices.protocol,
-        overrides=overrides,
-        drop=drop,
-    )
+    config, applied = configured
     known = models.get(method)
     return RunSpec(
         dataset=corpus.dataset,

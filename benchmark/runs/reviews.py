@@ -8,15 +8,17 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from benchmark.core.errors import DataError
 from benchmark.core.judge import Judge
 from benchmark.core.metrics import METRICS, PAPER_METRICS, Floats, Ints
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TEXT_COLUMNS = frozenset({"product_id", "review_id"})
 INTEGER_COLUMNS = frozenset({"label", "n_reviews", "n_relevant", "word_count", "has_image"})
@@ -66,7 +68,7 @@ class TestData:
     def product_R(self) -> Ints:
         """Each review's row in `products`."""
         row_of = {product: row for row, product in enumerate(self.products)}
-        appearing_R, ids = pd.factorize(self.reviews["product_id"])
+        ids, appearing_R = appearing(self.reviews["product_id"])
         if not set(ids) <= set(row_of):
             raise ValueError("a review is of a product that is not listed")
         row_of_appearing: Ints = np.array([row_of[one] for one in ids], dtype=np.int64)
@@ -93,6 +95,8 @@ class TestData:
 
     def table(self, values: Mapping[str, Floats], threshold: int) -> pd.DataFrame:
         """One row per product, as `metrics.per_product_table`, with these values of the METRICS."""
+        import pandas as pd
+
         judge = self.judge(threshold)
         return pd.DataFrame(
             {
@@ -152,7 +156,17 @@ def read_csv(path: Path, content: bytes) -> pd.DataFrame:
             raise DataError(f"{path}: not a table that can be read ({error}).") from error
 
 
+def appearing(ids: pd.Series[Any]) -> tuple[list[str], Ints]:
+    """(the distinct ids in order of appearance, each row's place among them)."""
+    import pandas as pd
+
+    number_R, distinct = pd.factorize(ids)
+    return [str(one) for one in distinct], number_R.astype(np.int64)
+
+
 def _parsed(content: bytes, whole: frozenset[str]) -> pd.DataFrame:
+    import pandas as pd
+
     names = pd.read_csv(io.BytesIO(content), dtype=str, nrows=0).columns
     types: dict[str, Any] = {name: "int64" if name in whole else str for name in names}
     table = pd.read_csv(io.BytesIO(content), dtype=types, keep_default_na=False)

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from benchmark.core.errors import DataError
@@ -19,8 +18,11 @@ from benchmark.core.judge import Judge
 from benchmark.core.metrics import METRICS, Floats, Ints, Ties, per_product_table
 from benchmark.runs.arrays import from_npy
 from benchmark.runs.files import DATA_FILES, DONE, PARTS, checked, data_folder, read_mark, table_files
-from benchmark.runs.reviews import Recent, TestData, read_csv, read_test_data
+from benchmark.runs.reviews import Recent, TestData, appearing, read_csv, read_test_data
 from benchmark.runs.spec import NUMERICS_VERSION, Conditions, RunSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # What was read last, for the next question about it. A grid of any size is read in bounded memory.
 _VALUES: Recent[tuple[Any, ...], Mapping[str, Floats]] = Recent(
@@ -136,7 +138,7 @@ class StoredRun:
             order = self._data.appearance
             return share, {name: values[order] for name, values in gain.items()}
         scores = self.scores
-        product_R, ids = pd.factorize(scores["product_id"])
+        ids, product_R = appearing(scores["product_id"])
         judge = Judge(scores["label"], product_R, len(ids), self.relevance_threshold)
         return judge.tie_gain(scores["score"].to_numpy(dtype=np.float64))
 

@@ -10,10 +10,9 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from benchmark.core.errors import DataError
@@ -33,6 +32,9 @@ from benchmark.runs.files import (
 )
 from benchmark.runs.reviews import reviews_digest
 from benchmark.runs.spec import NUMERICS_VERSION, RunSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Written(NamedTuple):
@@ -152,6 +154,8 @@ def write_data(results: Path, corpus: Any) -> None:
             return
     except (OSError, DataError):  # not there, or damaged: written anew
         pass
+    import pandas as pd
+
     folder.mkdir(parents=True, exist_ok=True)
     test = corpus.test
     product_ids = np.asarray(test.product_ids, dtype=object)
