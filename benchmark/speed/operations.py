@@ -89,6 +89,23 @@ def _lstm(*given: Any) -> int:
     return 2 * 2 * int(count_N.sum()) * 4 * H * H
 
 
+def _lstm_train(*given: Any) -> int:
+    """The recurrent products of real steps, forward; or backward, which leaves those of the weights to torch."""
+    n_steps, (_, directions, H) = len(given[0]), _sizes(given, 3)
+    return 2 * n_steps * directions * 4 * H * H
+
+
+def _weighted_cosines(*given: Any) -> int:
+    """A product and two norms of each real step, comparison and perspective."""
+    mask_BT, (B, T, H, P, J) = given[4], _sizes(given, 5)
+    steps = B * T if mask_BT is None else int(mask_BT.sum())
+    return 6 * steps * J * P * H
+
+
+def _weighted_cosines_backward(*given: Any) -> int:
+    return 2 * _weighted_cosines(*given)  # three sums over perspectives, and three for the weights
+
+
 def _highest_windows(*given: Any) -> int:
     windows_N, C = given[1], int(given[-1])
     return int(windows_N.sum()) * C
@@ -149,6 +166,10 @@ KERNELS: Mapping[str, Count] = {
     "best_partners": _best_partners,
     "best_partners_backward": _best_partners_backward,
     "lstm": _lstm,
+    "lstm_train": _lstm_train,
+    "lstm_train_backward": _lstm_train,
+    "weighted_cosines": _weighted_cosines,
+    "weighted_cosines_backward": _weighted_cosines_backward,
     "highest_windows": _highest_windows,
     "highest_windows_backward": _highest_windows_backward,
     "sum_words": _sum_words,

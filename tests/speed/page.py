@@ -1,6 +1,6 @@
 """Makes the measured parts of `results/speed.md` anew; the rest of the page stays as it is.
 
-    python tests/speed/page.py [--only reference|methods] [--repeats 3] [--seconds 1.5] [--steps 2] [--page FILE]
+    python tests/speed/page.py [--only reference|methods] [--repeats 3] [--seconds 1] [--steps 2] [--page FILE]
 
 A script for a quiet machine. What it writes stands between `<!-- measured: NAME -->` and `<!-- end -->`.
 """
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--only", choices=PARTS[1:], help="default: everything")
     parser.add_argument("--repeats", type=int, default=3, help="fresh processes per network")
-    parser.add_argument("--seconds", type=float, default=1.5, help="of training steps, and of scoring, each")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of training steps, and of scoring, each")
     parser.add_argument("--steps", type=int, default=2, help="training steps of `bench speed`")
     parser.add_argument("--page", type=Path, default=ROOT / "results" / "speed.md")
     options = parser.parse_args(arguments)

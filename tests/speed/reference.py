@@ -35,7 +35,7 @@ GROUP_SIZE = 8
 ROI_WIDTH, VOCABULARY = 2048, 20_000
 SCORED_PRODUCTS = 32
 """Products scored at once, of `GROUP_SIZE` reviews each: 256 reviews, as runs do."""
-WARMUP_STEPS, MIN_STEPS = 2, 4
+WARMUP_STEPS, MIN_STEPS = 2, 3
 GB = 1e9
 RELEASED: Mapping[str, Any] = tomllib.loads((Path(__file__).parent / "released.toml").read_text())
 

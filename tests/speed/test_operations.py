@@ -123,6 +123,20 @@ def test_fused_attention_of_a_cpu_is_counted() -> None:
     assert found.total == 2 * 2 * (2 * 3) * 4 * 6 * 8
 
 
+@needs_kernels
+def test_a_trained_lstm_counts_its_real_steps() -> None:
+    """PRH-Net: inputs to gates and their gradients in torch, the recurrence in compiled code, both directions."""
+    model = build("prhnet", "fair")
+    batch = batch_for(model)
+    found = counted(model, batch)
+    if "lstm_train" not in found.by_part:
+        pytest.skip("its LSTMs run in torch")
+    hidden = next(m for m in model.modules() if isinstance(m, torch.nn.LSTM)).hidden_size
+    steps = sum(int(items.token_count_N.sum()) for items in (batch.products, batch.reviews))
+    assert found.by_part["lstm_train"] == 2 * steps * 2 * 4 * hidden * hidden
+    assert found.by_part["lstm_train_backward"] == found.by_part["lstm_train"]
+
+
 def test_a_function_without_a_count_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     model = build("egcnn", "fair")
     monkeypatch.delitem(operations.KERNELS, "highest_windows")  # type: ignore[attr-defined]
