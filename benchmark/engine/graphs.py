@@ -71,6 +71,13 @@ class Graphs:
         outer.wait_stream(self._stream)
         return loss
 
+    def release(self) -> None:
+        """Forget what was recorded, and with it the memory that it holds."""
+        for captured in self._captured.values():
+            captured.graph.reset()
+        self._captured.clear()
+        self._pool = None
+
     def _step(self, index: Tensor, shape: Shape, rows: int, repeated: bool) -> Tensor:
         self._steps += 1
         known = self._captured.get(shape)

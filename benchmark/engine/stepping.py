@@ -62,6 +62,9 @@ class Steps(Protocol):
     def how(self) -> str:
         """In a word, for the log; empty where there is nothing to say."""
 
+    def release(self) -> None:
+        """Give the device's memory back: no step follows."""
+
 
 class HostSteps:
     """Batches made in the host's memory, ahead of a GPU."""
@@ -79,6 +82,9 @@ class HostSteps:
 
     def how(self) -> str:
         return "" if self.parts.device.type == "cpu" else "features in the host's memory, step by step"
+
+    def release(self) -> None:
+        return None
 
 
 def make_steps(
@@ -148,6 +154,13 @@ class DeviceSteps:
         if self.graphs.refused:
             return f"features on the device, step by step: {self.graphs.refused}"
         return f"features on the device, {self.graphs.shapes} shapes played back"
+
+    def release(self) -> None:
+        # by hand: recordings refer to what made them, and such rings wait for Python's search for garbage
+        if self.graphs is not None:
+            self.graphs.release()
+        self.graphs = None
+        del self.resident
 
     def _run(self, index: Tensor, shape: Shape, rows: int) -> Tensor:
         return self.parts.train(self.resident.batch(index, shape, rows, self._group_size))

@@ -177,7 +177,9 @@ class Trainer:
         return self._close(plan, dev_metrics, time.perf_counter() - judging)
 
     def finish(self) -> Fitted:
-        """Put the best epoch's weights into the model; what training found."""
+        """Put the best epoch's weights into the model; what training found. No step may follow."""
+        self.steps.release()
+        self.dev_resident = None
         self.model.load_state_dict(self.best_weights)
         return self.fitted
 

@@ -139,6 +139,14 @@ def test_what_torch_will_not_capture_goes_step_by_step() -> None:
     assert "more" not in made.refused
 
 
+def test_what_was_recorded_is_given_back() -> None:
+    made, _ = losses(Steps(), [SMALL] * 6)
+    (captured,) = made._captured.values()
+    made.release()
+    assert made.shapes == 0
+    assert captured.graph.work == []
+
+
 def test_other_warnings_of_the_watched_step_are_not_lost() -> None:
     with pytest.warns(UserWarning, match="something else"), graphs.synchronisations() as seen:
         warnings.warn("something else", stacklevel=1)

@@ -142,6 +142,8 @@ def test_training_there_is_training_here(opened: Corpus, name: str) -> None:
         with fixed_shapes():
             entries = [trainer.advance(), trainer.advance()]
         fitted.append(([entry["loss"] for entry in entries], entries))
+        trainer.finish()
+        assert trainer.dev_resident is None, "its memory is given back"
     assert fitted[0][0] == pytest.approx(fitted[1][0], rel=2e-3)
     assert "features on the device" in fitted[1][1][0]["steps_made"]
     assert "steps_made" not in fitted[0][1][0]
