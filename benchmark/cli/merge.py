@@ -46,6 +46,6 @@ def merge(
         return
     output.show(
         f"{count(len(merged.copied), 'run')} copied to {results}, {merged.present} there already with the same scores"
-        + (f", {merged.failures} failure records copied" if merged.failures else "")
+        + (f", {count(merged.failures, 'failure record')} copied" if merged.failures else "")
         + "."
     )

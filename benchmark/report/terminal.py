@@ -165,18 +165,32 @@ def _print(grid: Grid, console: Console) -> None:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, GUTTER - 1, 0, 0), show_edge=False)
-    for column, (head, right) in enumerate(zip(grid.heads, grid.right, strict=True)):
-        wraps = any(len(plain(row[column])) > NARROWEST_TEXT for row in grid.rows)
+    widths = _widths(grid, console)
+    for head, right, width in zip(grid.heads, grid.right, widths, strict=True):
         table.add_column(
-            _text(head, console, "bold"),
-            justify="right" if right else "left",
-            no_wrap=not wraps and " " not in head,  # a head of two words may stand on two lines
-            min_width=grid.least([column]) - GUTTER,
-            overflow="fold",
+            _text(head, console, "bold"), justify="right" if right else "left", width=width, overflow="fold"
         )
     for row in grid.rows:
         table.add_row(*(_text(cell, console) for cell in row))
     console.print(table)
+
+
+def _widths(grid: Grid, console: Console) -> list[int]:
+    """Of each column: as wide as its widest cell and head if all have room; else none below what breaks its words,
+    and what is left in shares of what each still wants."""
+    least = [grid.least([column]) - GUTTER for column in range(len(grid.heads))]
+    whole = [
+        max(
+            least[column],
+            *(len(_text(text, console).plain) for text in (head, *(row[column] for row in grid.rows))),
+        )
+        for column, head in enumerate(grid.heads)
+    ]
+    free = console.width - GUTTER * (len(least) - 1) - sum(least)
+    wanted = [wide - narrow for wide, narrow in zip(whole, least, strict=True)]
+    if sum(wanted) <= free:
+        return whole
+    return [narrow + max(0, free) * want // sum(wanted) for narrow, want in zip(least, wanted, strict=True)]
 
 
 def _show_line(line: str, console: Console) -> None:

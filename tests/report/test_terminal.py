@@ -121,3 +121,28 @@ def test_text_is_broken_between_words_and_hangs() -> None:
     assert max(map(len, lines)) <= 80
     assert all(line.startswith("  word") for line in lines[1:])
     assert words("\n".join(lines)) == ["word"] * 40
+
+
+@pytest.mark.parametrize("width", [60, 72, 80, 81, 120])
+def test_no_head_and_no_word_is_cut_whatever_the_width(width: int) -> None:
+    """Heads of two words, numbers, names and sentences: all that went in comes out, within the width."""
+    heads = [
+        "Data set",
+        "Category",
+        *(f"{one} {two}" for one in ("Train", "Dev", "Test") for two in ("Products", "Reviews")),
+    ]
+    rows = [["Amazon-MRHP", "H&K", "14,570", "369,518", "3,616", "92,707", "4,529", "111,193"]]
+    options = [
+        ["method.embedding", "google/some-name", "Width of the word vectors, read as `other.option` says."]
+    ]
+    for table in (tabulate(rows, heads, "pipe"), tabulate(options, ["key", "value", "meaning"], "pipe")):
+        text = shown(table, width=width)
+        assert max(map(len, text.splitlines())) <= width
+        words = [
+            word
+            for line in table.splitlines()
+            if "---" not in line
+            for word in line.split()
+            if set(word) - set("|:-")
+        ]
+        assert not [word for word in words if word.strip("`") not in text.replace("`", "")]
