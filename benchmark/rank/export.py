@@ -110,6 +110,7 @@ def _record(run: StoredRun, data_set: DataSet) -> dict[str, Any]:
             "roi_width": manifest["roi_width"],
             "n_train_reviews": manifest["splits"]["train"]["reviews"],
         },
+        "images": {"features": manifest.get("features")},
         "text": {
             "tokenizer": manifest["tokenizer"],
             "product_text": list(data_set.category(spec.category).product_text),

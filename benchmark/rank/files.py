@@ -102,7 +102,7 @@ def rank_files(
         reading.be_strict(options.strict)
         if options.images is not None:
             reader = stack.enter_context(RoiWorker())
-            run.images = Images(options.images, ranker.roi_width, reader)
+            run.images = ranker.images(options.images, reader)
         run.score()
         progress(0, 1, "writing")
         report = RankReport(run.n_reviews, run.n_products, reading.report)

@@ -40,6 +40,7 @@ KEYS = {
     "method": ("name", "title", "modality", "class", "built_in", "code"),
     "config": ("training", "model"),
     "shape": ("product_vocabulary", "review_vocabulary", "joint_vocabulary", "roi_width", "n_train_reviews"),
+    "images": ("features",),
     "text": ("tokenizer", "product_text", "recipe"),
     "run": ("id", "seed", "dataset", "category", "device", "numerics", "drop"),
 }

@@ -12,7 +12,7 @@ import pandas as pd
 from benchmark.core.errors import UsageError
 from benchmark.data.imports.columns import RECIPES, Recipe, of_reviews, parse_columns, recognise
 from benchmark.data.roi_worker import RoiWorker
-from benchmark.rank.unseen import Block, Images
+from benchmark.rank.unseen import Block
 
 if TYPE_CHECKING:
     from benchmark.rank.ranker import Ranker
@@ -55,7 +55,7 @@ def rank_frames(
     place, score = pd.array([pd.NA] * len(table), dtype="Int64"), np.full(len(table), np.nan)
     parts: dict[str, np.ndarray[Any, np.dtype[np.float64]]] = {}
     with RoiWorker() as reader:
-        from_folder = None if images is None else Images(Path(images), ranker.roi_width, reader)
+        from_folder = None if images is None else ranker.images(Path(images), reader)
         for group in _groups(rows_of):
             rows = np.array([row for product in group for row in rows_of[product]], dtype=np.int64)
             block = _block(table, found, group, rows_of, known)

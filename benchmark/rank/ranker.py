@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from benchmark.core.model import RankingModel
+    from benchmark.data.roi_worker import RoiWorker
     from benchmark.engine.config import TrainingConfig
 
-ALIKE = ("method", "config", "shape", "text", "run")
+ALIKE = ("method", "config", "shape", "images", "text", "run")
 """Parts of `model.json` in which the seeds of one ensemble agree; of `run` all but the seed, its id and the device."""
 
 
@@ -144,6 +145,10 @@ class Ranker:
         from benchmark.rank.frames import rank_frames
 
         return rank_frames(self, products, reviews, images=images, explain=explain, columns=columns or {})
+
+    def images(self, folder: Path, reader: RoiWorker) -> Images:
+        """RoI features in a folder. DataError if they are of another extractor than those that the model knows."""
+        return Images(folder, self.roi_width, reader, self.record["images"]["features"])
 
     def _model(self, folder: ModelFolder) -> RankingModel:
         model = build.build(folder.record, folder.vocabulary, folder.encoder)

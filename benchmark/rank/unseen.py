@@ -23,6 +23,7 @@ from benchmark.core.errors import DataError
 from benchmark.data import roi_worker as worker
 from benchmark.data.catalog import joined_text, plain_text
 from benchmark.data.corpus import Split
+from benchmark.data.features import descriptor
 from benchmark.data.fields import fault_of
 from benchmark.data.imports.columns import RECIPES
 from benchmark.data.pack import FIRST_WORD, delete_rare
@@ -107,12 +108,35 @@ def _joined(value: Any) -> Any:
     return value
 
 
-class Images:
-    """RoI features in a folder, `<id>/<id>.pth` of each product and review; an item without a file has no image."""
+def _same_extractor(folder: Path, wanted: Mapping[str, Any] | None) -> None:
+    """By the descriptor in the folder, or in the one above it, where a data set has it; without one nothing is said."""
+    for place in (folder, folder.parent):
+        try:
+            found = descriptor.read(place)
+        except ValueError as error:
+            raise DataError(f"{place / descriptor.NAME}: {error}") from error
+        if found is not None:
+            if wanted is None or descriptor.canonical(found) != descriptor.canonical(wanted):
+                known = "features of the release" if wanted is None else descriptor.title(wanted)
+                raise DataError(
+                    f"{folder}: made by {descriptor.title(found)}, but the model was trained on {known}."
+                )
+            return
 
-    def __init__(self, folder: Path, width: int, reader: RoiWorker) -> None:
+
+class Images:
+    """RoI features in a folder, `<id>/<id>.pth` of each product and review; an item without a file has no image.
+
+    `extractor`: what made the features that the model was trained on (`benchmark.data.features.descriptor`); None for a
+    release's own. DataError if the folder's are said to be of another one.
+    """
+
+    def __init__(
+        self, folder: Path, width: int, reader: RoiWorker, extractor: Mapping[str, Any] | None = None
+    ) -> None:
         if not folder.is_dir():
             raise DataError(f"{folder}: no folder with RoI features.")
+        _same_extractor(folder, extractor)
         self.folder, self.width, self._reader = folder, width, reader
         self._present = frozenset(os.listdir(folder))
         self.counts: Counter[str] = Counter()

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 import benchmark
 from benchmark.core.errors import EXIT_DATA, UsageError
+from benchmark.data.features import descriptor
 from benchmark.data.imports.importer import import_files
 from benchmark.data.imports.options import Options
 from benchmark.data.source import Source
@@ -176,6 +177,10 @@ def test_image_features_that_do_not_fit(trained: Trained, tmp_path: Path) -> Non
     assert some in document["bad"][0]["file"]
     bench(*words, "--out", str(tmp_path / "b.csv"))
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+    descriptor.write(tmp_path / "images", {"extractor": "hf-grid", "model": "other"}, {})
+    refused = bench(*words, "--images", str(tmp_path / "images"), code=EXIT_DATA)
+    assert "made by hf-grid other, but the model was trained on features of the release" in refused.stderr
+    (tmp_path / "images" / descriptor.NAME).unlink()
     torch.save([{"x": torch.zeros(3, 7)}], file)
     refused = bench(*words, "--images", str(tmp_path / "images"), code=EXIT_DATA)
     assert "RoI features 7 wide, but the model was trained on 16" in refused.stderr
