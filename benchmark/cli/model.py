@@ -28,7 +28,7 @@ def export(
     run: Annotated[
         str,
         typer.Argument(
-            metavar="RUN", help="A run's folder, or the beginning of its identity; with its weights."
+            metavar="RUN", help="A run's folder, the beginning of its identity, or amazon/home/mmss/0."
         ),
     ],
     out: Annotated[

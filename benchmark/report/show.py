@@ -23,20 +23,26 @@ VERSION_KEYS = (*RUN_BY, "libraries")
 
 
 def find_run(results: Path, given: str) -> StoredRun:
-    """The run that `given` names: its folder, or the beginning of its identity.
+    """The run that `given` names: its folder, the beginning of its identity, or what it is of,
+    `amazon/home/mmss/0` (data set, category, method with what it drops, seed).
 
     UsageError if there is none, or more than one.
     """
     folder = Path(given)
     if (folder / "config.json").is_file():
         return store.load_run(folder)
-    found = [run for run in store.load_runs(results) if run.id.startswith(given)]
+    runs = store.load_runs(results)
+    found = [run for run in runs if run.id.startswith(given)] or [run for run in runs if _place(run) == given]
     if len(found) == 1:
         return found[0]
     if not found:
         raise UsageError(f"no run {given!r} in {results}. `bench status --json` lists the identities.")
     listed = ", ".join(f"{run.id} ({run.spec})" for run in found[:5])
-    raise UsageError(f"{given!r} begins the identity of {len(found)} runs: {listed}. Give more of it.")
+    raise UsageError(f"{given!r} names {len(found)} runs: {listed}. Give their identity, or more of it.")
+
+
+def _place(run: StoredRun) -> str:
+    return f"{run.spec.dataset}/{run.spec.category}/{run.spec.model}/{run.spec.seed}"
 
 
 def find_failure(results: Path, given: str) -> dict[str, Any] | None:

@@ -57,7 +57,7 @@ def test_a_run_is_found_by_folder_and_by_the_beginning_of_its_identity(results: 
 
 
 def test_ambiguous_and_unknown_runs_are_usage_errors(results: Path) -> None:
-    with pytest.raises(UsageError, match="begins the identity of 2 runs"):
+    with pytest.raises(UsageError, match="names 2 runs"):
         show.find_run(results, "")
     with pytest.raises(UsageError, match="no run 'zz'"):
         show.find_run(results, "zz")
