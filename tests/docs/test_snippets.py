@@ -6,6 +6,8 @@ embedded one, and what trains is kept small (`LIMITS`). What cannot be run says 
 
 from __future__ import annotations
 
+import gzip
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -44,7 +46,25 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for review in range(5)
     ]
     (place / "reviews.csv").write_text("\n".join(["product_id,name,review,votes", *rows]) + "\n")
+    write_dumps(place)
     return place
+
+
+def write_dumps(place: Path) -> None:
+    """X, Y and Z: small files in the form of the Amazon dumps of 2014, 2018 and 2023, with their metadata."""
+    spots = [(product, review) for product in range(6) for review in range(3)]
+    of_2014 = [{"asin": f"X{p}", "reviewText": f"good {r}", "helpful": [r, r + 1]} for p, r in spots]
+    of_2018 = [{"asin": f"Y{p}", "reviewText": f"good {r}", "vote": f"{r + 1},000"} for p, r in spots]
+    of_2023 = [{"parent_asin": f"Z{p}", "text": f"good {r} {p}", "helpful_vote": r} for p, r in spots]
+    about = {
+        "X": [str({"asin": f"X{p}", "title": "It's"}) for p in range(6)],
+        "Y": [json.dumps({"asin": f"Y{p}", "main_cat": "Home &amp; Kitchen"}) for p in range(6)],
+        "Z": [json.dumps({"parent_asin": f"Z{p}", "title": "a thing"}) for p in range(6)],
+    }
+    for name, rows in (("X.json", of_2014), ("Y.json.gz", of_2018), ("Z.jsonl", of_2023)):
+        for file, lines in ((name, list(map(json.dumps, rows))), (f"meta_{name}", about[name[0]])):
+            content = ("\n".join(lines) + "\n").encode()
+            (place / file).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
 
 
 @pytest.fixture(scope="module")
