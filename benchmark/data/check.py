@@ -21,8 +21,8 @@ from benchmark.data.near import NearCopies, need_library
 from benchmark.data.pack import label_rule
 from benchmark.data.published import expected_count
 from benchmark.data.release import CategoryFolder, RawSplit, find_categories, read_split, sides
+from benchmark.data.roi_crew import RoiCrew
 from benchmark.data.roi_files import FeatureReader, coverage
-from benchmark.data.roi_worker import RoiWorker
 
 Progress = Callable[[int, int, str], None]
 _UNREADABLE_SHOWN = 5
@@ -101,7 +101,7 @@ def check(
     folders = find_categories(root)
     categories: list[CategoryReport] = []
     readers: dict[str, FeatureReader] = {}
-    with RoiWorker() as worker:
+    with RoiCrew() as worker:
         for folder in folders:
             reader = FeatureReader(folder, findings, worker)
             if folder.dataset in readers:  # one width for a whole data set

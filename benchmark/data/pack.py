@@ -41,8 +41,8 @@ from benchmark.data.fields import Votes
 from benchmark.data.findings import Findings
 from benchmark.data.leaks import Overlaps
 from benchmark.data.release import CategoryFolder, RawSplit, read_split, sides
+from benchmark.data.roi_crew import RoiCrew
 from benchmark.data.roi_files import FeatureReader, coverage
-from benchmark.data.roi_worker import RoiWorker
 from benchmark.data.seal import damage_of
 from benchmark.data.store import Ragged, RowWriter, Strings, build_folder, offsets_of
 from benchmark.data.store import cache_root as cache_root
@@ -147,7 +147,7 @@ class _Packer:
 
     def pack(self) -> None:
         """Reads the splits one after the other, then numbers the words, then writes the manifest."""
-        with RoiWorker() as worker:
+        with RoiCrew() as worker:
             self._pack(FeatureReader(self.folder, self.findings, worker))
 
     def _pack(self, reader: FeatureReader) -> None:
@@ -206,7 +206,7 @@ class _Packer:
                 if roi_VF is not None:
                     count_N[row] = len(roi_VF)
                     rois.append(roi_VF)
-                    self._hash("rois", roi_VF.tobytes())
+                    self._hash("rois", roi_VF.data.cast("B"))
                 if row % _REPORT_EVERY == 0:
                     self._report(row, len(items.ids), f"{split.name} {side} features")
             offset_N1 = rois.rows - count_N.sum() + offsets_of(count_N)
@@ -221,7 +221,7 @@ class _Packer:
                 if row % _REPORT_EVERY == 0:
                     self._report(row, len(items.texts), f"{split.name} {side} words")
 
-    def _hash(self, section: str, *parts: str | bytes) -> None:
+    def _hash(self, section: str, *parts: str | bytes | memoryview) -> None:
         """Adds content to the fingerprint; lengths keep neighbours apart."""
         self.digest.update(f"{section} {len(parts)}\n".encode())
         for part in parts:

@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmark.data import roi_worker as worker
 from benchmark.data.findings import Findings
 from benchmark.data.release import CategoryFolder, RawItems
+from benchmark.data.roi_crew import RoiCrew
 from benchmark.data.roi_worker import Float16, Reply, RoiWorker
 
 HAS, NONE, UNREADABLE, EMPTY = "with_features", "without_features", "unreadable", "zero_rois"
@@ -26,7 +27,7 @@ class FeatureReader:
 
     folder: CategoryFolder
     findings: Findings
-    worker: RoiWorker
+    worker: RoiWorker | RoiCrew
     width: int | None = None
     """F, set by the first item that has features."""
     unreadable: list[str] = field(default_factory=list)
@@ -41,11 +42,12 @@ class FeatureReader:
         are problems; so is a file that asks for more than arrays."""
         folder = self.folder.features(split)
         present = frozenset(os.listdir(folder) if folder.is_dir() else ())
-        paths = [folder / item_id / f"{item_id}.pth" for item_id in item_ids if item_id in present]
-        replies = zip(paths, self.worker.read(paths), strict=True)
+        # no list: a category may have hundreds of thousands, and a path takes half a kilobyte
+        paths = (folder / item_id / f"{item_id}.pth" for item_id in item_ids if item_id in present)
+        replies = self.worker.read(paths)
         for item_id in item_ids:
             if item_id in present:
-                yield self._judge(*next(replies), item_id)
+                yield self._judge(folder / item_id / f"{item_id}.pth", next(replies), item_id)
             else:
                 yield NONE, None
 
