@@ -218,7 +218,7 @@ def _ssh(distributed: Any, place: Place, device: str, threads: int, wanted: int,
     _library("asyncssh")
     ssh = importlib.import_module("distributed.deploy.ssh")
     options = {
-        "connect_options": {},
+        "connect_options": dict(place.settings.ssh),
         "remote_python": place.settings.python or sys.executable,
         "kwargs": {
             "nthreads": place.runs(device),
@@ -235,4 +235,12 @@ def _ssh(distributed: Any, place: Place, device: str, threads: int, wanted: int,
         for number in range(wanted)
     }
     where = {"interface": place.settings.interface} if place.settings.interface else {}
-    return distributed.SpecCluster(specs, _scheduler(distributed, **where), silence_logs=logging.CRITICAL)
+    try:
+        return distributed.SpecCluster(specs, _scheduler(distributed, **where), silence_logs=logging.CRITICAL)
+    except Exception as error:  # asyncssh's and Dask's: neither says which host it was about
+        raise OSError(
+            f"--cluster ssh:{','.join(place.hosts)}: no worker could be started there "
+            f"({str(error) or type(error).__name__}). "
+            f"Try `ssh {place.hosts[0]} {options['remote_python']} -m distributed.cli.dask_spec --version` by hand; "
+            "[ssh] in --cluster-config names port, user and keys."
+        ) from error

@@ -46,6 +46,9 @@ class Settings:
     """Seconds that a scheduler which was there before may be without any worker."""
     resources: Mapping[str, float] = field(default_factory=dict)
     """Dask resources that each run asks for beside its GPU."""
+    ssh: Mapping[str, Any] = field(default_factory=dict)
+    """How the hosts of ssh: are reached, where ~/.ssh/config does not say it: port, username, client_keys (files) and
+    known_hosts (a file)."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,12 @@ def _are_resources(value: object) -> bool:
     return isinstance(value, dict) and all(map(_is_number, value.values()))
 
 
+def _are_ssh_options(value: object) -> bool:
+    """Those of asyncssh that name a host's door and its keys; none of them can switch a check off."""
+    kinds = {"port": _is_count, "username": _is_line, "client_keys": _are_lines, "known_hosts": _is_line}
+    return isinstance(value, dict) and all(key in kinds and kinds[key](one) for key, one in value.items())
+
+
 _COUNT = ("a number of at least 1", _is_count)
 _LINE = ("a text of one line", _is_line)
 _LINES = ("a list of lines", _are_lines)
@@ -150,4 +159,8 @@ _KINDS: dict[str, tuple[str, Any]] = {
     **dict.fromkeys(("directives", "prologue"), _LINES),
     "wait": ("a number of seconds", _is_number),
     "resources": ("a table of names and numbers", _are_resources),
+    "ssh": (
+        "a table of port, username, client_keys (a list of files), known_hosts (a file)",
+        _are_ssh_options,
+    ),
 }
