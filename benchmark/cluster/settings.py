@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from benchmark.core.errors import DataError, UsageError
 
@@ -95,12 +96,21 @@ def parse_place(text: str, config: Path | None = None, jobs: int | None = None) 
         return Place("local", jobs=jobs, settings=settings)
     if text == "slurm":
         return Place("slurm", jobs=jobs, settings=settings)
-    if kind in ("tcp", "tls") and rest.startswith("//") and rest.rpartition(":")[2].isdecimal():
+    if kind in ("tcp", "tls") and _is_address(text):
         return Place("tcp", address=text, jobs=jobs, settings=settings)
     hosts = tuple(host.strip() for host in rest.split(",") if host.strip())
     if kind == "ssh" and hosts:
         return Place("ssh", hosts=hosts, jobs=jobs, settings=settings)
     raise UsageError(f"--cluster takes local, tcp://host:8786, slurm or ssh:host1,host2, not {text[:80]!r}.")
+
+
+def _is_address(text: str) -> bool:
+    """True for `tcp://host:8786` and `tcp://[::1]:8786`."""
+    try:
+        parts = urlsplit(text)
+        return bool(parts.hostname and parts.port and not parts.path)
+    except ValueError:  # brackets that do not close, a port beyond 65535
+        return False
 
 
 def read_settings(file: Path) -> Settings:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.data.findings import Findings, shown
-from benchmark.data.tables import Table
+from benchmark.data.tables import Table, names_of
 
 MAX_LABEL = 4
 Votes = bool | str
@@ -91,7 +91,7 @@ def read_relation(table: Table, path: Path, votes: Votes, findings: Findings) ->
     """Ids and labels, row by row; None, and a problem, if the column that was asked for is not there."""
     relation = Relation(votes_column(table, votes))
     if relation.column not in table:
-        message = f"missing, but --votes-column names it; the file has {', '.join(table)}"
+        message = f"missing, but --votes-column names it; the file has {names_of(table)}"
         findings.problem(path, f"column {relation.column}", message)
         return None
     not_text: list[str] = []

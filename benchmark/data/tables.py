@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ Table = Mapping[str, list[Any]]
 OPTIONAL_COLUMNS = ("time", "img_url", "votes")
 """Read where they exist."""
 _IDS = frozenset({"product_id", "review_id"})
+_COLUMNS_SHOWN = 20
+"""Of a file that lacks one, in a message."""
 _MOST_DIGITS = 4300
 """Of a whole number, as Python has it; one with more is read as infinite, which nothing here takes."""
 
@@ -158,14 +161,20 @@ def _columns_of_records(records: list[Any]) -> dict[str, list[Any]] | None:
     return {name: [record.get(name) for record in records] for name in names}
 
 
+def names_of(table: Table) -> str:
+    """The columns that a file has, for a message: the first ones, however many there are."""
+    names = [shown(column).strip("'") for column in islice(table, _COLUMNS_SHOWN)]
+    more = len(table) - len(names)
+    return ", ".join([*names, *([f"{more:,} more"] if more else [])]) or "no columns"
+
+
 def _required_columns(table: Table | None, kind: str, path: Path, findings: Findings) -> Table | None:
     if table is None:
         findings.problem(path, "", "not a table: expected what pandas.read_json makes a data frame of")
         return None
     missing = [name for name in TABLE_COLUMNS[kind] if name not in table]
     for name in missing:
-        found = ", ".join(shown(column).strip("'") for column in table) or "no columns"
-        findings.problem(path, f"column {name}", f"missing; the file has {found}")
+        findings.problem(path, f"column {name}", f"missing; the file has {names_of(table)}")
     return None if missing else table
 
 

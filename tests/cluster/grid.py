@@ -9,6 +9,7 @@ Nine methods on three categories of two data sets; prints what was killed and wh
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import signal
@@ -55,7 +56,7 @@ class Grid:
         subprocess.run([*self.words("alone"), "--jobs", "2"], check=True, stdout=subprocess.DEVNULL)
 
     def start(self, cluster: list[str], environment: Environment) -> Job:
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+        quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         words = [*self.words("cluster"), "--jobs", "2", "--cluster", *cluster]
         return subprocess.Popen(words, env=os.environ | environment, **quiet)  # type: ignore[call-overload,no-any-return]
 
@@ -122,12 +123,14 @@ def carry_out(
     job = grid.start(cluster, environment)
     try:
         killed = disturb(job)
-        _, told = job.communicate()
+        listed, told = job.communicate()
     finally:
         job.kill()
         job.wait()
     again = told.count("it is tried again")
-    assert job.returncode == 0, told[-3000:]
+    if job.returncode:
+        failed = [run for run in json.loads(listed)["runs"] if run["failed"]] if listed else []
+        raise AssertionError(f"code {job.returncode}\n{failed}\n{told[-3000:]}")
     print(
         f"{cluster[0]}: {grid.done()} runs in {time.monotonic() - begun:.0f} s; {dict(killed)}, {again} tried again"
     )

@@ -17,6 +17,7 @@ from benchmark.core.errors import BenchError
         ("slurm", Place("slurm")),
         ("tcp://head:8786", Place("tcp", address="tcp://head:8786")),
         ("tls://10.0.0.1:1", Place("tcp", address="tls://10.0.0.1:1")),
+        ("tcp://[::1]:8786", Place("tcp", address="tcp://[::1]:8786")),
         ("ssh:one, two", Place("ssh", hosts=("one", "two"))),
     ],
 )
@@ -24,7 +25,21 @@ def test_a_place_is_what_it_says(text: str, place: Place) -> None:
     assert parse_place(text) == place
 
 
-@pytest.mark.parametrize("text", ["", "Local", "tcp:head:1", "tcp://head", "ssh:", "ssh:,", "pbs", "slurm:x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Local",
+        "tcp:head:1",
+        "tcp://head",
+        "tcp://[::1",
+        "tcp://head:99999",
+        "ssh:",
+        "ssh:,",
+        "pbs",
+        "slurm:x",
+    ],
+)
 def test_no_place_is_guessed(text: str) -> None:
     with pytest.raises(BenchError, match="--cluster takes local"):
         parse_place(text)

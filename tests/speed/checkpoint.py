@@ -1,11 +1,11 @@
 """What does a checkpoint of MM-SS at full size cost, beside the epoch after which it is written?
 
-    python -m tests.speed.checkpoint [--steps 3] [--device cpu] [--json FILE]
+    python -m tests.speed.checkpoint [--bert-base] [--steps 3] [--device cpu] [--json FILE]
 
-A script, not a test: nothing here is asserted. MM-SS as `--preset paper` has it (an encoder of BERT-base's size)
-makes a few training steps on the generated corpus of `bench speed`; then its state, with optimiser and best weights,
-is written as a run writes it. An epoch of each of the paper's categories is so many steps as Table 3's number of
-training reviews gives, with the generated corpus's training rows per review. Wall time, and processor time of all
+A script, not a test: nothing here is asserted. MM-SS as `--preset paper` has it, or with an encoder of BERT-base's
+size, makes a few training steps on the generated corpus of `bench speed`; then its state, with optimiser and best
+weights, is written as a run writes it. An epoch of each of the paper's categories is so many steps as Table 3's number
+of training reviews gives, with the generated corpus's training rows per review. Wall time, and processor time of all
 threads; without dev, which makes an epoch longer still.
 """
 
@@ -15,7 +15,7 @@ import argparse
 import json
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,9 @@ from benchmark.engine.checkpoint import Checkpoint
 from benchmark.engine.plan import Choices, expand
 from benchmark.engine.train import Progress, Trainer
 from benchmark.speed.measure import synchronise
-from benchmark.speed.report import PLACE, _full_size_encoder, speed_corpus
+from benchmark.speed.report import PLACE, speed_corpus, stand_in
+
+BERT_BASE = {"layers": 12, "width": 768, "feedforward": 3072, "heads": 12}
 
 
 class _EnoughError(Exception):
@@ -51,6 +53,7 @@ class Cost:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--bert-base", action="store_true", help="an encoder of BERT-base's size")
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--saves", type=int, default=2)
     parser.add_argument("--products", type=int, default=24, help="of the generated corpus")
@@ -75,10 +78,12 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         seeds=(0,),
         preset="paper",
         protocol="fair",
-        overrides=(f"train.threads={options.threads}", *_full_size_encoder((), "paper")),
+        overrides=(f"train.threads={options.threads}",),
         device=options.device,
     )
-    (spec,) = expand(choices, [corpus])
+    large = ("mmss.encoder=scratch", *(f"mmss.scratch_{name}={size}" for name, size in BERT_BASE.items()))
+    encoder = large if options.bert_base else stand_in(choices)
+    (spec,) = expand(replace(choices, overrides=(*choices.overrides, *encoder)), [corpus])
     trainer = runner.new_trainer(spec, corpus)
     step, steps, rows = _steps(trainer, options.steps)
     # as after an epoch that was the best so far: the most that a checkpoint holds
@@ -96,6 +101,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     # the second replaces the first, as all but the first of a run do
     return {
         "device": options.device,
+        "parameters": sum(one.numel() for one in trainer.model.parameters()),
         "rows_per_review": steps * rows / corpus.train.n_reviews,
         "rows_per_step": rows,
         "step": vars(step),
@@ -142,9 +148,9 @@ def _epochs(steps_per_review: float, step: Cost, save: Cost) -> list[dict[str, A
 def report(measured: dict[str, Any]) -> str:
     step, save = measured["step"], measured["save"]
     lines = [
-        f"{measured['device']}, {torch.get_num_threads()} threads; a step of {measured['rows_per_step']:.0f} rows: "
-        f"{step['wall']:.2f} s, {step['cpu']:.2f} CPU s; a checkpoint of {measured['checkpoint_bytes'] / 1e9:.2f} GB: "
-        f"{save['wall']:.2f} s, {save['cpu']:.2f} CPU s",
+        f"{measured['parameters']:,} parameters; {measured['device']}, {torch.get_num_threads()} threads",
+        f"a step of {measured['rows_per_step']:.0f} rows: {step['wall']:.3f} s, {step['cpu']:.3f} CPU s",
+        f"a checkpoint of {measured['checkpoint_bytes'] / 1e6:.1f} MB: {save['wall']:.3f} s, {save['cpu']:.3f} CPU s",
         "",
         "| category | steps of an epoch | checkpoint, of its time | of its CPU time |",
         "|---|---|---|---|",

@@ -84,9 +84,10 @@ class Reading:
             self.report.add(f"read: {path.name} ({role})", loaded.rows + loaded.bad)
             self.bad(f"bad: {path.name}: not a record", loaded.bad, loaded.shown)
         if not roles["reviews"]:
+            read = "; ".join(f"{one.path.name}: {', '.join(one.names) or 'none'}" for one in self.files)
             raise DataError(
                 "no file with reviews: none has a column for the product and one for the text. Say which it is: "
-                "reviews=FILE, and name its columns: --column text=NAME."
+                f"reviews=FILE, and name its columns: --column text=NAME. Columns found: {read}"
             )
         return roles
 
