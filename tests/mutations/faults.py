@@ -122,8 +122,8 @@ ENGINE = (
     Fault(
         "parameter groups are ignored",
         STEPS,
-        "Adam(list(model.parameter_groups(config.learning_rate)), lr",
-        "Adam(list(model.parameters()), lr",
+        "for group in model.parameter_groups(config.learning_rate)",
+        'for group in [{"params": model.parameters(), "lr": config.learning_rate}]',
         f"{LOOP}::test_each_parameter_group_has_its_own_rate",
     ),
     Fault(
@@ -185,8 +185,8 @@ ENGINE = (
     Fault(
         "scores are stored in the order of their batches",
         EVALUATE,
-        "score_R[row_B] = model.score(batch.to(device)).float().cpu().numpy()",
-        "score_R[np.sort(row_B)] = model.score(batch.to(device)).float().cpu().numpy()",
+        "score_R[row_B] = score_B.cpu().numpy()",
+        "score_R[np.sort(row_B)] = score_B.cpu().numpy()",
         "tests/engine/test_evaluate.py",
     ),
     Fault(
@@ -398,14 +398,14 @@ MMSS = (
     Fault(
         "Eq. 14 without its weight",
         "mmss/subtasks.py",
-        "return (weight_SN * (prediction_SN - pseudo_SN).abs()).mean(dim=1)",
-        "return (prediction_SN - pseudo_SN).abs().mean(dim=1)",
+        "loss_SN = weight_SN * (prediction_SN - pseudo_SN).abs()",
+        "loss_SN = (prediction_SN - pseudo_SN).abs()",
         SUBTASKS,
     ),
     Fault(
         "Eq. 14 squared",
         "mmss/subtasks.py",
-        "(weight_SN * (prediction_SN - pseudo_SN).abs())",
+        "weight_SN * (prediction_SN - pseudo_SN).abs()",
         "(weight_SN * (prediction_SN - pseudo_SN).square())",
         SUBTASKS,
     ),
@@ -722,8 +722,8 @@ DATA = (
     Fault(
         "the last token is cut",
         "benchmark/data/collate.py",
-        "self._stored_N = np.minimum(self._ids.count_N, limit)",
-        "self._stored_N = np.minimum(self._ids.count_N, limit - 1)",
+        "self._stored_N = np.minimum(self.ids.count_N, limit)",
+        "self._stored_N = np.minimum(self.ids.count_N, limit - 1)",
         COLLATE,
     ),
     Fault(

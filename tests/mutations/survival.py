@@ -132,8 +132,8 @@ SURVIVAL = (
     Fault(
         "the epoch under way begins anew",
         TRAIN,
-        "for part in plan[epoch.step :])",
-        "for part in plan)",
+        "self.steps.batches(plan[epoch.step :])",
+        "self.steps.batches(plan)",
         CHECKPOINT_TEST,
     ),
     Fault(
