@@ -98,7 +98,7 @@ def test_the_gain_is_that_of_the_stored_scores(trained: Trained) -> None:
     assert "no method of mcr has two finished seeds" in none.stderr
 
 
-def test_runs_are_grouped_by_all_but_their_seed(trained: Trained) -> None:
+def test_runs_are_grouped_by_all_but_their_seed(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = {group[0].spec.method: len(group) for group in groups(load_runs(trained.results))}
     assert sizes.pop("mmss") == 3
     assert set(sizes.values()) == {1}
@@ -107,7 +107,8 @@ def test_runs_are_grouped_by_all_but_their_seed(trained: Trained) -> None:
         measure([run, other])
     with pytest.raises(UsageError, match="two seeds"):
         measure([run])
-    changed = replace(trained.runs["mmss", 1])
-    changed.__dict__["scores"] = run.scores.iloc[::-1].reset_index(drop=True)
+    changed, own = replace(trained.runs["mmss", 1]), run.scores
+    others = own.iloc[::-1].reset_index(drop=True)
+    monkeypatch.setattr(type(run), "scores", property(lambda self: others if self is changed else own))
     with pytest.raises(DataError, match="different reviews"):
         measure([run, changed])
