@@ -130,13 +130,15 @@ class Maker:
     def _write(self, task: Task, found: dict[str, Float32], failed: dict[str, str]) -> Made:
         import torch
 
+        folder = self.category / "features" / task.split / task.item
         rois = [torch.from_numpy(found[file].astype(np.float16)) for file in task.files if file in found]
         if rois:
-            folder = self.category / "features" / task.split / task.item
             folder.mkdir(parents=True, exist_ok=True)
             content = io.BytesIO()
             torch.save([{"x": roi_VF} for roi_VF in rois], content)
             write_atomically(folder / f"{task.item}.pth", content.getvalue())
+        elif folder.is_dir():  # of images that were there before
+            (folder / f"{task.item}.pth").unlink(missing_ok=True)
         return Made(task.split, task.item, task.files, {f: failed[f] for f in task.files if f in failed})
 
 

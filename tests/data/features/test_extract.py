@@ -194,6 +194,13 @@ def test_what_is_done_is_not_done_again(folder: CategoryFolder, mine: str, tmp_p
     ledger.write_bytes(b"".join([line for line in lines if b'"0de0"' not in line])[:-9])  # and a torn line
     run(folder, mine)
     assert images_asked(tmp_path) == 24 + 4 * 2
+    for image in range(2):
+        spoil(folder, f"http://x/dev/prd/1/{image}", b"damaged")
+    run(folder, mine)
+    assert not (folder.features("dev") / "0de1" / "0de1.pth").exists(), (
+        "nothing stays of images that are gone"
+    )
+    del whole[folder.features("dev") / "0de1" / "0de1.pth"]
     now = {file: file.read_bytes() for file in folder.path.rglob("*.pth")}
     assert {file.stem for file in whole if now[file] != whole[file]} == {"0tr1"}
 
