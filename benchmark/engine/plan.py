@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark import models
+from benchmark.core.words import check_choice
 from benchmark.data.dataset_file import to_record
 from benchmark.engine import resolve
+from benchmark.engine.machine import resolve_device
 from benchmark.engine.memo import Configured, Memo
 from benchmark.runs.files import is_done, read_failure
 from benchmark.runs.spec import RunSpec
@@ -18,8 +20,6 @@ from benchmark.runs.spec import RunSpec
 if TYPE_CHECKING:
     from benchmark.data.corpus import Corpus
     from benchmark.data.datasets import DataSet
-from benchmark.core.words import check_choice
-from benchmark.engine.machine import resolve_device
 
 PARTS = ("ptrt", "pvrv", "ptrv", "pvrt", "rtrv", "d", "b")
 """What an ablation can drop, in the order of the paper's Table 4."""
