@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from benchmark.report.captions import coverage_sentences, encoder_sentences, image_sentences, made_line
 from benchmark.report.grid import group_settings
 from benchmark.runs.store import StoredRun, load_runs
@@ -42,16 +44,21 @@ def test_rows_of_different_encoders_are_named(tmp_path: Path) -> None:
     assert "DIFFER" in encoder_sentences([other, bert])[0], "the same name with another content"
 
 
-def test_features_of_another_origin_are_named_and_the_releases_own_are_not(tmp_path: Path) -> None:
+def test_features_of_another_origin_are_named_and_the_releases_own_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for category in ("clothing", "home"):
         write_run(tmp_path, "mmss", 0, category=category)
     assert not [one for one in image_sentences(load_runs(tmp_path)) if "bottom-up" in one]
     record = {"extractor": "hf-grid", "model": "dinov2", "weights": "a1b2c3" * 8, "options": {"grid": 5}}
     for places, told in ((["clothing"], " in CS&J"), (["clothing", "home"], "")):
         runs = load_runs(tmp_path)
+        manifests = {run.id: run.manifest for run in runs}
         for run in runs:
+            manifests[run.id].pop("features", None)
             if run.spec.category in places:
-                run.__dict__["manifest"] = {**run.manifest, "features": record}
+                manifests[run.id]["features"] = record
+        monkeypatch.setattr(StoredRun, "manifest", property(lambda run, kept=manifests: kept[run.id]))
         (sentence,) = [one for one in image_sentences(runs) if "bottom-up" in one]
         assert sentence == (
             f"Image features{told}: hf-grid dinov2 (weights a1b2c3a1b2c3, grid=5), not bottom-up attention."
