@@ -144,7 +144,17 @@ def review_scores(products, rng):
 
 
 def write_data(
-    results, dataset, category, fingerprint, products, *, images=True, times=True, papers=False, labels=None
+    results,
+    dataset,
+    category,
+    fingerprint,
+    products,
+    *,
+    images=True,
+    times=True,
+    papers=False,
+    labels=None,
+    features=None,
 ):
     """`papers`: the manifest counts what the paper's Table 3 does. `labels`: of a product's four reviews."""
     folder = data_folder(results, dataset, category, fingerprint)
@@ -170,7 +180,7 @@ def write_data(
         for name, counted in splits.items():
             for what in ("products", "reviews"):
                 counted[what] = published_count(dataset, category, name, what)
-    manifest = {"splits": splits}
+    manifest = {"splits": splits, "features": features}
     test = table.to_csv(index=False, lineterminator="\n")
     ids = pd.DataFrame({"product_id": products}).to_csv(index=False, lineterminator="\n")
     write_data_files(folder, fingerprint, json.dumps(manifest), test, ids)

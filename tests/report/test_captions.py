@@ -10,7 +10,7 @@ import pytest
 from benchmark.report.captions import coverage_sentences, encoder_sentences, image_sentences, made_line
 from benchmark.report.grid import group_settings
 from benchmark.runs.store import StoredRun, load_runs
-from tests.fixtures_runs import write_run
+from tests.fixtures_runs import N_PRODUCTS, write_data, write_run
 
 
 def run_with(results: Path, method: str, model: dict[str, object], content: str = "") -> StoredRun:
@@ -44,27 +44,26 @@ def test_rows_of_different_encoders_are_named(tmp_path: Path) -> None:
     assert "DIFFER" in encoder_sentences([other, bert])[0], "the same name with another content"
 
 
-def test_features_of_another_origin_are_named_and_the_releases_own_are_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("made", "told"), [((), None), (("clothing",), " in CS&J"), (("clothing", "home"), "")]
+)
+def test_features_of_another_origin_are_named(
+    tmp_path: Path, made: tuple[str, ...], told: str | None
 ) -> None:
-    for category in ("clothing", "home"):
-        write_run(tmp_path, "mmss", 0, category=category)
-    assert not [one for one in image_sentences(load_runs(tmp_path)) if "bottom-up" in one]
     record = {"extractor": "hf-grid", "model": "dinov2", "weights": "a1b2c3" * 8, "options": {"grid": 5}}
-    for places, told in ((["clothing"], " in CS&J"), (["clothing", "home"], "")):
-        runs = load_runs(tmp_path)
-        manifests = {run.id: run.manifest for run in runs}
-        for run in runs:
-            manifests[run.id].pop("features", None)
-            if run.spec.category in places:
-                manifests[run.id]["features"] = record
-        monkeypatch.setattr(StoredRun, "manifest", property(lambda run, kept=manifests: kept[run.id]))
-        (sentence,) = [one for one in image_sentences(runs) if "bottom-up" in one]
-        assert sentence == (
-            f"Image features{told}: hf-grid dinov2 (weights a1b2c3a1b2c3, grid=5), not bottom-up attention."
-        )
-        (setting,) = group_settings(runs)
-        assert made_line(setting).endswith(sentence)
+    products = [f"P{number:03}" for number in range(N_PRODUCTS)]
+    for category in ("clothing", "home"):
+        if category in made:
+            write_data(tmp_path, "lazada", category, "f" * 64, products, features=record)
+        write_run(tmp_path, "mmss", 0, category=category)
+    runs = load_runs(tmp_path)
+    spoken = [one for one in image_sentences(runs) if "bottom-up" in one]
+    assert spoken == [
+        f"Image features{told}: hf-grid dinov2 (weights a1b2c3a1b2c3, grid=5), not bottom-up attention."
+        for _ in made[:1]
+    ]
+    (setting,) = group_settings(runs)
+    assert ("bottom-up" in made_line(setting)) == bool(made)
 
 
 def test_coverage_is_a_mean_over_epochs_and_runs(tmp_path: Path) -> None:
