@@ -19,6 +19,7 @@ from benchmark.engine.plan import Choices, expand
 from benchmark.engine.stop import Stop
 from benchmark.runs.spec import RunSpec
 from benchmark.runs.store import StoredRun, load_run
+from benchmark.runs.writer import write_data
 from tests.command_line import bench
 
 WATCHERS = '''
@@ -102,6 +103,7 @@ def spec(source: Source) -> RunSpec:
 def carried_out(spec: RunSpec, source: Source, results: Path, *log: str) -> StoredRun:
     outcome = execute(spec, source, results, RunOptions(log=log))
     assert outcome.ok, outcome.reason
+    write_data(results, source.open(spec.dataset, spec.category))  # as a job does
     return load_run(spec.folder(results))
 
 
