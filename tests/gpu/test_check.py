@@ -12,10 +12,8 @@ from tests.gpu import check
 
 
 def test_it_runs_and_says_what_it_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "report.md"
-    code = check.main(
-        ["--device", "cpu", "--small", "--method", "prhnet", "--method", "mcr", "--out", str(out)]
-    )
+    out, methods = tmp_path / "report.md", ("--method", "prhnet", "--method", "mcr")
+    code = check.main(["--device", "cpu", "--small", *methods, "--limit", "3000", "--out", str(out)])
     text = out.read_text()
     assert code == 0, text
     assert "| prhnet | ok | features on the device, step by step |" in text
