@@ -85,7 +85,8 @@ def resolve(
     if preset == "quick":
         training |= QUICK_TRAINING
         model |= _low_dropout(model_class.config_class, model)
-        model |= model_class.quick
+        # a part that the released form has none of (size 0) gets no quick size either
+        model |= {name: value for name, value in model_class.quick.items() if model.get(name) != 0}
     standing = {**dataclasses.asdict(model_class.config_class(**model)), **model}
     standing_training = {**dataclasses.asdict(TrainingConfig(**training)), **training}
     varying = _varying(method, data_set, protocol)

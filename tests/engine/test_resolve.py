@@ -101,6 +101,16 @@ def test_quick_changes_sizes_and_the_rest_with_a_reason(method: str) -> None:
         assert value == paper[name] or known or f"{method}.{name}" in reasons, name
 
 
+def test_what_a_released_form_has_none_of_gets_no_quick_size() -> None:
+    """EG-CNN's released code has no character part, and its released form cannot hold one."""
+    fair, released = (
+        resolve("egcnn", LAZADA, "home", preset="quick", protocol=protocol)
+        for protocol in ("fair", "released")
+    )
+    assert (dataclasses.asdict(fair.model)["char_filters"], fair.model.embedding) == (12, 48)
+    assert (dataclasses.asdict(released.model)["char_filters"], released.model.embedding) == (0, 48)
+
+
 def test_quick_treats_all_dropouts_alike() -> None:
     assert resolved("mcl").model.joint_dropout == resolved("mcl").model.embedding_dropout == 0.1
     assert resolved("bimpm").model.dropout == 0.1
