@@ -195,8 +195,8 @@ SURVIVAL = (
     Fault(
         "a large file is hashed never again",
         SEAL,
-        "if size >= LARGE and known.get(name) == stat and not thorough:",
-        "if size >= LARGE and name in known and not thorough:",
+        "if size >= least and known.get(name) == stat and not thorough:",
+        "if size >= least and name in known and not thorough:",
         SOURCES_TEST,
     ),
     Fault(
