@@ -3,9 +3,9 @@
 # PYTHON=python3.13 sets up with that one.
 PYTHON ?= python3
 
-.PHONY: demo test check mutants docs tables resolve clean
+.PHONY: demo test check mutants faults docs tables resolve clean
 
-demo test check mutants docs tables resolve:
+demo test check mutants faults docs tables resolve:
 	@$(PYTHON) scripts/tasks.py $@
 
 clean:

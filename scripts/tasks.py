@@ -6,6 +6,7 @@
     python scripts/tasks.py docs       # the documentation site, in build/site
     python scripts/tasks.py tables     # the tables under results/tables, remade
     python scripts/tasks.py mutants    # plant faults in a copy of the tree, each of which a test must catch
+    python scripts/tasks.py faults     # an hour: 100 kills, all damages and bad inputs, a cluster that loses workers
     python scripts/tasks.py resolve    # do the pinned versions install on every Python and operating system?
 
 Each sets up what it needs in .venv, with the versions of constraints.txt, once and again when those change.
@@ -68,6 +69,15 @@ TASKS: dict[str, tuple[str, tuple[Command, ...]]] = {
         ),
     ),
     "mutants": ("dev", (python("-m", "tests.mutations.run", "--jobs", jobs()),)),
+    "faults": (
+        "dev",
+        (
+            python("-m", "tests.faults.campaign", "--kills", "100"),
+            python("-m", "tests.faults.damage"),
+            python("-m", "tests.faults.bad_input"),
+            python("-m", "tests.cluster.grid", "local"),
+        ),
+    ),
     "docs": ("docs", (python("-m", "mkdocs", "build", "--strict", "--site-dir", "build/site"),)),
     "tables": (
         "",

@@ -157,7 +157,7 @@ def runs(place: Path, numbers: random.Random, most: int) -> Iterator[Outcome]:
         ["table", "--dataset", "lazada", *words],
         ["table", "--dataset", "lazada", "--ties", "file-order", "--sentinels", *words],
         ["show", first.rpartition("-")[2], *words],
-        ["export", "--out", str(place / "again.zip"), *words],
+        ["export", "--no-pictures", "--out", str(place / "again.zip"), *words],
     ]
     files = sorted(file for file in results.rglob("*") if file.is_file())
     yield from _each("run", _some(files, most), results, Bench(*commands), numbers)
@@ -178,7 +178,7 @@ def exports(place: Path, numbers: random.Random, most: int) -> Iterator[Outcome]
     results, out = place / "exported", place / "exports"
     _two_of_each(results)
     out.mkdir()
-    Bench.call(["export", "--results", str(results), "--out", str(out / "whole.zip")])
+    Bench.call(["export", "--no-pictures", "--results", str(results), "--out", str(out / "whole.zip")])
     bench = Bench(["table", "--dataset", "lazada", "--from", str(out / "whole.zip")])
     with zipfile.ZipFile(out / "whole.zip") as archive:
         entries = {name: archive.read(name) for name in archive.namelist()}
