@@ -210,7 +210,7 @@ class Job:
         if not failed:
             shown = " ".join(dict.fromkeys(spec.dataset for spec in plan.specs))
             for dataset in shown.split():
-                print(f"see: bench table --dataset {dataset} --results {self.results}")
+                print("see: " + common.with_results(f"bench table --dataset {dataset}", self.results))
 
 
 def describe(spec: RunSpec, results: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.core.words import duration
+from benchmark.core.words import count, duration
 from benchmark.data.source import Source
 from benchmark.engine.plan import Plan
 from benchmark.runs import store
@@ -48,7 +48,11 @@ class PlanEstimate:
         if not self.kinds:
             return "nothing to do."
         measured = sum(kind.basis == "measured" for kind in self.kinds)
-        basis = f"{len(self.kinds) - measured} of {len(self.kinds)} kinds from finished runs, {measured} measured now"
+        basis = f"{measured} of {count(len(self.kinds), 'kind')} of run measured now, the others known"
+        if measured == len(self.kinds):
+            basis = f"{count(measured, 'kind')} of run, measured now"
+        elif not measured:
+            basis = "from finished runs"
         return f"it would take about {duration(self.seconds)} with {self.jobs} at a time ({basis})."
 
 

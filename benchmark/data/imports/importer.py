@@ -115,9 +115,10 @@ class _Import(Reading):
         }
         for why, (column, what) in kinds.items():
             self._count_bad(why, column, what)
+        least = options.min_characters
         for why, what in (
             ("unvoted", "dropped: no vote"),
-            ("short", f"dropped: text shorter than {max(1, options.min_characters)} characters"),
+            ("short", f"dropped: text shorter than {least} characters" if least > 1 else "dropped: no text"),
         ):
             self.add(f"SELECT count(*) FROM judged WHERE why = '{why}'", what)
 
