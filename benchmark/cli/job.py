@@ -140,6 +140,8 @@ class Job:
                         failed.append(outcome)
                         if self.options.fail_fast:
                             break
+        # what a job that was killed beside this one has left, now that its claims are void
+        writer.sweep_partial(self.results)
         if stop.reason and finished + len(failed) < len(plan.to_do):
             say(
                 f"\nstopped by {stop.reason}: {len(plan.done) + finished} of {len(plan.specs)} runs are done and "

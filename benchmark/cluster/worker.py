@@ -64,7 +64,7 @@ class Assignment:
         return cls(
             Source(**source),
             Path(record["results"]),
-            RunOptions(**record["options"]),
+            RunOptions(**{**record["options"], "log": tuple(record["options"]["log"])}),
             tuple(record["argv"]),
         )
 

@@ -7,7 +7,9 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.kernels import native
@@ -21,6 +23,9 @@ class _Known:
     addresses: list[int]
     pointer_P4: Tensor
     """int64: of each parameter, its gradient, its mean and its mean square; held by `params` and the state."""
+    gradient_P: NDArray[np.int64]
+    """The gradients' column of it, in the same memory: addresses are no numbers of a run, so what traces torch's
+    operations must not see them."""
     size_P: Tensor
     clock_P: Tensor
     """How many steps each has taken, which `state` holds views of: all are counted up at once."""
@@ -90,18 +95,19 @@ class Adam(torch.optim.Adam):
 
     def _learn(self, params: list[Tensor], addresses: list[int]) -> _Known:
         states = [self._of(p) for p in params]
-        pointers = [
-            (address, 0, state["exp_avg"].data_ptr(), state["exp_avg_sq"].data_ptr())
-            for address, state in zip(addresses, states, strict=True)
-        ]
+        pointers = np.array(
+            [
+                (address, 0, state["exp_avg"].data_ptr(), state["exp_avg_sq"].data_ptr())
+                for address, state in zip(addresses, states, strict=True)
+            ],
+            dtype=np.int64,
+        ).reshape(-1, 4)
         clock_P = torch.stack([state["step"] for state in states]) if states else torch.zeros(0)
         for state, step in zip(states, clock_P, strict=True):
             # a view of the clock, so that adding 1 to the clock counts up every state
             state["step"] = step
         sizes = torch.tensor([p.numel() for p in params], dtype=torch.int64)
-        return _Known(
-            params, addresses, torch.tensor(pointers, dtype=torch.int64).view(-1, 4), sizes, clock_P
-        )
+        return _Known(params, addresses, torch.from_numpy(pointers), pointers[:, 1], sizes, clock_P)
 
     def _of(self, parameter: Tensor) -> dict[str, Tensor]:
         """The state of a parameter, made at its first step."""
@@ -120,7 +126,7 @@ def _are_float32(gradients: list[Any]) -> bool:
 def _step(group: dict[str, Any], known: _Known, gradients: list[Any]) -> None:
     # held until the call: a gradient that is not contiguous is copied
     held = [g if g.is_contiguous() else g.contiguous() for g in gradients]
-    known.pointer_P4[:, 1] = torch.tensor([g.data_ptr() for g in held])
+    known.gradient_P[:] = [g.data_ptr() for g in held]
     # counted before the call: the bias correction is that of the step being made
     arrays = known.pointer_P4, known.size_P, known.clock_P.add_(1)
     native.call("adam", *arrays, float(group["lr"]), *group["betas"], group["eps"], len(held))

@@ -118,7 +118,7 @@ def test_a_large_file_is_hashed_once_and_when_its_stat_changes(
     folder = build_folder(tmp_path / "t", lambda out: (out / "rois.npy").write_bytes(b"a" * 5000) and None)
     hashed: list[str] = []
     original = seal._sha256
-    monkeypatch.setattr(seal, "_sha256", lambda path: (hashed.append(path.name), original(path))[1])
+    monkeypatch.setattr(seal, "_sha256", lambda path: (hashed.append(Path(path).name), original(path))[1])
     assert seal.damage_of(folder) == ""
     assert hashed == []
     assert seal.damage_of(folder, thorough=True) == ""

@@ -172,7 +172,7 @@ def test_the_cluster_settings_of_the_documentation_are_valid(tmp_path: Path) -> 
     file = tmp_path / "cluster.toml"
     file.write_text(block.text, encoding="utf-8")
     settings = read_settings(file)
-    assert (settings.partition, settings.wait, settings.resources) == ("gpu", 30, {})
+    assert (settings.partition, settings.wait, settings.resources) == ("gpu", 30, {"LICENCE": 1})
     page = (ROOT / CLUSTER).read_text(encoding="utf-8")
     for name in vars(settings):
         assert re.search(rf"^{name} =|and {name}$|`{name}`|^\[{name}\]", page, re.M), name

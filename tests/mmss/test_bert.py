@@ -193,7 +193,9 @@ def test_a_name_that_is_not_here_is_fetched_once(folder: Path, monkeypatch: pyte
 
     asked: list[Any] = []
 
-    def download(name: str, *, local_files_only: bool = False, allow_patterns: Any = None) -> str:
+    def download(
+        name: str, *, revision: str | None = None, local_files_only: bool = False, allow_patterns: Any = None
+    ) -> str:
         if local_files_only:
             raise huggingface_hub.errors.LocalEntryNotFoundError("not in the cache")
         asked.append("pytorch_model.bin" in allow_patterns)

@@ -66,6 +66,14 @@ def as_before(run, results):
     reseal(folder)
 
 
+def test_a_reviews_product_is_found_by_its_id():
+    """Reviews that name the products in another order than the data lists them, and a product without any."""
+    rows = pd.DataFrame({"review_id": list("abcde"), "product_id": ["Q", "R", "Q", "P", "R"], "label": 1})
+    data = reviews.TestData(rows, ("P", "Q", "none", "R"))
+    np.testing.assert_array_equal(data.product_R, [1, 3, 1, 0, 3])
+    np.testing.assert_array_equal(data.appearance, [1, 3, 0])
+
+
 def test_the_same_numbers_as_tables_bit_for_bit(both):
     new, old = (load_runs(folder) for folder in both)
     assert len(new) == len(old) == 9
