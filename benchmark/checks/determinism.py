@@ -83,7 +83,7 @@ def start(job: Assignment, folder: Path, hash_seed: int) -> subprocess.Popen[byt
     environment = os.environ | {"PYTHONHASHSEED": str(hash_seed)}
     environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
     with (folder / "errors.txt").open("wb") as errors:
-        command = [sys.executable, "-m", "benchmark.checks.determinism", str(folder)]
+        command = [sys.executable, "-P", "-m", "benchmark.checks.determinism", str(folder)]
         return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=errors)
 
 

@@ -49,7 +49,8 @@ class Child:
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             environment.setdefault(name, str(threads))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmark.cluster.worker"],
+            # -P: a folder `benchmark` where the command was typed is not this package
+            [sys.executable, "-P", "-m", "benchmark.cluster.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,

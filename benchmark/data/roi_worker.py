@@ -256,7 +256,8 @@ class RoiWorker:
         )
         one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         child = subprocess.Popen(
-            [sys.executable, "-c", program],
+            # -P: nothing is imported from where the command was typed
+            [sys.executable, "-P", "-c", program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | one,

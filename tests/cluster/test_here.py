@@ -94,6 +94,20 @@ def test_a_dead_worker_costs_its_run_alone(source: Source, fated: None, tmp_path
         assert not list((results / left).glob("*"))
 
 
+def test_what_lies_where_the_command_was_typed_is_not_taken_for_the_package(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another checkout, or a project with a folder of that name: its code must neither run nor be in the way."""
+    for name in ("benchmark/__init__.py", "numpy.py", "torch.py"):
+        (tmp_path / "here" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "here" / name).write_text("raise SystemExit('not the one that is installed')")
+    specs = specs_of(source, 0)
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    (outcome,) = run_all(specs, source, tmp_path / "results", jobs=1)
+    assert outcome.ok, outcome.reason
+
+
 def test_a_run_that_hangs_is_ended(source: Source, fated: None, tmp_path: Path) -> None:
     (spec,) = specs_of(source, 4)
     child = Child(Assignment(source, tmp_path, RunOptions(), ("bench",)), 1)
