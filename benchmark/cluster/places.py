@@ -7,7 +7,9 @@ import importlib
 import json
 import logging
 import shutil
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -128,8 +130,13 @@ def started(place: Place, device: str, threads: int, runs: int, results: Path) -
 
 
 def _library(name: str) -> Any:
+    # importing dask_jobqueue takes Ctrl-C for itself: the command's own answer to it stays
+    before = signal.getsignal(signal.SIGINT)
     try:
-        return importlib.import_module(name)
+        found = importlib.import_module(name)
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
+        return found
     except ImportError:
         raise UsageError(
             f"--cluster needs {name.replace('_', '-')}, which is not installed: pip install 'mrhp-bench[cluster]'"

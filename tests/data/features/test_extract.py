@@ -243,7 +243,11 @@ def test_an_installed_package_brings_an_extractor(mine: str, monkeypatch: pytest
     monkeypatch.delitem(sys.modules, "means")
 
 
-def test_an_interrupt_leaves_what_is_whole(folder: CategoryFolder, mine: str, tmp_path: Path) -> None:
+def test_an_interrupt_leaves_what_is_whole(
+    folder: CategoryFolder, mine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extract, "_AHEAD", 0)  # nothing is on its way beside what was asked for
+
     def stop(done: int, total: int, what: str) -> None:
         assert (total, what) == (24, "features of amazon/electronics")
         raise KeyboardInterrupt
