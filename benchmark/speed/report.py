@@ -245,10 +245,11 @@ def describe(request: Request, source: Source) -> str:
 
     corpus = source.open(*PLACE)
     train, choices = corpus.train, request.choices
-    tokens = float(np.minimum(train.word_count_R, TOKENS).mean())
     rois = train.rois("review").count_N
     spec = specs_of(request, source)[0]
     training = spec.config["training"]
+    # what a run cuts from a text is not read
+    tokens = float(np.minimum(train.word_count_R, min(TOKENS, training["max_tokens"])).mean())
     jobs, _ = jobs_at_once(request.jobs, spec.device, training["threads"])
     encoder = "; MM-SS has a new encoder of the default one's size" if stand_in(choices) else ""
     return (
@@ -291,6 +292,6 @@ def _row(result: Measured) -> str:
         share = f"at least {share}"
     return (
         f"| {title} | {p['train_rows_per_s']:.1f} | {p['score_reviews_per_s']:.1f} "
-        f"| {100 * p['data_wait_share']:.1f}% | {phases}% | {memory} | {p['flops_per_row'] / 1e9:.2f} "
+        f"| {100 * p['data_wait_share']:.1f}% | {phases}% | {memory} | {p['flops_per_row'] / 1e9:.3g} "
         f"| {share} | {duration(result.grid_seconds)} |"
     )
