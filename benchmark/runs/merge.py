@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmark.core.errors import DataError
 from benchmark.core.files import write_atomically
 from benchmark.runs.claims import Claim, write_owner
-from benchmark.runs.files import DATA_FILES, DONE, checked, damage_of, data_folder, read_mark
+from benchmark.runs.files import DONE, checked, damage_of, data_folder, read_mark
 from benchmark.runs.store import StoredRun, load_failures, load_runs
 
 OLDER_RESULTS = ("scores.csv", "per_product.csv")
@@ -122,15 +122,15 @@ def _data_of(run: StoredRun, results: Path) -> Path:
 
 
 def _copy_data(run: StoredRun, results: Path) -> None:
-    here, there = _data_of(run, run.results), _data_of(run, results)
-    sums = read_mark(here)
+    there = _data_of(run, results)
+    # checked once more as they are read; without a mark in a folder of before there were any
+    contents = run.data_contents()
     # a folder of before the order of the products was kept lacks what arrays of scores need
-    if (there / DONE).is_file() and ("products.csv" in read_mark(there) or "products.csv" not in sums):
+    if (there / DONE).is_file() and ("products.csv" in read_mark(there) or "products.csv" not in contents):
         return
     there.mkdir(parents=True, exist_ok=True)
-    for name in [name for name in DATA_FILES if name in sums]:
-        write_atomically(there / name, checked(here / name, sums))
-    write_atomically(there / DONE, (here / DONE).read_bytes())
+    for name, content in contents.items():  # the mark last
+        write_atomically(there / name, content)
 
 
 def _copy_run(run: StoredRun, results: Path) -> None:

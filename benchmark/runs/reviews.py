@@ -47,6 +47,10 @@ class Recent(Generic[Key, Value]):
             self._bytes -= self._size(self._held.popitem(last=False)[1])
         return value
 
+    def clear(self) -> None:
+        self._held.clear()
+        self._bytes = 0
+
 
 class TestData:
     """The test reviews of one data folder, in the data's order, and the products that they are of."""

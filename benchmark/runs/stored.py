@@ -204,8 +204,10 @@ class StoredRun:
 
     def data_contents(self) -> dict[str, bytes]:
         """The files of the data that the run saw, each as it was written, and their mark if they have one."""
-        folder = self.data_folder
-        names = [name for name in DATA_FILES if name != "products.csv" or (folder / name).exists()]
+        folder, sums = self.data_folder, self._data_sums()
+        # a folder of before the order of the products was kept has none
+        named = (folder / "products.csv").exists() if sums is None else "products.csv" in sums
+        names = [name for name in DATA_FILES if name != "products.csv" or named]
         found = {name: self._data_content(name) for name in names}
         mark = folder / DONE
         return found | ({DONE: mark.read_bytes()} if mark.exists() else {})
@@ -284,7 +286,7 @@ class StoredRun:
     @property
     def _data(self) -> TestData:
         folder = self.data_folder
-        sums = _data_sums(folder, self.spec.fingerprint) or {}
+        sums = self._data_sums() or {}
         hashes = (sums.get("test.csv", ""), sums.get("products.csv", ""))
 
         def read() -> TestData:
@@ -325,13 +327,28 @@ class StoredRun:
 
     def _data_content(self, name: str) -> bytes:
         folder = self.data_folder
-        sums = _data_sums(folder, self.spec.fingerprint)
+        sums = self._data_sums()
         if sums is not None:
             return checked(folder / name, sums)
         try:
             return read_regular(folder / name)
         except OSError as error:
             raise DataError(f"{folder / name}: {error.strerror}. Remove the folder and run again.") from error
+
+    def _data_sums(self) -> dict[str, str] | None:
+        """What the mark of its data says; None for a folder of before there were marks, read without comparing."""
+        folder = self.data_folder
+        try:
+            return read_mark(folder, self.spec.fingerprint)
+        except FileNotFoundError:
+            if not self.in_arrays:
+                return None
+            why = f"it has no `{DONE}`"  # arrays came after marks: this one was taken away, or its writer killed
+        except OSError as error:
+            why = f"{DONE}: {error.strerror}"
+        raise DataError(
+            f"{folder}: what its files must be is not known ({why}). `bench run` with the same data writes them anew."
+        )
 
 
 def rescored(
@@ -341,16 +358,3 @@ def rescored(
     by another tie policy. None and `expected` are the runs' own."""
     # replace makes new objects, without the tables that the old ones have cached
     return [replace(run, threshold=threshold, ties=ties) for run in runs]
-
-
-def _data_sums(folder: Path, fingerprint: str) -> dict[str, str] | None:
-    """What a data folder's mark says; None for a folder of before there were marks, read without comparing."""
-    try:
-        return read_mark(folder, fingerprint)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise DataError(
-            f"{folder}: what its files must be is not known ({DONE}: {error.strerror}). `bench run` with the same "
-            "data writes them anew."
-        ) from error

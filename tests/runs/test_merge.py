@@ -102,6 +102,29 @@ def test_data_of_one_name_with_other_reviews_is_a_conflict(tmp_path: Path) -> No
     assert str(tmp_path / "two") in str(caught.value)
 
 
+def test_older_runs_whose_data_has_no_mark_are_merged_as_they_are(tmp_path: Path) -> None:
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for seed, folder in enumerate(folders):
+        write(folder, seed)
+        (mark,) = folder.glob("data/*/*/*/done")
+        mark.unlink()
+    done = CliRunner().invoke(app, ["merge", *map(str, folders), "--results", str(tmp_path / "merged")])
+    assert done.exit_code == 0, done.output
+    assert tree(tmp_path / "merged") == tree(folders[0]) | tree(folders[1])
+    assert [run.test_reviews.empty for run in load_runs(tmp_path / "merged")] == [False, False]
+
+
+def test_data_of_today_without_its_mark_is_named_and_nothing_is_copied(tmp_path: Path) -> None:
+    write_run(tmp_path / "one", arrays=True)
+    (mark,) = (tmp_path / "one").glob("data/*/*/*/done")
+    mark.unlink()
+    done = CliRunner().invoke(app, ["merge", str(tmp_path / "one"), "--results", str(tmp_path / "merged")])
+    assert done.exit_code == 3
+    assert str(mark.parent) in done.output
+    assert "`bench run` with the same data writes them anew" in done.output
+    assert not (tmp_path / "merged").exists()
+
+
 def test_failures_come_along_unless_the_run_is_done(tmp_path: Path) -> None:
     one, two, merged = (tmp_path / name for name in ("one", "two", "merged"))
     write(one, 0)
