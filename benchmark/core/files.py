@@ -20,7 +20,7 @@ _KINDS = {
 }
 
 
-def open_regular(path: Path) -> io.BufferedReader:
+def open_regular(path: Path | str) -> io.BufferedReader:
     """The file, opened for reading; OSError if it is a folder, a pipe, a device or a socket.
 
     A pipe would wait for a writer for ever, and a device may have no end: neither is opened in earnest.

@@ -25,17 +25,17 @@ class Findings:
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def problem(self, file: Path, record: str, message: str) -> None:
+    def problem(self, file: Path | str, record: str, message: str) -> None:
         self.problems.append(_line(file, record, message))
 
-    def problem_records(self, file: Path, records: Sequence[str], message: str) -> None:
+    def problem_records(self, file: Path | str, records: Sequence[str], message: str) -> None:
         """The same problem for many records: the first ones by name, then their number."""
         _extend(self.problems, file, records, message)
 
-    def note(self, file: Path, message: str) -> None:
+    def note(self, file: Path | str, message: str) -> None:
         self.notes.append(f"{file}: {message}")
 
-    def note_records(self, file: Path, records: Sequence[str], message: str) -> None:
+    def note_records(self, file: Path | str, records: Sequence[str], message: str) -> None:
         """The same oddity of many records: their number and the first by name."""
         if records:
             self.note(file, f"{len(records)} times: {message} (first: {records[0]})")
@@ -49,11 +49,11 @@ class Findings:
             )
 
 
-def _line(file: Path, record: str, message: str) -> str:
+def _line(file: Path | str, record: str, message: str) -> str:
     return f"{file}: {record}: {message}" if record else f"{file}: {message}"
 
 
-def _extend(lines: list[str], file: Path, records: Sequence[str], message: str) -> None:
+def _extend(lines: list[str], file: Path | str, records: Sequence[str], message: str) -> None:
     lines += [_line(file, record, message) for record in records[:_SHOWN]]
     if len(records) > _SHOWN:
         lines.append(f"{file}: {len(records) - _SHOWN} more: {message}")

@@ -24,7 +24,7 @@ import hashlib
 import json
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,14 +107,12 @@ def pack_damage(folder: CategoryFolder, cache: Path, labels_from_votes: Votes = 
     return damage_of(target, thorough=True) if target.is_dir() else None
 
 
-def _key_and_sources(folder: CategoryFolder, labels_from_votes: Votes) -> tuple[str, dict[str, sources.Stat]]:
+def _key_and_sources(folder: CategoryFolder, labels_from_votes: Votes) -> tuple[str, sources.Sources]:
     votes = labels_from_votes or folder.data_set.labels == "votes"
     return pack_key(folder, votes), sources.scan(folder)
 
 
-def _made_of_the_same(
-    packs: Path, key: str, folder: CategoryFolder, stats: Mapping[str, sources.Stat]
-) -> Path:
+def _made_of_the_same(packs: Path, key: str, folder: CategoryFolder, stats: sources.Sources) -> Path:
     """Where the pack of these sources is, or is to be: a pack never changes its sources, so that whoever has it
     open reads on undisturbed. One whose sources were only touched, not changed, is used on; a link says so."""
     target = packs / f"{key}-{sources.state_of(stats)}"
@@ -138,8 +136,8 @@ class _Packer:
     out: Path
     labels_from_votes: Votes
     progress: Progress | None
-    stats: Mapping[str, sources.Stat]
-    """Of the sources, before anything was read."""
+    stats: sources.Sources
+    """As they were before anything was read."""
     findings: Findings = field(default_factory=Findings)
     digest: Any = field(default_factory=hashlib.sha256)
     counts: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -148,7 +146,9 @@ class _Packer:
     def pack(self) -> None:
         """Reads the splits one after the other, then numbers the words, then writes the manifest."""
         with RoiCrew() as worker:
-            self._pack(FeatureReader(self.folder, self.findings, worker))
+            ledger = sources.Ledger(self.folder, self.stats)
+            self._pack(FeatureReader(self.folder, self.findings, worker, note=ledger.feature))
+        ledger.write(self.out)
 
     def _pack(self, reader: FeatureReader) -> None:
         words = _Words(self.folder.data_set.word_tokenizer)
@@ -172,7 +172,6 @@ class _Packer:
         self.findings.raise_if_any(self.folder.path)
         sizes = words.write(self.out)
         self._write_manifest(sizes, rois.rows, reader, extractor)
-        sources.write_ledger(self.out, self.folder, self.stats, reader.read)
 
     def _report(self, done: int, total: int, what: str) -> None:
         if self.progress is not None:

@@ -92,7 +92,8 @@ _OTHER_WIDTHS = {
 """Bytes per element of storages that are skipped."""
 _NUMPY_KINDS = frozenset("fiub")
 
-Storages = Mapping[str, bytes]
+Bytes = bytes | memoryview
+Storages = Mapping[str, Bytes]
 """Key of a storage -> its bytes, where the file has them."""
 
 
@@ -140,8 +141,18 @@ class Tensor:
         # a stride of 0 repeats a number: a few bytes could claim terabytes
         if count > len(flat):
             raise UnreadableFileError("a tensor is larger than its storage")
+        if self._contiguous():
+            return flat[self.offset : self.offset + count].reshape(self.shape)
         steps = [step * flat.itemsize for step in self.strides]
         return np.lib.stride_tricks.as_strided(flat[self.offset :], self.shape, steps, writeable=False)
+
+    def _contiguous(self) -> bool:
+        expected = 1
+        for n, step in zip(reversed(self.shape), reversed(self.strides), strict=True):
+            if step != expected:
+                return False
+            expected *= n
+        return True
 
 
 class _Array:

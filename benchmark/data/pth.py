@@ -28,6 +28,7 @@ from typing import Any, BinaryIO
 from benchmark.core.files import read_regular
 from benchmark.data.pickles import (
     BUILT,
+    Bytes,
     Inert,
     Storages,
     Unpickler,
@@ -35,6 +36,7 @@ from benchmark.data.pickles import (
     UnsafeFileError,
     reject,
 )
+from benchmark.data.stored_zip import NotPlainError, StoredZip
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 """First pickle of torch's flat format."""
@@ -65,10 +67,12 @@ def loads(content: bytes, only: str | None = None) -> Any:
         UnreadableFileError: damaged, or of another kind.
     """
     try:
-        tree = _read_zip(content) if content[:4] == b"PK\x03\x04" else _read_flat(content)
-        if only is not None and isinstance(tree, list | tuple):
-            tree = [_with_key(part, only) for part in tree]
-        return _finish(tree, {})
+        if content[:4] != b"PK\x03\x04":
+            return _arrays(_read_flat(content), only)
+        try:
+            return _arrays(_read_zip(StoredZip(content)), only)
+        except NotPlainError:
+            return _arrays(_read_zip(_OtherZip(content)), only)
     except (UnsafeFileError, UnreadableFileError):
         raise
     except MemoryError as error:
@@ -77,43 +81,60 @@ def loads(content: bytes, only: str | None = None) -> Any:
         raise UnreadableFileError(f"damaged ({type(error).__name__}: {str(error)[:200]})") from error
 
 
+def _arrays(tree: Any, only: str | None) -> Any:
+    if only is not None and isinstance(tree, list | tuple):
+        tree = [_with_key(part, only) for part in tree]
+    return _finish(tree, {})
+
+
 def _with_key(part: Any, key: str) -> Any:
     return {name: part[name] for name in (key,) if name in part} if isinstance(part, dict) else part
 
 
-class _ZipStorages(Mapping[str, bytes]):
+class _OtherZip:
+    """A zip file that torch did not write as it does now, or that is damaged."""
+
+    def __init__(self, content: bytes) -> None:
+        self._archive = zipfile.ZipFile(io.BytesIO(content))
+        infos = self._archive.infolist()
+        self.entries = [info.filename for info in infos]
+        # no zip bombs: a stored entry is no longer than the file
+        self.compressed = any(info.compress_type != zipfile.ZIP_STORED for info in infos)
+
+    def read(self, name: str) -> bytes:
+        return self._archive.read(name)
+
+
+class _ZipStorages(Mapping[str, Bytes]):
     """The storages of a zip file, each read when it is asked for."""
 
-    def __init__(self, archive: zipfile.ZipFile, prefix: str) -> None:
+    def __init__(self, archive: StoredZip | _OtherZip, prefix: str) -> None:
         self._archive, self._prefix = archive, prefix
-        self._names = {name for name in archive.namelist() if name.startswith(prefix)}
-        self._known: dict[str, bytes] = {}
+        self._known: dict[str, Bytes] = {}
 
-    def __getitem__(self, key: str) -> bytes:
-        if self._prefix + key not in self._names:
-            raise KeyError(key)
+    def __getitem__(self, key: str) -> Bytes:
         if key not in self._known:
+            if self._prefix + key not in self._archive.entries:
+                raise KeyError(key)
             self._known[key] = self._archive.read(self._prefix + key)
         return self._known[key]
 
     def __iter__(self) -> Iterator[str]:
-        return (name.removeprefix(self._prefix) for name in self._names)
+        prefix = self._prefix
+        return (name.removeprefix(prefix) for name in self._archive.entries if name.startswith(prefix))
 
     def __len__(self) -> int:
-        return len(self._names)
+        return sum(1 for _ in self)
 
 
-def _read_zip(content: bytes) -> Any:
-    archive = zipfile.ZipFile(io.BytesIO(content))
-    infos = archive.infolist()
-    pickles = [info.filename for info in infos if info.filename.endswith("/data.pkl")]
+def _read_zip(archive: StoredZip | _OtherZip) -> Any:
+    pickles = [name for name in archive.entries if name.endswith("/data.pkl")]
     if len(pickles) != 1:
         raise UnreadableFileError("a zip file without torch's data.pkl")
-    # no zip bombs: a stored entry is no longer than the file
-    if any(info.compress_type != zipfile.ZIP_STORED for info in infos):
+    if archive.compressed:
         raise UnreadableFileError("a compressed zip file; torch.save does not compress")
     folder = pickles[0].removesuffix("data.pkl")
-    if f"{folder}byteorder" in archive.NameToInfo and archive.read(f"{folder}byteorder") != b"little":
+    if f"{folder}byteorder" in archive.entries and archive.read(f"{folder}byteorder") != b"little":
         raise UnreadableFileError("tensors in big-endian byte order")
     storages = _ZipStorages(archive, f"{folder}data/")
     return Unpickler(io.BytesIO(archive.read(pickles[0])), storages).load()

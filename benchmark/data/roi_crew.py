@@ -42,7 +42,7 @@ class RoiCrew:
         for worker in self._workers:
             worker.close()
 
-    def read(self, paths: Iterable[Path]) -> Iterator[Reply]:
+    def read(self, paths: Iterable[Path | str]) -> Iterator[Reply]:
         """What became of each file, in order."""
         rest = iter(paths)
         first = list(islice(rest, FEW))
@@ -52,9 +52,9 @@ class RoiCrew:
         rest = chain(first, rest)
         for worker in self._workers:
             worker.begin()
-        dealt: list[deque[Path]] = [deque() for _ in self._workers]
+        dealt: list[deque[Path | str]] = [deque() for _ in self._workers]
 
-        def own(number: int) -> Iterator[Path]:
+        def own(number: int) -> Iterator[Path | str]:
             """The paths of one worker; those that are passed on the way are kept for the others."""
             while True:
                 while not dealt[number]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,9 +32,9 @@ class FeatureReader:
     """F, set by the first item that has features."""
     unreadable: list[str] = field(default_factory=list)
     """Files that are there but cannot be used, with the reason."""
-    read: dict[Path, Reply] = field(default_factory=dict)
-    """Every file that was there, with its digest and `stat` (not its RoIs)."""
-    first: Path | None = None
+    note: Callable[[str, str, Reply], None] | None = None
+    """Told of every file that was there: split, item, what became of it."""
+    first: str | None = None
 
     def items(self, split: str, item_ids: Sequence[str]) -> Iterator[tuple[str, Float16 | None]]:
         """Of each item (what became of it, float16 [V, F] if it has RoIs): the first 32 RoIs of each image in
@@ -42,19 +42,23 @@ class FeatureReader:
         are problems; so is a file that asks for more than arrays."""
         folder = self.folder.features(split)
         present = frozenset(os.listdir(folder) if folder.is_dir() else ())
-        # no list: a category may have hundreds of thousands, and a path takes half a kilobyte
-        paths = (folder / item_id / f"{item_id}.pth" for item_id in item_ids if item_id in present)
+        # text, as it is needed: a category may have hundreds of thousands, and a Path takes half a kilobyte
+        paths = (self._file(folder, item_id) for item_id in item_ids if item_id in present)
         replies = self.worker.read(paths)
         for item_id in item_ids:
-            if item_id in present:
-                yield self._judge(folder / item_id / f"{item_id}.pth", next(replies), item_id)
-            else:
+            reply = next(replies) if item_id in present else None
+            if reply is None or reply.kind == worker.MISSING:
                 yield NONE, None
+                continue
+            if self.note is not None:
+                self.note(split, item_id, reply)
+            yield self._judge(self._file(folder, item_id), reply, item_id)
 
-    def _judge(self, path: Path, reply: Reply, item_id: str) -> tuple[str, Float16 | None]:
-        if reply.kind == worker.MISSING:
-            return NONE, None
-        self.read[path] = Reply(reply.kind, digest=reply.digest, status=reply.status)
+    @staticmethod
+    def _file(folder: Path, item_id: str) -> str:
+        return f"{folder}/{item_id}/{item_id}.pth"
+
+    def _judge(self, path: str, reply: Reply, item_id: str) -> tuple[str, Float16 | None]:
         rois_VF = reply.rois_VF
         if reply.kind == worker.EMPTY:
             return EMPTY, None
@@ -70,7 +74,7 @@ class FeatureReader:
             return HAS, rois_VF
         return UNREADABLE, None
 
-    def _valid(self, rois_VF: Float16, not_finite: int, path: Path, item_id: str) -> bool:
+    def _valid(self, rois_VF: Float16, not_finite: int, path: str, item_id: str) -> bool:
         if self.width is None:
             self.width, self.first = rois_VF.shape[1], path
         if rois_VF.shape[1] != self.width:

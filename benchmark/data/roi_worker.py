@@ -20,9 +20,8 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -56,8 +55,7 @@ _MACHINE_ERRORS = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class Reply:
+class Reply(NamedTuple):
     """What became of one file."""
 
     kind: int
@@ -65,8 +63,8 @@ class Reply:
     rois_VF: Float16 | None = None
     not_finite: int = -1
     """The first RoI with NaN or infinity in it, also if only as float16; -1 if all are finite."""
-    digest: str = ""
-    """Of the file's content; empty where it could not be read."""
+    digest: bytes = b""
+    """Of the file's content, 16 bytes; empty where it could not be read."""
     status: tuple[int, int, int, int] = (0, 0, 0, 0)
     """Inode, size, mtime and ctime (ns) of what was read."""
 
@@ -84,7 +82,7 @@ def serve(seconds: float) -> None:
     replies.write(_READY)
     replies.flush()
     while size := requests.read(4):
-        path = Path(os.fsdecode(requests.read(int.from_bytes(size, "little"))))
+        path = os.fsdecode(requests.read(int.from_bytes(size, "little")))
         try:
             reply = _answer(path, seconds)
         except MemoryError:
@@ -116,7 +114,7 @@ def _allow(seconds: float) -> None:
         signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
-def _answer(path: Path, seconds: float) -> Reply:
+def _answer(path: str, seconds: float) -> Reply:
     try:
         with open_regular(path) as file:
             found = os.fstat(file.fileno())
@@ -129,8 +127,8 @@ def _answer(path: Path, seconds: float) -> Reply:
     except OSError as error:
         kind = MACHINE if error.errno in _MACHINE_ERRORS else UNREADABLE
         return Reply(kind, error.strerror or "cannot be read")
-    digest = hashlib.blake2b(content, digest_size=16).hexdigest()
-    return Reply(**vars(read_features(content)) | {"digest": digest, "status": stat_of(found)})
+    digest = hashlib.blake2b(content, digest_size=16).digest()
+    return read_features(content)._replace(digest=digest, status=stat_of(found))
 
 
 def stat_of(found: os.stat_result) -> tuple[int, int, int, int]:
@@ -182,18 +180,18 @@ def rois_of(images: Any) -> Float16 | None:
     if len({x.shape[1] for x in kept}) > 1:
         raise MixedWidthsError(f"RoI features of different widths: {sorted({x.shape[1] for x in kept})}")
     with np.errstate(over="ignore"):  # an overflow becomes infinity, which is reported as such
-        return np.concatenate(kept)[:ROIS_PER_ITEM].astype(np.float16)
+        rois_VF = kept[0] if len(kept) == 1 else np.concatenate(kept)[:ROIS_PER_ITEM]
+        return rois_VF.astype(np.float16, order="C")
 
 
 def _send(pipe: BinaryIO, reply: Reply) -> None:
     message = reply.message.encode("utf-8", "backslashreplace")[:10_000]
     rois = reply.rois_VF
     shape = (0, 0) if rois is None else rois.shape
-    digest = bytes.fromhex(reply.digest)
-    pipe.write(_HEADER.pack(reply.kind, *shape, reply.not_finite, len(message), digest, *reply.status))
-    pipe.write(message)
+    header = _HEADER.pack(reply.kind, *shape, reply.not_finite, len(message), reply.digest, *reply.status)
+    pipe.write(header + message)
     if rois is not None:
-        pipe.write(rois.tobytes())
+        pipe.write(rois.data.cast("B"))
     pipe.flush()
 
 
@@ -267,7 +265,7 @@ class RoiWorker:
         _widen(child.stdout)
         return child
 
-    def read(self, paths: Iterable[Path]) -> Iterator[Reply]:
+    def read(self, paths: Iterable[Path | str]) -> Iterator[Reply]:
         """What became of each file, in order."""
         ahead: deque[bytes] = deque()
         rest = iter(paths)
@@ -291,7 +289,7 @@ class RoiWorker:
             again = False
             yield reply
 
-    def _ask(self, ahead: deque[bytes], rest: Iterator[Path]) -> None:
+    def _ask(self, ahead: deque[bytes], rest: Iterator[Path | str]) -> None:
         """Sends requests until enough of them are on their way."""
         if len(ahead) > _AHEAD // 2:
             return
@@ -328,7 +326,7 @@ class RoiWorker:
         if len(raw) < length + 2 * n * width:
             return None
         rois_VF = np.frombuffer(raw, np.float16, n * width, length).reshape(n, width) if n else None
-        known = "" if digest == bytes(16) else digest.hex()
+        known = b"" if digest == bytes(16) else digest
         first, second, third, fourth = status
         message = raw[:length].decode()
         return Reply(kind, message, rois_VF, not_finite, known, (first, second, third, fourth))

@@ -11,8 +11,14 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from benchmark.core.errors import DataError
 from benchmark.core.files import open_regular
@@ -30,21 +36,47 @@ Stat = tuple[int, int, int, int]
 """Inode, size, mtime and ctime (ns)."""
 
 
-def scan(folder: CategoryFolder) -> dict[str, Stat]:
-    """Of every table and feature file that is there, by its path below the category: its `stat`."""
-    found: dict[str, Stat] = {}
-    for table in folder.tables():
-        _add(found, table.name, str(table))
-    _add(found, DESCRIPTOR, str(folder.path / "features" / DESCRIPTOR))
+class Sources:
+    """Names of files, each with its `stat`: a hundred bytes a file, of which there are hundreds of thousands."""
+
+    def __init__(self, names: Sequence[str], stat_N4: npt.NDArray[np.int64]) -> None:
+        order = sorted(range(len(names)), key=names.__getitem__)
+        self.names = [names[number] for number in order]
+        self.stat_N4 = stat_N4[order]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[tuple[str, Stat]]:
+        """By name."""
+        for start in range(0, len(self.names), 1024):
+            rows = map(tuple, self.stat_N4[start : start + 1024].tolist())
+            yield from zip(self.names[start : start + 1024], rows, strict=True)
+
+    def index(self, name: str) -> int:
+        """Which one it is; -1 if it is not among them."""
+        at = bisect_left(self.names, name)
+        return at if at < len(self.names) and self.names[at] == name else -1
+
+
+def scan(folder: CategoryFolder) -> Sources:
+    """Every table and feature file that is there, by its path below the category."""
+    names: list[str] = []
+    stats = array("q")
+
+    def add(name: str, path: str) -> None:
+        with contextlib.suppress(OSError):  # not there, or not to be reached: whoever reads it will say so
+            stats.extend(stat_of(os.stat(path)))
+            names.append(name)
+
+    for plain in _plain(folder):
+        add(plain.name, str(plain))
     for split in SPLITS:
-        try:
-            names = os.listdir(folder.features(split))
-        except (FileNotFoundError, NotADirectoryError):
-            continue
         base = str(folder.features(split))
-        for name in names:
-            _add(found, _feature(split, name), f"{base}/{name}/{name}.pth")
-    return found
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            for item in os.listdir(base):
+                add(_feature(split, item), f"{base}/{item}/{item}.pth")
+    return Sources(names, np.array(stats, dtype=np.int64).reshape(-1, 4))
 
 
 def _plain(folder: CategoryFolder) -> list[Path]:
@@ -56,62 +88,104 @@ def _feature(split: str, item_id: str) -> str:
     return f"features/{split}/{item_id}"
 
 
-def _add(found: dict[str, Stat], name: str, path: str) -> None:
-    with contextlib.suppress(OSError):  # not there, or not to be reached: whoever reads it will say so
-        found[name] = stat_of(os.stat(path))
-
-
-def state_of(stats: Mapping[str, Stat]) -> str:
+def state_of(sources: Sources) -> str:
     """16 hexadecimal digits that change with any of the files."""
     digest = hashlib.sha256()
-    for name in sorted(stats):
-        digest.update(f"{name!r} {stats[name]}\n".encode())
+    for name, stat in sources:
+        digest.update(f"{name!r} {stat}\n".encode())
     return digest.hexdigest()[:16]
 
 
-def settle(stats: Mapping[str, Stat]) -> None:
+def settle(sources: Sources) -> None:
     """Waits until a change from now on would get a later time than the last one that was seen."""
-    latest = max((stat[3] for stat in stats.values()), default=0) / 1e9
+    latest = int(sources.stat_N4[:, 3].max(initial=0)) / 1e9
     if time.time() - _TICK < latest < time.time() + _TICK:
         time.sleep(2 * _TICK)
 
 
-def write_ledger(
-    out: Path, folder: CategoryFolder, before: Mapping[str, Stat], read: Mapping[Path, Reply]
-) -> None:
-    """Writes what a finished pack was made of, as `read` saw it; DataError if that is not what was there
-    `before` the packing."""
-    ledger: dict[str, tuple[Stat, str]] = {}
-    for path in _plain(folder):
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError), open_regular(path) as file:
-            stat = stat_of(os.fstat(file.fileno()))
-            ledger[path.name] = (stat, hashlib.file_digest(file, _blake).hexdigest())
-    for path, reply in read.items():
-        name = _feature(path.parent.parent.name, path.parent.name)
+class Ledger:
+    """What a pack was made of, as it was read, beside what was there before."""
+
+    def __init__(self, folder: CategoryFolder, before: Sources) -> None:
+        self.folder, self.before = folder, before
+        self._stat_N4 = np.full_like(before.stat_N4, -1)
+        """-1: not read."""
+        self._digest_N = bytearray(16 * len(before))
+        """All zeros: not known."""
+        self._new: set[str] = set()
+        """Read, but not there before."""
+
+    def feature(self, split: str, item_id: str, reply: Reply) -> None:
+        """Notes a feature file that was there."""
+        self._note(_feature(split, item_id), reply.status if reply.digest else None, reply.digest)
+
+    def _note(self, name: str, stat: Stat | None, digest: bytes) -> None:
+        number = self.before.index(name)
+        if number < 0:
+            self._new.add(name)
+            return
         # of a file that killed its reader nothing is known but that it was there
-        ledger[name] = (reply.status if reply.digest else before.get(name, (0, 0, 0, 0)), reply.digest)
-    used = {path.name for path in _plain(folder)} | _items(out)
-    for name in used:
-        if ledger.get(name, (None, ""))[0] != before.get(name):
-            raise DataError(f"{folder.path}: {name} changed while it was read; start the command again.")
-    (out / LEDGER).write_text(json.dumps(ledger), encoding="utf-8")
+        self._stat_N4[number] = self.before.stat_N4[number] if stat is None else stat
+        self._digest_N[16 * number : 16 * number + 16] = digest or bytes(16)
+
+    def write(self, out: Path) -> None:
+        """Into a finished pack; DataError if what was read is not what was there before."""
+        for path in _plain(self.folder):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError), open_regular(path) as file:
+                stat = stat_of(os.fstat(file.fileno()))
+                self._note(path.name, stat, hashlib.file_digest(file, _blake).digest())
+        same_N = (self._stat_N4 == self.before.stat_N4).all(axis=1)
+        for name in _used(self.folder, out):
+            number = self.before.index(name)
+            if name in self._new if number < 0 else not same_N[number]:
+                raise DataError(
+                    f"{self.folder.path}: {name} changed while it was read; start the command again."
+                )
+        with (out / LEDGER).open("w", encoding="utf-8") as file:
+            file.write("{")
+            file.writelines(self._lines())
+            file.write("\n}\n")
+
+    def _lines(self) -> Iterator[str]:
+        """An entry a line, so that a reader need not hold them all."""
+        comma = ""
+        for number in np.flatnonzero(self._stat_N4[:, 0] >= 0).tolist():
+            digest = bytes(self._digest_N[16 * number : 16 * number + 16])
+            value = [self._stat_N4[number].tolist(), digest.hex() if any(digest) else ""]
+            yield f"{comma}\n{json.dumps(self.before.names[number])}: {json.dumps(value)}"
+            comma = ","
 
 
-def same_content(pack: Path, folder: CategoryFolder, now: Mapping[str, Stat]) -> bool:
+def same_content(pack: Path, folder: CategoryFolder, now: Sources) -> bool:
     """Whether a pack was made of what is there now, though some `stat` differs."""
     try:
-        ledger = json.loads((pack / LEDGER).read_text(encoding="utf-8"))
-        used = {path.name for path in _plain(folder)} | _items(pack)
-        return all(_same(name, ledger.get(name), now.get(name), folder) for name in used)
+        seen = bytearray(len(now))
+        for name, then in _entries(pack):
+            number = now.index(name)
+            if number < 0 or not _same(name, then, now.stat_N4[number].tolist(), folder):
+                return False
+            seen[number] = True
+        # a file that was not there when the pack was made
+        found = (now.index(name) for name in _used(folder, pack))
+        return all(number < 0 or seen[number] for number in found)
     except (OSError, ValueError, TypeError, AttributeError):  # a damaged pack: not this one
         return False
 
 
-def _same(name: str, then: list[object] | None, now: Stat | None, folder: CategoryFolder) -> bool:
-    if then is None or now is None:
-        return then is None and now is None
+def _entries(pack: Path) -> Iterator[tuple[str, Any]]:
+    with (pack / LEDGER).open(encoding="utf-8") as file:
+        first = file.readline()
+        if first != "{\n":  # all on one line, as older packs have it
+            yield from json.loads(first + file.read()).items()
+            return
+        for line in file:
+            if line != "}\n":
+                yield from json.loads("{" + line.rstrip(",\n") + "}").items()
+
+
+def _same(name: str, then: Any, now: list[int], folder: CategoryFolder) -> bool:
     stat, digest = then
-    if stat == list(now):
+    if stat == now:
         return True
     item = name.rpartition("/")[2]
     if "/" in name:
@@ -126,11 +200,10 @@ def _blake() -> hashlib.blake2b:
     return hashlib.blake2b(digest_size=16)
 
 
-def _items(pack: Path) -> set[str]:
-    """The feature files that a pack's items have, or would have."""
-    return {
-        _feature(split, item_id)
-        for split in SPLITS
-        for side in SIDES
-        for item_id in Strings.open(pack / f"{split}.{side}.ids")
-    }
+def _used(folder: CategoryFolder, pack: Path) -> Iterator[str]:
+    """What a pack is made of, or would be: the tables, and the feature files of its items."""
+    yield from (path.name for path in _plain(folder))
+    for split in SPLITS:
+        for side in SIDES:
+            for item_id in Strings.open(pack / f"{split}.{side}.ids"):
+                yield _feature(split, item_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -82,6 +83,24 @@ def test_what_was_only_touched_is_not_packed_again(root: Path, monkeypatch: pyte
     assert opened(root).pack == first.pack
     monkeypatch.setattr(sources, "same_content", lambda *_: pytest.fail("compared again"))
     assert opened(root).pack == first.pack
+
+
+def test_the_sources_of_a_pack_as_older_ones_have_them(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All on one line; the files in any order."""
+    first = opened(root)
+    ledger = json.loads((first.pack / sources.LEDGER).read_text())
+    assert len(ledger) == len((first.pack / sources.LEDGER).read_text().splitlines()) - 2
+    (first.pack / sources.LEDGER).write_text(json.dumps(dict(reversed(ledger.items()))))
+    (first.pack / seal.SEAL).unlink()
+    seal.seal(first.pack)
+    for path in root.rglob("*"):
+        os.utime(path)
+    with monkeypatch.context() as patched:
+        patched.setattr("benchmark.data.pack._Packer.pack", lambda self: pytest.fail("packed again"))
+        assert opened(root).pack == first.pack
+    path = feature_path(root, *HERE, "dev", "0de0-1")
+    path.write_bytes(path.read_bytes() + b"0")
+    assert opened(root).pack != first.pack
 
 
 def test_a_change_while_packing_is_not_taken_for_what_was_read(
