@@ -10,7 +10,6 @@ Seeds S, products P; values are 0..1, arrays `[seeds, products]`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from tabulate import tabulate
 
 from benchmark import models
 from benchmark.core.errors import DataError
+from benchmark.core.files import read_json
 from benchmark.core.metrics import PAPER_METRICS, per_product_table
 from benchmark.core.seeding import generator
 from benchmark.data.datasets import rank
@@ -304,9 +304,9 @@ def _truth_control(run: StoredRun, root: Path) -> Control:
 def _stated_ceilings(root: Path, dataset: str, category: str, threshold: int) -> Mapping[str, float]:
     about = root / "synthetic.json"
     try:
-        planted = json.loads(about.read_text(encoding="utf-8"))["categories"][f"{dataset}/{category}"]
+        planted = read_json(about)["categories"][f"{dataset}/{category}"]
         stated: Mapping[str, float] = planted["test_ceilings"][f"threshold {threshold}"]["all"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{about}: states no ceiling of {dataset}/{category} at threshold {threshold} ({error}); the positive "
             "controls need `mini` or a corpus of `bench data make`"
@@ -315,8 +315,10 @@ def _stated_ceilings(root: Path, dataset: str, category: str, threshold: int) ->
 
 
 def _read_columns(file: Path) -> dict[str, list[Any]]:
-    columns = json.loads(file.read_text(encoding="utf-8"))
-    return {name: list(column.values()) for name, column in columns.items()}
+    try:
+        return {name: list(column.values()) for name, column in read_json(file).items()}
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(f"{file}: not the truth of a generated corpus ({error}).") from error
 
 
 # Both, from what was run -------------------------------------------------------------------------------------

@@ -26,9 +26,10 @@ from torch import Tensor
 
 from benchmark import models
 from benchmark.checks.cases import TOLERANCE, CaseResult, Comparison
-from benchmark.checks.reference import GOLDEN_METHODS, build, read_reference
+from benchmark.checks.reference import GOLDEN_METHODS, build, read_arrays, read_reference
 from benchmark.checks.selfmm import FUSION, SelfMMLabels
 from benchmark.core.errors import BenchError, DataError
+from benchmark.core.files import read_json
 from benchmark.core.metrics import per_product_metrics
 from benchmark.core.model import RankingModel
 from benchmark.core.types import Batch, Items
@@ -81,8 +82,7 @@ def _check_file(path: Path, device: torch.device, precision: str) -> Iterator[Ca
         if path.suffix == ".json":
             yield from _check_json(path, precision, device)
             return
-        with np.load(path, allow_pickle=False) as golden:
-            arrays = {name: golden[name] for name in golden.files}
+        arrays = read_arrays(path)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         yield _failure(path.stem, precision, f"cannot be read: {error}")
         return
@@ -105,7 +105,7 @@ def _check_file(path: Path, device: torch.device, precision: str) -> Iterator[Ca
 
 
 def _check_json(path: Path, precision: str, device: torch.device) -> Iterator[CaseResult]:
-    content = json.loads(path.read_text())
+    content = read_json(path)
     if isinstance(content, dict) and "products" in content:
         yield _case(path.stem, precision, lambda case: _metrics(case, content), TOLERANCE["float64"])
     elif isinstance(content, dict) and "relation" in content:
@@ -116,8 +116,7 @@ def _check_json(path: Path, precision: str, device: torch.device) -> Iterator[Ca
 
             yield _case(f"{path.stem}/{name}", precision, check, TOLERANCE["float64"])
     elif isinstance(content, dict) and isinstance(content.get("cases"), list):
-        with np.load(path.with_suffix(".npz"), allow_pickle=False) as golden:
-            arrays = {name: golden[name] for name in golden.files}
+        arrays = read_arrays(path.with_suffix(".npz"))
         for recorded in content["cases"]:
 
             def check_losses(case: Comparison, recorded: Mapping[str, Any] = recorded) -> None:

@@ -20,11 +20,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
 from benchmark import models
 from benchmark.core.errors import DataError, UsageError
+from benchmark.core.files import open_regular, read_json
 from benchmark.core.model import RankingModel
 from benchmark.core.types import CorpusShape
 
@@ -150,14 +152,15 @@ def read_reference(source: Path) -> Reference:
         return _read_golden(source)
     beside = source.with_suffix(".json")
     try:
-        config = json.loads(beside.read_text()) if beside.is_file() else None
+        config = read_json(beside) if beside.is_file() else None
         loaded = torch.load(source, map_location="cpu", weights_only=True)
     except (
         pickle.UnpicklingError,
         RuntimeError,
         EOFError,
         zipfile.BadZipFile,
-        json.JSONDecodeError,
+        ValueError,
+        RecursionError,
     ) as error:
         raise DataError(f"{source}: refused, not a plain checkpoint of tensors ({error}).") from error
     for key in ("state_dict", "model"):
@@ -170,16 +173,25 @@ def read_reference(source: Path) -> Reference:
     )
 
 
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of an `.npz`, none of which can hold code. OSError, ValueError or BadZipFile if it is none."""
+    try:
+        with open_regular(path) as file, np.load(file, allow_pickle=False) as held:
+            return {name: held[name] for name in held.files}
+    except (EOFError, AttributeError) as error:  # empty; or one plain array
+        raise ValueError(f"no archive of arrays ({error})") from error
+
+
 def _read_golden(source: Path) -> Reference:
     try:
-        with np.load(source, allow_pickle=False) as golden:
-            parameters = {
-                name.removeprefix("param/"): torch.from_numpy(golden[name])
-                for name in golden.files
-                if name.startswith("param/")
-            }
-            config = json.loads(str(golden["config"]))
-    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+        golden = read_arrays(source)
+        parameters = {
+            name.removeprefix("param/"): torch.from_numpy(value)
+            for name, value in golden.items()
+            if name.startswith("param/")
+        }
+        config = json.loads(str(golden["config"]))
+    except (ValueError, OSError, KeyError, TypeError, RecursionError, zipfile.BadZipFile) as error:
         raise DataError(f"{source}: not a golden of weights and `config` ({error}).") from error
     return Reference(str(source), parameters, config)
 

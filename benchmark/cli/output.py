@@ -90,6 +90,9 @@ def handled(command: Command) -> Command:
         except RecursionError:
             complain("error: a file is nested too deeply to be read.")
             raise typer.Exit(EXIT_DATA) from None
+        except EOFError as error:  # which Click would take for Ctrl-D
+            complain(f"error: a file ends too early ({error}).")
+            raise typer.Exit(EXIT_DATA) from None
         except KeyboardInterrupt:
             complain("interrupted.")
             raise typer.Exit(EXIT_INTERRUPTED) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 import time
@@ -18,10 +17,21 @@ if TYPE_CHECKING:
     from benchmark.engine.execute import Outcome
     from benchmark.runs.spec import RunSpec
 from benchmark.cli.output import Talk
+from benchmark.core.files import read_json
 from benchmark.core.words import duration
 
 PLAIN_SECONDS = 10.0
 """Plain output says something at most this often, failures and the end excepted."""
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError)
+"""What reading a file of a run under way may raise: it has just begun or just ended, or is damaged."""
+_LARGEST_BEAT = 1 << 16
+
+
+def share_done(folder: Path) -> float:
+    """Of a run under way, from the heartbeat in its folder: the share of its epochs that is behind it."""
+    beat = read_json(folder / "progress.json", _LARGEST_BEAT)
+    done = (beat["epoch"] - 1 + beat["step"] / max(1, beat["steps"])) / max(1, beat["epochs"])
+    return min(1.0, max(0.0, float(done)))
 
 
 class Estimate:
@@ -160,12 +170,11 @@ class RunsProgress:
         for folder in (self.results / ".partial").glob("*"):
             identity = folder.name.partition("-")[0]
             try:
-                beat: dict[str, Any] = json.loads((folder / "progress.json").read_text())
+                share = share_done(folder)
                 spent = time.time() - (folder / "config.json").stat().st_mtime
-            except (OSError, json.JSONDecodeError):
+            except UNREADABLE:
                 continue
             if identity in self.names:
-                share = (beat["epoch"] - 1 + beat["step"] / max(1, beat["steps"])) / max(1, beat["epochs"])
                 running[identity] = (share, spent)
         return running
 

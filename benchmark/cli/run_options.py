@@ -49,7 +49,7 @@ class RunOptions:
 
     @property
     def named_preset(self) -> str:
-        return self.preset or "quick"
+        return "quick" if self.preset is None else self.preset
 
     def choices(
         self, data: tuple[tuple[str, ...], tuple[str, ...]], overrides: tuple[str, ...] = (), **more: Any

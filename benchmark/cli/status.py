@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,9 @@ from benchmark.cli import common, names, output
 from benchmark.cli.app import RUN
 from benchmark.cli.job import describe
 from benchmark.cli.output import handled
+from benchmark.cli.progress import UNREADABLE, share_done
 from benchmark.core.errors import UsageError
+from benchmark.core.files import read_json
 from benchmark.core.words import count, duration
 
 if TYPE_CHECKING:
@@ -198,20 +199,24 @@ def look(results: Path, datasets: Sequence[str] | None = None, wanted: Sequence[
 
 
 def _running(folder: Path) -> Running | None:
+    from benchmark.runs.spec import spec_from_json
+
     try:
-        spec = json.loads((folder / "config.json").read_text())
+        spec = read_json(folder / "config.json")
         began = (folder / "config.json").stat().st_mtime
-    except (OSError, ValueError):
+        # whatever has its identity is a whole record
+        if not folder.name.startswith(spec_from_json(spec).identity_under(int(spec["numerics"])) + "-"):
+            return None
+    except UNREADABLE:
         return None
     share, seen = 0.0, began
     try:
-        beat = json.loads((folder / "progress.json").read_text())
         seen = (folder / "progress.json").stat().st_mtime
-        share = (beat["epoch"] - 1 + beat["step"] / max(1, beat["steps"])) / max(1, beat["epochs"])
-    except (OSError, ValueError, KeyError):  # it has just begun
+        share = share_done(folder)
+    except UNREADABLE:  # it has just begun
         pass
     now = time.time()
-    return Running(folder.name, spec, share, now - began, now - seen < 60)
+    return Running(folder.name, spec, share, now - began, abs(now - seen) < 60)
 
 
 def _conditions(spec: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from benchmark.core.errors import DataError, UsageError
+from benchmark.core.files import LARGEST_JSON, read_regular
 
 MOST_AT_ONCE = 4
 """Runs at once on workers that are started, unless --jobs says another number."""
@@ -116,10 +117,10 @@ def _is_address(text: str) -> bool:
 def read_settings(file: Path) -> Settings:
     """The settings of a TOML file. DataError names the file and the key."""
     try:
-        record = tomllib.loads(file.read_text(encoding="utf-8"))
+        record = tomllib.loads(read_regular(file, LARGEST_JSON).decode("utf-8"))
     except FileNotFoundError:
         raise UsageError(f"--cluster-config {file}: no such file.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{file}: not a TOML file ({error}).") from None
     known = {one.name: one for one in fields(Settings)}
     chosen: dict[str, Any] = {}

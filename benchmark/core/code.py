@@ -8,12 +8,14 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from benchmark.core.errors import UsageError
+from benchmark.core.files import read_regular
 
 FIRST_PARTY = ("baselines", "mmss")
 """Packages of the harness's own methods: what a method borrows of them is part of it. Not `benchmark`, whose
@@ -44,7 +46,7 @@ def locate(target: str) -> Place:
         raise UsageError(f"{target!r}: a class is given as path/to/file.py:Class or module:Class.")
     if not where.endswith(".py"):
         return Place(_root_of(where, target), where, attribute)
-    file = Path(where).expanduser().resolve()
+    file = Path(os.path.realpath(Path(where).expanduser()))
     if not file.is_file():
         raise UsageError(f"{where}: no such file.")
     parts, root = [] if file.stem == "__init__" else [file.stem], file.parent
@@ -125,8 +127,8 @@ def _constants(node: ast.ClassDef) -> Iterator[tuple[str, object]]:
 
 def _parse(file: Path) -> ast.Module:
     try:
-        return ast.parse(file.read_bytes(), str(file))
-    except (SyntaxError, ValueError) as error:
+        return ast.parse(read_regular(file), str(file))
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = getattr(error, "lineno", None)
         raise UsageError(f"{file}{f':{line}' if line else ''}: {getattr(error, 'msg', error)}") from None
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+LARGEST_JSON = 64 << 20
+"""Bytes of the largest JSON file that is read."""
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe (FIFO)",
@@ -40,6 +44,14 @@ def read_regular(path: Path, at_most: int | None = None) -> bytes:
         if at_most is not None and size > at_most:
             raise OSError(errno.EFBIG, f"{size:,} bytes; at most {at_most:,} are read", str(path))
         return file.read()
+
+
+def read_json(path: Path, at_most: int = LARGEST_JSON) -> Any:
+    """What a JSON file holds. OSError as `read_regular`; ValueError if it is no JSON, or nested too deeply."""
+    try:
+        return json.loads(read_regular(path, at_most))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 @contextmanager

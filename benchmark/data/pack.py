@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.core.files import write_atomically
+from benchmark.core.files import read_regular, write_atomically
 from benchmark.data import sources
 from benchmark.data.catalog import SIDES, SPLITS
 from benchmark.data.datasets import BUILT_IN
@@ -120,7 +120,7 @@ def _made_of_the_same(packs: Path, key: str, folder: CategoryFolder, stats: sour
     if target.is_dir():
         return target
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        other = packs / link.read_text(encoding="utf-8").strip()
+        other = packs / read_regular(link, 4096).decode().strip()
         if other.parent == packs and other.name.startswith(key) and other.is_dir():
             return other
     for other in sorted(packs.glob(f"{key}-*")):

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmark.core.files import open_regular, write_atomically
+from benchmark.core.files import LARGEST_JSON, open_regular, read_json, read_regular, write_atomically
 
 SEAL = "seal.json"
 LARGE = 32 << 20
@@ -41,7 +41,7 @@ def damage_of(folder: Path, thorough: bool = False, deep: bool = False) -> str:
     """What is wrong with a sealed folder, naming the file; empty if nothing is."""
     least = 0 if deep else LARGE
     try:
-        digest, _, text = (folder / SEAL).read_bytes().rstrip(b"\n").partition(b"\n")
+        digest, _, text = read_regular(folder / SEAL, LARGEST_JSON).rstrip(b"\n").partition(b"\n")
     except OSError as error:
         return f"{SEAL} cannot be read ({error.strerror})"
     if hashlib.sha256(text).hexdigest().encode() != digest:
@@ -83,7 +83,7 @@ def _known_file(folder: Path) -> Path:
 def _known(folder: Path) -> Mapping[str, Any]:
     """The large files that this machine has hashed, with their `stat` at that time."""
     try:
-        known = json.loads(_known_file(folder).read_text(encoding="utf-8"))
+        known = read_json(_known_file(folder))
     except (OSError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}

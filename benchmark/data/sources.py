@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import time
@@ -168,12 +169,12 @@ def same_content(pack: Path, folder: CategoryFolder, now: Sources) -> bool:
         # a file that was not there when the pack was made
         found = (now.index(name) for name in _used(folder, pack))
         return all(number < 0 or seen[number] for number in found)
-    except (OSError, ValueError, TypeError, AttributeError):  # a damaged pack: not this one
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):  # a damaged pack: not this one
         return False
 
 
 def _entries(pack: Path) -> Iterator[tuple[str, Any]]:
-    with (pack / LEDGER).open(encoding="utf-8") as file:
+    with io.TextIOWrapper(open_regular(pack / LEDGER), encoding="utf-8") as file:
         first = file.readline()
         if first != "{\n":  # all on one line, as older packs have it
             yield from json.loads(first + file.read()).items()

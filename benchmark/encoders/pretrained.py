@@ -10,7 +10,6 @@ unpickler, which cannot execute code, and is refused if it holds anything else t
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import pickle
 import re
@@ -26,7 +25,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from benchmark.core.errors import DataError, UsageError
-from benchmark.core.files import open_regular
+from benchmark.core.files import open_regular, read_json
 from benchmark.kernels.linear import with_own_linear
 
 if TYPE_CHECKING:
@@ -119,8 +118,8 @@ def _read_config(folder: Path, dropout: float) -> Any:
 
     path = folder / "config.json"
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        fields = dict(read_json(path))
+    except (OSError, ValueError, TypeError) as error:
         raise DataError(f"{path}: not a readable JSON file ({error}).") from error
     encoder = AutoConfig.from_pretrained(folder) if "model_type" in fields else BertConfig(**fields)
     for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"):

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.core.errors import DataError
-from benchmark.runs.files import write_atomically
+from benchmark.core.files import open_regular, read_regular, write_atomically
 
 if TYPE_CHECKING:
     from benchmark.engine.train import TrainingState
@@ -29,7 +29,7 @@ CHECKPOINT_SECONDS = 60.0
 """A checkpoint is written after an epoch if the last one is older than this."""
 SHARE = 0.02
 """Writing checkpoints takes at most this share of a run's time, unless more were asked for."""
-FORMAT = 1
+FORMAT = 2
 
 
 class Checkpoint:
@@ -64,7 +64,13 @@ class Checkpoint:
         finally:
             written.unlink(missing_ok=True)
         body = json.dumps(
-            {"format": FORMAT, "versions": self.versions, "tensors": file.name, "record": state.record}
+            {
+                "format": FORMAT,
+                "run": self.folder.name,
+                "versions": self.versions,
+                "tensors": file.name,
+                "record": state.record,
+            }
         )
         seal = hashlib.sha256(body.encode()).hexdigest()
         write_atomically(self.folder / "state.json", f"{seal}\n{body}\n")
@@ -87,22 +93,24 @@ class Checkpoint:
         from benchmark.engine.train import TrainingState
 
         try:
-            seal, _, body = (self.folder / "state.json").read_text().partition("\n")
+            seal, _, body = read_regular(self.folder / "state.json").decode().partition("\n")
         except FileNotFoundError:
             return None
         except (OSError, UnicodeDecodeError) as error:
             raise self._damaged(error) from error
         if hashlib.sha256(body.rstrip("\n").encode()).hexdigest() != seal:
             raise self._damaged("state.json does not have the hash that it states")
-        content = json.loads(body)
-        if content["format"] != FORMAT or content["versions"] != self.versions:
-            raise DataError(f"{self.folder}: a checkpoint of another version of the program")
         try:
+            content = json.loads(body)
+            if content["format"] != FORMAT or content["versions"] != self.versions:
+                raise DataError(f"{self.folder}: a checkpoint of another version of the program")
+            if content["run"] != self.folder.name:
+                raise DataError(f"{self.folder}: the checkpoint of another run, {content['run']}")
             file = self.folder / content["tensors"]
             if _sha256(file) != file.stem:
                 raise self._damaged(f"{file.name} does not have the hash that it is named after")
             return TrainingState(load_file(file), content["record"])
-        except (OSError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
             raise self._damaged(error) from error
 
     def _damaged(self, why: object) -> DataError:
@@ -117,5 +125,5 @@ def checkpoint_folder(results: Path, identity: str) -> Path:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,6 +11,7 @@ import benchmark
 from benchmark import models
 from benchmark.core.code import locate
 from benchmark.core.errors import BenchError, DataError, UsageError
+from benchmark.core.files import read_json
 from benchmark.data.dataset_file import to_record
 from benchmark.data.datasets import DataSet
 from benchmark.rank import build, card
@@ -157,7 +158,7 @@ def _encoder_files(model: RankingModel, spec: RunSpec) -> dict[str, bytes]:
         raise UsageError(f"the run's encoder is needed for its tokenizer: {error}") from error
     if dict(files) != dict(spec.config.get("files", {})):
         raise DataError(f"{source}: the encoder was changed since the run, which was made with other files.")
-    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    config = read_json(source / "config.json")
     # where a model's own code would be found: nothing of a model folder is to be run
     config = {name: value for name, value in config.items() if name != "auto_map"}
     found = {f"{folders.ENCODER}/config.json": _json(config)}

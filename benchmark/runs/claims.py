@@ -24,9 +24,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
+from benchmark.core.files import read_json
+
 HEARTBEAT_SECONDS = 3.0
 STALE_SECONDS = 30.0
 """A heartbeat older than this is that of a dead claimant, or of one that must find out that it lost."""
+
+_LARGEST = 1 << 16
+"""Bytes of a claim; ours have a few hundred."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class Owner:
         try:
             # signal 0 is not delivered: it only asks whether the process is there
             os.kill(self.process, 0)
-        except ProcessLookupError:
+        except (ProcessLookupError, OverflowError):  # no process has such a number
             return "dead"
         except PermissionError:
             pass
@@ -69,7 +74,9 @@ class Owner:
 def read_owner(file: Path) -> Owner | None:
     """None where the file is not (yet) a whole one."""
     try:
-        return Owner(**json.loads(file.read_text())["owner"])
+        record = read_json(file, _LARGEST)["owner"]
+        kinds = {name: int if name == "process" else str for name in Owner.__annotations__}
+        return Owner(**record) if all(isinstance(record[name], kinds[name]) for name in record) else None
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
@@ -90,7 +97,8 @@ def abandoned(file: Path) -> bool:
     if owner is not None and owner.fate() == "dead":
         return True
     try:
-        return server_time(file.parent) - _modified(file) > STALE_SECONDS
+        # one from the future is none either: who lives has given a sign since the clock was set back
+        return abs(server_time(file.parent) - _modified(file)) > STALE_SECONDS
     except FileNotFoundError:
         return True
 
@@ -139,8 +147,8 @@ class Claim:
         """False if another has taken over, which it does when this process gave no sign of life for long."""
         identity, _, number = self.file.name.rpartition(".")
         try:
-            own = json.loads(self.file.read_text())["token"] == self.token
-        except (OSError, ValueError, KeyError):
+            own = read_json(self.file, _LARGEST)["token"] == self.token
+        except (OSError, ValueError, KeyError, TypeError):
             return False
         # its own content is not enough: whoever takes over writes the next number beside it
         return own and generations(self.file.parent, identity)[-1:] == [int(number)]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 from benchmark.core.errors import DataError
+from benchmark.core.files import read_json
 from benchmark.data.dataset_file import from_record
 from benchmark.data.datasets import BUILT_IN, Category, DataSet, generic
 from benchmark.runs.files import data_folder
@@ -60,8 +60,8 @@ def _stored(name: str, folder: Path) -> DataSet:
 @lru_cache(maxsize=256)
 def _read(name: str, manifest: Path, modified: int) -> DataSet:
     try:
-        record = json.loads(manifest.read_text(encoding="utf-8")).get("data_set")
-    except (OSError, ValueError) as error:
+        record = read_json(manifest).get("data_set")
+    except (OSError, ValueError, AttributeError) as error:
         raise DataError(
             f"{manifest}: cannot be read ({error}). Run something on these data again."
         ) from error

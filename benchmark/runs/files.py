@@ -118,6 +118,8 @@ def failure_record(file: Path) -> dict[str, Any]:
         names = [record["spec"][name] for name in ("dataset", "category", "method")]
         if not all(isinstance(text, str) for text in (record["identity"], record["reason"], *names)):
             raise ValueError("a field is no text")
+        if not all(isinstance(part, str) for part in record["spec"].get("drop", ())):
+            raise ValueError("a dropped part is no text")
         int(record["spec"]["seed"])
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise DataError(f"{file}: a damaged failure record ({type(error).__name__}: {error})") from None

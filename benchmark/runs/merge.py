@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import uuid
@@ -10,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark.core.errors import DataError
-from benchmark.core.files import write_atomically
+from benchmark.core.files import LARGEST_JSON, read_regular, write_atomically
 from benchmark.runs.claims import Claim, write_owner
 from benchmark.runs.files import DONE, checked, damage_of, data_folder, read_mark
 from benchmark.runs.store import StoredRun, load_failures, load_runs
 
+_log = logging.getLogger(__name__)
 OLDER_RESULTS = ("scores.csv", "per_product.csv")
 
 
@@ -39,7 +41,7 @@ def merge(folders: Sequence[Path], results: Path) -> Merged:
     for folder in folders:
         if not (folder / "runs").is_dir():
             raise DataError(f"{folder}: no results folder (it has no runs/).")
-    sources = [folder for folder in folders if folder.resolve() != results.resolve()]
+    sources = [folder for folder in folders if os.path.realpath(folder) != os.path.realpath(results)]
     problems: list[str] = []
     known: dict[str, StoredRun] = {}
     merged, wanted = Merged(), list[StoredRun]()
@@ -165,8 +167,13 @@ def _copy_failures(folder: Path, results: Path, done: set[str]) -> int:
     for file in sorted(folder.glob("runs/*/*/*/seed-*.failed.json")):
         identity = file.name.removesuffix(".failed.json").rpartition("-")[2]
         if identity not in done | present:
+            try:
+                content = read_regular(file, LARGEST_JSON)
+            except OSError as error:  # no number depends on it
+                _log.warning("%s: not copied (%s)", file, error.strerror)
+                continue
             target = results / file.relative_to(folder)
             target.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(target, file.read_bytes())
+            write_atomically(target, content)
             copied += 1
     return copied

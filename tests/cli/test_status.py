@@ -14,6 +14,7 @@ import pytest
 from benchmark.cli import status
 from benchmark.engine import execute
 from benchmark.runs import store
+from benchmark.runs.spec import NUMERICS_VERSION, spec_from_json
 from tests.command_line import bench
 
 
@@ -29,10 +30,11 @@ def results(where: list[str], tmp_path: Path) -> Path:
 
 
 def under_way(results: Path, spec: dict[str, Any], epoch: int, epochs: int, age: float = 0.0) -> None:
-    partial = results / ".partial" / f"{'a' * 16}-{epoch}"
+    identity = spec_from_json(spec).identity
+    partial = results / ".partial" / f"{identity}-{epoch}"
     partial.mkdir(parents=True)
     beat = {"epoch": epoch, "epochs": epochs, "step": 0, "steps": 10}
-    for name, value in (("config.json", spec), ("progress.json", beat)):
+    for name, value in (("config.json", spec | {"numerics": NUMERICS_VERSION}), ("progress.json", beat)):
         (partial / name).write_text(json.dumps(value))
         then = time.time() - age
         os.utime(partial / name, (then, then))

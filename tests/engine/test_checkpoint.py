@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,22 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
     Checkpoint(tmp_path / "c", 0, VERSIONS).save(state())
     with pytest.raises(DataError, match="another version"):
         Checkpoint(tmp_path / "c", 0, VERSIONS | {"package": "2"}).load()
+
+
+def test_the_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
+    Checkpoint(tmp_path / "c", 0, VERSIONS).save(state())
+    shutil.copytree(tmp_path / "c", tmp_path / "d")
+    with pytest.raises(DataError, match="another run, c"):
+        Checkpoint(tmp_path / "d", 0, VERSIONS).load()
+
+
+@pytest.mark.parametrize("body", ["[]", "{}", "9" * 5_000, "[" * 100_000])
+def test_a_state_that_is_none_is_damage(tmp_path: Path, body: str) -> None:
+    Checkpoint(tmp_path / "c", 0, VERSIONS).save(state())
+    seal = hashlib.sha256(body.encode()).hexdigest()
+    (tmp_path / "c" / "state.json").write_text(f"{seal}\n{body}\n")
+    with pytest.raises(DataError, match="damaged checkpoint"):
+        Checkpoint(tmp_path / "c", 0, VERSIONS).load()
 
 
 def test_a_checkpoint_is_due_by_age_and_by_what_it_costs(tmp_path: Path) -> None:

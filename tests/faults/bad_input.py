@@ -12,12 +12,13 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from tests.faults import bad_data, bad_more, bad_options, bad_results
+from tests.faults import bad_commands, bad_data, bad_more, bad_options, bad_results
 from tests.faults.cases import Case, judge
 
 
 def all_cases() -> list[Case]:
-    return [*bad_data.all_cases(), *bad_results.all_cases(), *bad_options.all_cases(), *bad_more.all_cases()]
+    modules = (bad_data, bad_results, bad_options, bad_more, bad_commands)
+    return [case for module in modules for case in module.all_cases()]
 
 
 def main() -> None:

@@ -96,6 +96,34 @@ def test_elsewhere_only_the_heartbeat_counts(tmp_path: Path, other: dict[str, st
     assert not is_claimed(tmp_path, RUN)
 
 
+def test_a_heartbeat_from_the_future_is_no_sign_of_life(tmp_path: Path) -> None:
+    """The clock was set back since, or the file was touched: who lives gives the next sign by today's clock."""
+    claim = take(tmp_path)
+    rewrite(claim.file, host="another")
+    age(claim.file, -5)
+    assert is_claimed(tmp_path, RUN)
+    age(claim.file, -365 * 86400)
+    assert not is_claimed(tmp_path, RUN)
+    assert Claim.take(tmp_path, RUN) is not None
+
+
+@pytest.mark.parametrize("process", [10**400, "1", None, [1]])
+def test_a_process_that_cannot_be_is_nobody(tmp_path: Path, process: object) -> None:
+    claim = take(tmp_path)
+    rewrite(claim.file, process=process)
+    age(claim.file, claims.STALE_SECONDS + 5)
+    assert not is_claimed(tmp_path, RUN)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
+def test_a_pipe_in_place_of_a_claim_is_not_waited_for(tmp_path: Path) -> None:
+    claim = take(tmp_path)
+    claim.file.unlink()
+    os.mkfifo(claim.file)
+    assert not claim.held()
+    assert claims.read_owner(claim.file) is None
+
+
 def test_who_was_silent_for_long_finds_out_that_it_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

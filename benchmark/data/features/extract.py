@@ -26,6 +26,7 @@ from typing import IO, Any
 from tabulate import tabulate
 
 from benchmark.core.errors import BenchError, DataError, UsageError
+from benchmark.core.files import read_regular
 from benchmark.data.features import descriptor
 from benchmark.data.features.maker import Made, Maker, Task, start, work
 from benchmark.data.features.registry import Choice
@@ -211,16 +212,16 @@ class _Ledger:
         self.known: dict[tuple[str, str], Made] = {}
         self._file: IO[bytes] | None = None
         try:
-            lines = (features / LEDGER).read_bytes().splitlines()
+            lines = read_regular(features / LEDGER).split(b"\n")
         except FileNotFoundError:
             lines = []
         for line in lines:
             try:
                 record = json.loads(line)
                 made = Made(record["split"], record["item"], tuple(record["files"]), dict(record["failed"]))
-            except (ValueError, KeyError, TypeError):  # cut off by a crash
+                self.known[made.split, made.item] = made
+            except (ValueError, KeyError, TypeError, RecursionError):  # cut off by a crash
                 continue
-            self.known[made.split, made.item] = made
 
     def has(self, task: Task) -> bool:
         """Whether the item's features are there, of these images."""

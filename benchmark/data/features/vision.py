@@ -5,7 +5,6 @@ B images, S side of a picture in pixels.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from benchmark.core.errors import DataError, UsageError
+from benchmark.core.files import read_json
 from benchmark.encoders.pretrained import content_hash, encoder_folder, read_weights, silent_transformers
 
 
@@ -90,7 +90,7 @@ def load(name: str, revision: str, kind: str, device: str) -> Pretrained:
 def _pixels(folder: Path) -> Pixels:
     file = folder / "preprocessor_config.json"
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = read_json(file)
         size = record.get("crop_size") or record["size"]
         if isinstance(size, int):
             size = {"shortest_edge": size, "longest_edge": record.get("max_size", 0)}

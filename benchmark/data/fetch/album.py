@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from benchmark.core.errors import DataError
-from benchmark.core.files import write_atomically
+from benchmark.core.files import open_regular, read_regular, write_atomically
 
 LEDGER = "fetched.jsonl"
 COVERAGE = "coverage.json"
@@ -61,7 +61,7 @@ class Album:
 
     def _read(self) -> None:
         try:
-            lines = (self.folder / LEDGER).open("rb")
+            lines = open_regular(self.folder / LEDGER)
         except FileNotFoundError:
             return
         with lines:
@@ -70,7 +70,13 @@ class Album:
                     record = json.loads(line)
                     url = record.pop("url")
                     self.known[url] = Failed(**record) if "failed" in record else _safe(Got(**record))
-                except (ValueError, TypeError, KeyError, AttributeError):  # cut off by a crash
+                except (
+                    ValueError,
+                    TypeError,
+                    KeyError,
+                    AttributeError,
+                    RecursionError,
+                ):  # cut off by a crash
                     continue
 
     def path(self, got: Got) -> Path:
@@ -90,7 +96,7 @@ class Album:
         """The content of an image (`Got.file`); DataError if it is not what was fetched."""
         path = self.folder / "files" / file
         try:
-            content = path.read_bytes()
+            content = read_regular(path)
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
         if hashlib.sha256(content).hexdigest() != path.stem:

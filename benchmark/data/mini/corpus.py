@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.core.errors import DataError, UsageError
+from benchmark.core.files import read_json
 from benchmark.core.metrics import PAPER_METRICS, per_product_metrics
 from benchmark.core.seeding import generator
 from benchmark.data.mini.files import ColumnsFile, write_features, write_json
@@ -148,9 +149,12 @@ def ceilings(root: Path, dataset: str, category: str, threshold: int = 0) -> dic
             raise DataError(
                 f"{path}: missing; ceilings are known only for corpora of `bench data make` and mini"
             )
-    parameters = json.loads(about.read_text(encoding="utf-8"))["parameters"]
-    weights = {part: float(parameters[f"weight_{part}"]) for part in PARTS}
-    table = {k: list(column.values()) for k, column in json.loads(truth.read_text(encoding="utf-8")).items()}
+    try:
+        parameters = read_json(about)["parameters"]
+        weights = {part: float(parameters[f"weight_{part}"]) for part in PARTS}
+        table = {k: list(column.values()) for k, column in read_json(truth).items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{about}, {truth}: not those of a generated corpus ({error}).") from error
     test_R = np.array(table["split"]) == "test"
     products = np.array(table["product_id"])[test_R].tolist()
     number = {product: i for i, product in enumerate(dict.fromkeys(products))}
