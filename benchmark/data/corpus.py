@@ -22,7 +22,8 @@ from benchmark.data.catalog import SPLITS
 from benchmark.data.dataset_file import to_record
 from benchmark.data.datasets import DataSet
 from benchmark.data.fields import Votes
-from benchmark.data.pack import FIRST_WORD, Progress, ensure_pack
+from benchmark.data.pack import ensure_pack
+from benchmark.data.pack_words import FIRST_WORD, Progress
 from benchmark.data.release import find_category
 from benchmark.data.roi_worker import stat_of
 from benchmark.data.store import Ragged, Strings, build_folder, cache_root, open_array

@@ -22,42 +22,33 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from array import array
-from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from benchmark.core.files import read_regular, write_atomically
 from benchmark.data import sources
-from benchmark.data.catalog import SIDES, SPLITS
+from benchmark.data.catalog import SPLITS
 from benchmark.data.datasets import BUILT_IN
 from benchmark.data.features import descriptor
 from benchmark.data.fields import Votes
 from benchmark.data.findings import Findings
 from benchmark.data.leaks import Overlaps
+from benchmark.data.pack_words import Progress, TextWorker
 from benchmark.data.release import CategoryFolder, RawSplit, read_split, sides
 from benchmark.data.roi_crew import RoiCrew
 from benchmark.data.roi_files import FeatureReader, coverage
 from benchmark.data.seal import damage_of
-from benchmark.data.store import Ragged, RowWriter, Strings, build_folder, offsets_of
+from benchmark.data.store import RowWriter, Strings, build_folder, offsets_of
 from benchmark.data.store import cache_root as cache_root
-from benchmark.data.text import CLS, PAD, UNKNOWN, vocabulary, word_hashes, word_tokenizer
 
 FORMAT = 3
 """Raised when the content of packs changes, so that older ones are made anew."""
 
-Progress = Callable[[int, int, str], None]
-"""(done, total, what)"""
-Int32 = npt.NDArray[np.int32]
-Int64 = npt.NDArray[np.int64]
 
-FIRST_WORD = {"product": UNKNOWN + 1, "review": UNKNOWN + 1, "joint": CLS + 1}
-"""Id of the most frequent word of each vocabulary."""
 _REPORT_EVERY = 500
 
 
@@ -145,13 +136,13 @@ class _Packer:
 
     def pack(self) -> None:
         """Reads the splits one after the other, then numbers the words, then writes the manifest."""
-        with RoiCrew() as worker:
-            ledger = sources.Ledger(self.folder, self.stats)
-            self._pack(FeatureReader(self.folder, self.findings, worker, note=ledger.feature))
+        ledger = sources.Ledger(self.folder, self.stats)
+        texts = TextWorker(self.out, self.folder.data_set.word_tokenizer, self._report)
+        with RoiCrew() as crew, texts:
+            self._pack(FeatureReader(self.folder, self.findings, crew, note=ledger.feature), texts)
         ledger.write(self.out)
 
-    def _pack(self, reader: FeatureReader) -> None:
-        words = _Words(self.folder.data_set.word_tokenizer)
+    def _pack(self, reader: FeatureReader, texts: TextWorker) -> None:
         if self.folder.dataset not in BUILT_IN:  # the paper's have a fixed one, and older fingerprints
             self._hash("tokenizer", self.folder.data_set.word_tokenizer)
         extractor = self._extractor()
@@ -165,12 +156,13 @@ class _Packer:
             overlaps.add(split)
             self.label_columns.append(split.label_column)
             self._write_items(split)
+            for side, _ in sides(split):
+                texts.add(split.name, side, sum(len(items.texts) for _, items in sides(split)))
             self._pack_rois(split, reader, rois)
-            self._tokenize(split, words)
         rois.close()
         overlaps.note(self.folder, self.findings)
         self.findings.raise_if_any(self.folder.path)
-        sizes = words.write(self.out)
+        sizes = texts.write()
         self._write_manifest(sizes, rois.rows, reader, extractor)
 
     def _report(self, done: int, total: int, what: str) -> None:
@@ -212,13 +204,6 @@ class _Packer:
             np.save(self.out / f"{split.name}.{side}.roi_offsets.npy", offset_N1)
             self._hash(f"{split.name} {side} rois", count_N.tobytes())
             self.counts[split.name]["images"][side] = coverage(items, outcomes)
-
-    def _tokenize(self, split: RawSplit, words: _Words) -> None:
-        for side, items in sides(split):
-            for row, text in enumerate(items.texts):
-                words.add(split.name, side, text)
-                if row % _REPORT_EVERY == 0:
-                    self._report(row, len(items.texts), f"{split.name} {side} words")
 
     def _hash(self, section: str, *parts: str | bytes | memoryview) -> None:
         """Adds content to the fingerprint; lengths keep neighbours apart."""
@@ -269,77 +254,3 @@ def label_rule(votes: Votes, columns: Sequence[str]) -> str:
     if not votes:
         return f"as released, column {taken}"
     return f"from votes, column {taken}: min(4, floor(log2 v)), relations with v = 0 dropped"
-
-
-# --- Words -----------------------------------------------------------------------------------------------
-
-
-class _Words:
-    """Numbers words as they come, then, when train has been read, by vocabulary.
-
-    Every text is tokenized once; what follows is array work on the provisional numbers.
-    """
-
-    def __init__(self, tokenizer: str) -> None:
-        self._tokenize = word_tokenizer(tokenizer)
-        self._number: defaultdict[str, int] = defaultdict()
-        self._number.default_factory = self._number.__len__
-        self._flat: dict[tuple[str, str], array[int]] = defaultdict(lambda: array("i"))
-        self._count: dict[tuple[str, str], array[int]] = defaultdict(lambda: array("i"))
-
-    def add(self, split: str, side: str, text: str) -> None:
-        tokens = self._tokenize(text)
-        self._flat[split, side].extend(map(self._number.__getitem__, tokens))
-        self._count[split, side].append(len(tokens))
-
-    def write(self, out: Path) -> dict[str, int]:
-        """Writes vocabularies and word ids; returns the number of ids of each vocabulary."""
-        words = list(self._number)
-        frequency = {side: self._frequency("train", side, len(words)) for side in SIDES}
-        frequency["joint"] = frequency["product"] + frequency["review"]
-        id_of = {
-            name: self._number_vocabulary(name, count_W, words, out) for name, count_W in frequency.items()
-        }
-        for side in SIDES:
-            kept = np.argsort(id_of[side], kind="stable")[np.sum(id_of[side] == PAD) :]
-            special = np.arange(FIRST_WORD[side], dtype=np.int32)
-            np.save(out / f"joint_of.{side}.npy", np.concatenate([special, id_of["joint"][kept]]))
-        for (split, side), flat in self._flat.items():
-            number_T, count_N = _view(flat), _view(self._count[split, side])
-            np.save(out / f"{split}.{side}.word_count.npy", count_N)
-            for name, vocabulary_name in (("words", side), ("joint", "joint")):
-                delete_rare(id_of[vocabulary_name][number_T], count_N).save(out / f"{split}.{side}.{name}")
-        return {name: int(ids.max(initial=FIRST_WORD[name] - 1)) + 1 for name, ids in id_of.items()}
-
-    def _frequency(self, split: str, side: str, n_words: int) -> Int64:
-        return np.bincount(_view(self._flat[split, side]), minlength=n_words).astype(np.int64)
-
-    def _number_vocabulary(self, name: str, count_W: Int64, words: list[str], out: Path) -> Int32:
-        """int32, provisional number -> id, 0 for words outside of the vocabulary."""
-        counts = Counter({words[number]: int(count_W[number]) for number in np.flatnonzero(count_W).tolist()})
-        kept = vocabulary(counts)
-        Strings.save(kept, out / f"vocabulary.{name}")
-        np.save(out / f"vocabulary.{name}.hash.npy", word_hashes(kept))
-        ids = np.zeros(len(words), dtype=np.int32)
-        ids[[self._number[word] for word in kept]] = np.arange(len(kept), dtype=np.int32) + FIRST_WORD[name]
-        return ids
-
-
-def _view(numbers: array[int]) -> Int32:
-    return np.frombuffer(numbers, dtype=np.int32) if len(numbers) else np.zeros(0, dtype=np.int32)
-
-
-def delete_rare(id_T: Int32, count_N: npt.NDArray[Any]) -> Ragged:
-    """Word ids without those of rare words (id 0), which the field deletes; a text of which nothing is left
-    becomes a single unknown token, so that no review is ever dropped (defect P24).
-
-    `id_T` are the ids of all texts one after another, `count_N` the tokens of each.
-    """
-    kept_T = id_T != PAD
-    ends_N1 = np.concatenate([[0], np.cumsum(kept_T)])[offsets_of(count_N)]
-    left_N = np.diff(ends_N1)
-    offset_N1 = offsets_of(np.maximum(left_N, 1))
-    flat = np.full(int(offset_N1[-1]), UNKNOWN, dtype=np.int32)
-    shift_N = offset_N1[:-1] - ends_N1[:-1]
-    flat[np.arange(int(left_N.sum())) + np.repeat(shift_N, left_N)] = id_T[kept_T]
-    return Ragged(flat, offset_N1)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark import models
 from benchmark.core.errors import BenchError, DataError, UsageError
-from benchmark.data.pack import FIRST_WORD
+from benchmark.data.pack_words import FIRST_WORD
 from benchmark.engine.runner import from_json
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from benchmark.data.corpus import Split
 from benchmark.data.features import descriptor
 from benchmark.data.fields import fault_of
 from benchmark.data.imports.columns import RECIPES
-from benchmark.data.pack import FIRST_WORD, delete_rare
+from benchmark.data.pack_words import FIRST_WORD, delete_rare
 from benchmark.data.roi_worker import RoiWorker
 from benchmark.data.store import Ragged, offsets_of
 from benchmark.data.text import word_tokenizer

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from benchmark.core.errors import DataError, UsageError
 from benchmark.data.corpus import Corpus, open_corpus
-from benchmark.data.pack import delete_rare
+from benchmark.data.pack_words import delete_rare
 from benchmark.data.store import RowWriter, Strings, build_folder, cache_root
 from benchmark.data.text import word_tokenizer
 from tests.fixtures_release import (

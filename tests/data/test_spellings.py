@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.data.corpus import MAX_LETTERS, Corpus, open_corpus
-from benchmark.data.pack import FIRST_WORD
+from benchmark.data.pack_words import FIRST_WORD
 
 
 @pytest.fixture

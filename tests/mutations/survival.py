@@ -174,8 +174,8 @@ SURVIVAL = (
     Fault(
         "an edit under an old time is not seen",
         SOURCES,
-        'digest.update(f"{name!r} {stats[name]}\\n".encode())',
-        'digest.update(f"{name!r} {stats[name][1:3]}\\n".encode())',
+        'digest.update(f"{name!r} {stat}\\n".encode())',
+        'digest.update(f"{name!r} {stat[1:3]}\\n".encode())',
         SOURCES_TEST,
     ),
     Fault(
