@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from benchmark.core.errors import DataError, UsageError
-from benchmark.core.files import written_beside
+from benchmark.core.files import open_regular, written_beside
 from benchmark.runs import store
 from benchmark.runs.store import StoredRun
 
@@ -25,6 +27,7 @@ EPOCH = (1980, 1, 1, 0, 0, 0)  # zip has no earlier date; a fixed one keeps the 
 MOST_ENTRIES, LARGEST_ENTRY, MOST_BYTES = 1_000_000, 256 << 20, 8 << 30
 """Limits on what is unpacked: a few kilobytes of a zip file can hold gigabytes of zeros."""
 
+_SEAL_BYTES = 64
 _BROKEN = (zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError)
 """What zipfile raises for damaged archives, beside its own BadZipFile."""
 
@@ -41,16 +44,34 @@ def export(
         raise UsageError("there are no finished runs to export.")
     out.parent.mkdir(parents=True, exist_ok=True)
     sums: dict[str, str] = {}
-    with (
-        written_beside(out) as unfinished,
-        zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive,
-    ):
-        for name, content in _entries(runs, tables, further or {}):
-            _add(archive, name, content)
-            sums[name] = hashlib.sha256(content).hexdigest()
-        index = {"runs": sorted(run.id for run in runs), "files": dict(sorted(sums.items()))}
-        _add(archive, INDEX, (json.dumps(index, indent=1) + "\n").encode())
+    with written_beside(out) as unfinished:
+        with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in _entries(runs, tables, further or {}):
+                _add(archive, name, content)
+                sums[name] = hashlib.sha256(content).hexdigest()
+            index = {"runs": sorted(run.id for run in runs), "files": dict(sorted(sums.items()))}
+            _add(archive, INDEX, (json.dumps(index, indent=1) + "\n").encode())
+            archive.comment = bytes(_SEAL_BYTES)  # room for the seal
+        _seal(unfinished)
     return len(sums) + 1
+
+
+def _seal(file: Path) -> None:
+    """The hash of all bytes before it becomes the last ones, the archive's comment."""
+    with file.open("r+b") as opened:
+        digest = _digest(opened)
+        opened.seek(-_SEAL_BYTES, os.SEEK_END)
+        opened.write(digest)
+
+
+def _digest(opened: IO[bytes]) -> bytes:
+    """Of all but the last `_SEAL_BYTES` of a file, in hexadecimal digits."""
+    left, digest = opened.seek(0, os.SEEK_END) - _SEAL_BYTES, hashlib.sha256()
+    opened.seek(0)
+    while left > 0 and (block := opened.read(min(left, 1 << 20))):
+        digest.update(block)
+        left -= len(block)
+    return digest.hexdigest().encode()
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
@@ -89,8 +110,11 @@ def opened(file: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="mrhp-bench-") as folder:
         results = Path(folder)
         try:
-            with zipfile.ZipFile(file) as archive:
-                runs = _unpack(archive, results, file)
+            with open_regular(file) as raw, zipfile.ZipFile(raw) as archive:
+                runs, more = _unpack(archive, results, file)
+                # packed anew by another program, or with an entry of somebody's: what the others hold counts
+                if archive.comment and not more and archive.comment != _digest(raw):
+                    raise DataError(f"{file}: damaged (its bytes do not have the hash that it ends with).")
         except (zipfile.BadZipFile, *_BROKEN) as error:
             raise DataError(f"{file}: not a zip archive that can be read ({error}).") from error
         found = store.load_runs(results)
@@ -101,8 +125,8 @@ def opened(file: Path) -> Iterator[Path]:
         yield results
 
 
-def _unpack(archive: zipfile.ZipFile, results: Path, file: Path) -> list[str]:
-    """Extracts what the index lists, nothing else; returns the identities of its runs."""
+def _unpack(archive: zipfile.ZipFile, results: Path, file: Path) -> tuple[list[str], bool]:
+    """Extracts what the index lists, nothing else; the identities of its runs, and whether there is more in it."""
     infos = archive.infolist()
     entries = {info.filename: info for info in infos}
     for info in infos:
@@ -131,7 +155,7 @@ def _unpack(archive: zipfile.ZipFile, results: Path, file: Path) -> list[str]:
         target = results / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
-    return sorted(runs)
+    return sorted(runs), len(entries) > len(sums) + 1
 
 
 def _check(info: zipfile.ZipInfo, file: Path) -> None:

@@ -115,6 +115,26 @@ def rewritten(source: Path, out: Path, change: dict[str, bytes]) -> Path:
     return out
 
 
+@pytest.mark.parametrize("place", [0, 4, 11, 15, -75, -70, -66, -1], ids=str)
+def test_every_byte_of_an_export_counts(results: Path, tmp_path: Path, place: int) -> None:
+    """Also what no reader of its entries asks for: dates, copied headers, counts at its end."""
+    export.export(store.load_runs(make_consistent(results)), {}, tmp_path / "runs.zip")
+    content = bytearray((tmp_path / "runs.zip").read_bytes())
+    content[place] ^= 4
+    (tmp_path / "runs.zip").write_bytes(content)
+    with pytest.raises(DataError, match=r"runs\.zip"), export.opened(tmp_path / "runs.zip"):
+        pass
+
+
+def test_an_export_that_another_program_packed_anew_is_read(results: Path, tmp_path: Path) -> None:
+    export.export(store.load_runs(make_consistent(results)), {}, tmp_path / "runs.zip")
+    with zipfile.ZipFile(tmp_path / "runs.zip") as archive, zipfile.ZipFile(tmp_path / "b.zip", "w") as again:
+        for name in reversed(archive.namelist()):
+            again.writestr(name, archive.read(name))
+    with export.opened(tmp_path / "b.zip") as folder:
+        assert len(store.load_runs(folder)) == len(store.load_runs(results))
+
+
 def test_a_changed_score_is_noticed(results: Path, tmp_path: Path) -> None:
     out = tmp_path / "supplement.zip"
     export.export(store.load_runs(make_consistent(results)), {}, out)
