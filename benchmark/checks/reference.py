@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor
 
 from benchmark import models
@@ -29,6 +28,7 @@ from benchmark.core.errors import DataError, UsageError
 from benchmark.core.files import open_regular, read_json
 from benchmark.core.model import RankingModel
 from benchmark.core.types import CorpusShape
+from benchmark.engine.checkpoint import save_tensors
 
 GOLDEN_METHODS = {"sancl_bert": "sancl"}
 """Golden method names that are a network of a method with another name."""
@@ -217,5 +217,5 @@ def import_weights(method: str, source: Path, out: Path) -> None:
     }
     out.mkdir(parents=True, exist_ok=True)
     weights = {name: value.detach().contiguous().clone() for name, value in model.state_dict().items()}
-    save_file(weights, out / "weights.safetensors")
+    save_tensors(weights, out / "weights.safetensors")
     (out / "config.json").write_text(json.dumps(description, indent=2) + "\n")

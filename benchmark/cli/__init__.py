@@ -6,6 +6,8 @@ Results go to standard output, progress and messages to standard error. Exit cod
 
 from __future__ import annotations
 
+import sys
+
 from benchmark.cli import (
     case,
     check,
@@ -27,7 +29,8 @@ from benchmark.cli import (
     table,
 )
 from benchmark.cli.app import app
-from benchmark.cli.output import prepare_output
+from benchmark.cli.output import prepare_output, refuse
+from benchmark.core.errors import EXIT_MACHINE
 
 __all__ = ["app", "main"]
 
@@ -54,4 +57,8 @@ data.register(app)
 def main() -> None:
     """Entry point of the `bench` command."""
     prepare_output()
-    app()
+    try:
+        app()
+    except OSError as error:  # help and version are printed outside of any command
+        refuse(error)
+        sys.exit(EXIT_MACHINE)

@@ -84,8 +84,7 @@ def handled(command: Command) -> Command:
         except (OSError, MemoryError) as error:
             if Talk.verbose:
                 complain(traceback.format_exc().rstrip())
-            complain(f"error: {refusal(error)}")
-            _drop_output()
+            refuse(error)
             raise typer.Exit(EXIT_MACHINE) from None
         except RecursionError:
             complain("error: a file is nested too deeply to be read.")
@@ -106,6 +105,12 @@ def handled(command: Command) -> Command:
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what Typer reads
     wrapper.__annotations__ = {one.name: one.annotation for one in parameters}
     return wrapper  # type: ignore[return-value]
+
+
+def refuse(error: OSError | MemoryError) -> None:
+    """Say what the machine refused; what could not be printed is forgotten."""
+    complain(f"error: {refusal(error)}")
+    _drop_output()
 
 
 def _need_output() -> None:

@@ -12,17 +12,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import shutil
+import sys
 import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.core.errors import DataError
+from benchmark.core.errors import DataError, refusal
 from benchmark.core.files import open_regular, read_regular, write_atomically
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from benchmark.engine.train import TrainingState
 
 CHECKPOINT_SECONDS = 60.0
@@ -42,6 +47,7 @@ class Checkpoint:
         self.versions = json.loads(json.dumps(versions))
         self._saved = time.monotonic()
         self._cost = 0.0
+        self._refused = False
 
     @property
     def due(self) -> bool:
@@ -50,14 +56,23 @@ class Checkpoint:
         return not self.every or age >= max(self.every, self._cost / SHARE)
 
     def save(self, state: TrainingState) -> None:
-        """Replace the checkpoint by this one."""
-        from safetensors.torch import save_file
-
+        """Replace the checkpoint by this one. Where it cannot be written (the disk is full, say) a word on standard
+        error tells so, and the run goes on: it needs its checkpoint only if it is killed."""
         started = time.monotonic()
+        try:
+            self._write(state)
+        except OSError as error:
+            if not self._refused:
+                print(f"note: {self.folder}: no checkpoint ({refusal(error)})", file=sys.stderr, flush=True)
+            self._refused = True
+        self._saved = time.monotonic()
+        self._cost = self._saved - started
+
+    def _write(self, state: TrainingState) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         written = self.folder / f".{uuid.uuid4().hex}"
         try:
-            save_file({name: value.contiguous() for name, value in state.tensors.items()}, written)
+            save_tensors(state.tensors, written)
             digest = _sha256(written)
             file = self.folder / f"{digest}.safetensors"
             written.replace(file)
@@ -78,8 +93,6 @@ class Checkpoint:
         for other in self.folder.iterdir():
             if other.name not in (file.name, "state.json"):
                 other.unlink(missing_ok=True)
-        self._saved = time.monotonic()
-        self._cost = self._saved - started
 
     def load(self) -> TrainingState | None:
         """The state, or None where there is none.
@@ -118,6 +131,21 @@ class Checkpoint:
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def save_tensors(tensors: Mapping[str, Tensor], file: Path) -> None:
+    """A safetensors file. OSError where it cannot be written, which the library tells in words of its own."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file({name: value.contiguous() for name, value in tensors.items()}, file)
+    except SafetensorError as error:
+        number = re.search(r"I/O error.*\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        code = int(number[1])
+        raise OSError(code, os.strerror(code), str(file)) from error
 
 
 def checkpoint_folder(results: Path, identity: str) -> Path:

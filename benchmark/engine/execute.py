@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from benchmark import models
 from benchmark.core.code import locate
-from benchmark.core.errors import BenchError, StoppedError
+from benchmark.core.errors import BenchError, StoppedError, refusal
 from benchmark.core.metrics import METRICS
 from benchmark.data.source import Source
 from benchmark.engine import runner
 from benchmark.engine.callbacks import Callbacks, ended
-from benchmark.engine.checkpoint import CHECKPOINT_SECONDS, Checkpoint, checkpoint_folder
+from benchmark.engine.checkpoint import CHECKPOINT_SECONDS, Checkpoint, checkpoint_folder, save_tensors
 from benchmark.engine.machine import forget_peak_memory, peak_memory, provenance
 from benchmark.engine.stop import Stop
 from benchmark.runs import files
@@ -144,6 +144,8 @@ def record_failure(spec: RunSpec, results: Path, reason: str, details: str) -> s
 def _reason(error: BaseException) -> str:
     if isinstance(error, BenchError):
         return str(error)
+    if isinstance(error, OSError | MemoryError):
+        return refusal(error)
     return f"{type(error).__name__}: {error}{_place(error)}"
 
 
@@ -221,8 +223,6 @@ def _train_into(
     watchers: Callbacks,
 ) -> dict[str, Any]:
     """Train and write all files of the run; what its callbacks are told at its end."""
-    from safetensors.torch import save_file
-
     from benchmark.data.corpus import FIELDS
     from benchmark.engine.train import without_aliases
 
@@ -248,8 +248,8 @@ def _train_into(
         writer.write_json(VOCABULARY, {field: list(corpus.vocabulary(field)) for field in FIELDS})
     for name, state in kept.items():
         if state:
-            tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
-            save_file(tensors, writer.folder / f"{name}.safetensors")
+            tensors = {key: value.detach().cpu() for key, value in state.items()}
+            save_tensors(tensors, writer.folder / f"{name}.safetensors")
     heartbeat.remove()
     seconds = {
         # of this process: what went before a checkpoint counts in `train` and `data_wait` alone

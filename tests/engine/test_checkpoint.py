@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from benchmark.core.errors import DataError, StoppedError
 from benchmark.data.source import Source
 from benchmark.engine import runner
-from benchmark.engine.checkpoint import Checkpoint, checkpoint_folder
+from benchmark.engine.checkpoint import Checkpoint, checkpoint_folder, save_tensors
 from benchmark.engine.execute import RunOptions, execute
 from benchmark.engine.stop import Stop
 from benchmark.engine.train import TrainingState
@@ -92,6 +94,30 @@ def test_a_state_that_is_none_is_damage(tmp_path: Path, body: str) -> None:
     (tmp_path / "c" / "state.json").write_text(f"{seal}\n{body}\n")
     with pytest.raises(DataError, match="damaged checkpoint"):
         Checkpoint(tmp_path / "c", 0, VERSIONS).load()
+
+
+def test_a_checkpoint_that_cannot_be_written_is_told_once_and_ends_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("x")
+    checkpoint = Checkpoint(tmp_path / "file" / "c", 0, VERSIONS)
+    for _ in range(2):
+        checkpoint.save(state())
+    told = capsys.readouterr().err
+    assert told.count("no checkpoint (") == 1
+    assert str(tmp_path / "file" / "c") in told
+
+
+def test_a_full_disk_is_an_error_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(tensors: object, file: Path) -> None:
+        raise SafetensorError(
+            "Error while serializing: I/O error: No space left on device (os error 28)"
+        )  # its words
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        save_tensors(state().tensors, tmp_path / "weights.safetensors")
+    assert caught.value.errno == errno.ENOSPC
 
 
 def test_a_checkpoint_is_due_by_age_and_by_what_it_costs(tmp_path: Path) -> None:

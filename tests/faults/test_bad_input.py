@@ -62,3 +62,21 @@ def test_an_output_that_takes_nothing(tmp_path: Path, ending: str, code: int, sa
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert "\ufffd" not in done.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("word", ["--version", "--help"])
+def test_help_that_cannot_be_printed(word: str) -> None:
+    call = "from benchmark.cli import main; main()"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", call, word],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 5
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import tempfile
@@ -69,7 +70,11 @@ def write_features(folder: Path, item_id: str, images: Sequence[npt.NDArray[np.f
 
     item = folder / item_id
     item.mkdir()
-    torch.save([{"x": torch.from_numpy(roi_VF)} for roi_VF in images], item / f"{item_id}.pth")
+    file = item / f"{item_id}.pth"
+    try:
+        torch.save([{"x": torch.from_numpy(roi_VF)} for roi_VF in images], file)
+    except RuntimeError as error:  # all that torch says of a full disk
+        raise OSError(errno.EIO, f"cannot be written (is the disk full?): {error}", str(file)) from error
 
 
 def write_json(path: Path, value: object) -> None:
