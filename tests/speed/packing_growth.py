@@ -34,7 +34,7 @@ def generate(root: Path, files: int) -> None:
 def stage(root: Path, cache: Path) -> dict[str, float]:
     """In a process that does nothing else."""
     from benchmark.data.source import Source
-    from tests.speed.large import PLACE
+    from tests.speed.large import PLACE, resident
 
     began = time.perf_counter()
     corpus = Source(root, cache).open(*PLACE)
@@ -49,7 +49,7 @@ def stage(root: Path, cache: Path) -> dict[str, float]:
         "wall s": round(wall, 2),
         "CPU s": round(own.ru_utime + own.ru_stime, 2),
         "CPU s of its children": round(children.ru_utime + children.ru_stime, 2),
-        "peak MB": round(own.ru_maxrss / 1024),
+        "peak MB": resident()["peak MB"],
     }
 
 
