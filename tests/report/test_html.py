@@ -262,15 +262,32 @@ def test_settings_with_overrides_are_effects_and_a_list(tmp_path: Path) -> None:
 
 
 def test_agreement_is_somers_d() -> None:
+    """Of products of every size, in any order of their reviews; the largest by evenly spread reviews."""
     from scipy import stats
 
     rng = np.random.default_rng(0)
-    for _ in range(20):
-        label, score = rng.integers(0, 5, 12), rng.integers(0, 6, 12).astype(float)
-        value, pairs = cases.agreement(label, score)
-        assert value == pytest.approx(stats.somersd(label, score).statistic)
-        assert pairs == sum(a > b for a in label for b in label)
-    assert cases.agreement(np.zeros(3, dtype=int), np.arange(3.0)) == (0.0, 0)
+    sizes = [1, 2, 12, 12, 12, 40, cases.MOST_REVIEWS, 2 * cases.MOST_REVIEWS - 1]
+    product = np.repeat([f"P{number}" for number in range(len(sizes))], sizes)
+    order = rng.permutation(len(product))
+    table = pd.DataFrame(
+        {
+            "product_id": product[order],
+            "label": rng.integers(0, 5, len(product)),
+            "score": rng.integers(0, 6, len(product)).astype(float),
+        }
+    )
+    table.loc[table["product_id"] == "P2", "label"] = 3
+    found = cases.agreements(table)
+    expected: dict[str, tuple[float, int]] = {}
+    for name, group in table.groupby("product_id"):
+        group = group.iloc[::2] if len(group) > cases.MOST_REVIEWS else group
+        pairs = sum(a > b for a in group["label"] for b in group["label"])
+        if pairs:
+            expected[str(name)] = (stats.somersd(group["label"], group["score"]).statistic, -pairs)
+    assert len(expected) == len(sizes) - (1 if "P1" in expected else 2) - 1
+    assert dict(found) == pytest.approx({name: value for name, (value, _) in expected.items()})
+    assert list(found.index) == sorted(expected, key=lambda name: (found[name], expected[name][1]))
+    assert cases.agreements(table[table["product_id"] == "P2"]).empty
 
 
 def case_run(tmp_path: Path, score: Callable[[int], float]) -> StoredRun:

@@ -120,7 +120,7 @@ def write_run(
     )  # fmt: skip
     writer = RunWriter(spec, results)
     score_R = (skill * split.latent_R + rng.normal(size=len(split.label_R))).astype(np.float32)
-    reviews = writer.write_scores(split, score_R, {}, 0)
+    reviews = writer.write_scores(split, score_R, {}, 0).reviews
     for epoch in range(1, EPOCHS + 1):
         tasks = {name: {"mean_change": 0.5 / epoch} for name in ("ptrt", "pvrv", "ptrv", "pvrt", "rtrv")}
         notes = {"pseudo_labels": {"tasks": tasks}} if method == models.PROPOSED else {}

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from benchmark import models
 from benchmark.report.grid import Setting
 from benchmark.report.html.texts import Texts, TextSource
+from benchmark.runs.reviews import appearing
 from benchmark.runs.store import StoredRun
 
 TOP, BOTTOM = 4, 3
@@ -20,6 +21,9 @@ TOP, BOTTOM = 4, 3
 MOST_CHARACTERS = 320
 MOST_REVIEWS = 200
 """Products with more reviews are compared by this many, spread over the file: every pair is looked at."""
+_PAIRS_AT_ONCE = 1 << 20
+
+Counts = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -104,26 +108,37 @@ def case_groups(
 
 
 def agreements(scores: pd.DataFrame) -> pd.Series:
-    """Product id -> agreement of scores and labels; products whose reviews all have one label are left out."""
-    found: dict[str, tuple[float, int]] = {}
-    for product_id, group in scores.groupby("product_id", sort=False):
-        rows = np.unique(np.linspace(0, len(group) - 1, min(len(group), MOST_REVIEWS)).round().astype(int))
-        value, pairs = agreement(group["label"].to_numpy()[rows], group["score"].to_numpy()[rows])
-        if pairs:
-            found[str(product_id)] = (value, pairs)
-    # of equally ranked products the one with more pairs says more
-    order = sorted(found, key=lambda name: (found[name][0], -found[name][1]))
-    return pd.Series({name: found[name][0] for name in order}, dtype=np.float64)
+    """Product id -> agreement of scores and labels: over the pairs of reviews whose labels differ the share in the
+    right order minus the share in the wrong one (Somers' D); a tied score is neither. The lowest first; products
+    whose reviews all have one label are left out."""
+    ids, product_R = appearing(scores["product_id"])
+    order_R = np.argsort(product_R, kind="stable")
+    label_R, score_R = (scores[name].to_numpy()[order_R] for name in ("label", "score"))
+    count_P = np.bincount(product_R, minlength=len(ids))
+    start_P = np.cumsum(count_P) - count_P
+    right_P, pairs_P = np.zeros(len(ids), dtype=np.int64), np.zeros(len(ids), dtype=np.int64)
+    for count in np.unique(count_P).tolist():
+        rows = np.unique(np.linspace(0, count - 1, min(count, MOST_REVIEWS)).round().astype(int))
+        products = np.flatnonzero(count_P == count)
+        at_once = max(1, _PAIRS_AT_ONCE // len(rows) ** 2)
+        for part in (products[start : start + at_once] for start in range(0, len(products), at_once)):
+            row_PR = start_P[part, None] + rows
+            right_P[part], pairs_P[part] = _agreeing(label_R[row_PR], score_R[row_PR])
+    kept = np.flatnonzero(pairs_P)
+    value_P = right_P[kept] / pairs_P[kept]
+    # of equally ranked products the one with more pairs says more; of those the one that comes first
+    order = np.lexsort((-pairs_P[kept], value_P))
+    return pd.Series(value_P[order], index=[ids[number] for number in kept[order]], dtype=np.float64)
 
 
-def agreement(label_R: NDArray[np.int64], score_R: NDArray[np.float64]) -> tuple[float, int]:
-    """(share of pairs in the right order minus share in the wrong one, number of pairs) over the pairs of
-    reviews whose labels differ (Somers' D); a tied score is neither."""
-    higher = label_R[:, None] > label_R[None, :]
-    pairs = int(higher.sum())
-    if not pairs:
-        return 0.0, 0
-    return float(np.sign(score_R[:, None] - score_R[None, :])[higher].mean()), pairs
+def _agreeing(label_PR: NDArray[np.int64], score_PR: NDArray[np.float64]) -> tuple[Counts, Counts]:
+    """Of each product (pairs in the right order minus pairs in the wrong one, pairs of reviews whose labels differ)."""
+    higher = label_PR[:, :, None] > label_PR[:, None, :]
+    above = score_PR[:, :, None] > score_PR[:, None, :]
+    below = score_PR[:, :, None] < score_PR[:, None, :]
+    flat = (one.reshape(len(label_PR), -1) for one in (higher & above, higher & below, higher))
+    right_P, wrong_P, pairs_P = (np.count_nonzero(one, axis=1) for one in flat)
+    return right_P - wrong_P, pairs_P
 
 
 def _extremes(run: StoredRun, texts: Texts | None, album: _Album) -> list[Case]:
@@ -140,7 +155,8 @@ def _case(
 ) -> Case:
     group = run.scores[run.scores["product_id"] == product_id]
     group = group.sort_values("score", ascending=False, kind="stable")
-    images = run.test_reviews.set_index("review_id")["has_image"]
+    reviews = run.test_reviews
+    images = reviews[reviews["product_id"] == product_id].set_index("review_id")["has_image"]
     ranked = list(enumerate(group.to_dict("records"), start=1))
     if len(ranked) > TOP + BOTTOM + 1:
         ranked = [*ranked[:TOP], *ranked[-BOTTOM:]]
