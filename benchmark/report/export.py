@@ -1,11 +1,14 @@
 """A supplement that others can check: run folders, data manifests and tables in one zip, and back.
 
-The archive holds no weights and no review texts. The same runs give the same bytes.
+The archive holds no weights and no review texts. The same runs give the same bytes. A large array lies in it in
+planes (`benchmark.runs.planes`), under another name; the index says so.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import importlib.util
 import json
 import os
 import tempfile
@@ -14,11 +17,14 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from benchmark.core.errors import DataError, UsageError
 from benchmark.core.files import open_regular, written_beside
 from benchmark.runs import store
+from benchmark.runs.arrays import from_npy
+from benchmark.runs.files import PARTS
+from benchmark.runs.planes import from_planes, to_planes
 from benchmark.runs.store import StoredRun
 
 INDEX = "index.json"
@@ -28,6 +34,10 @@ MOST_ENTRIES, LARGEST_ENTRY, MOST_BYTES = 1_000_000, 256 << 20, 8 << 30
 """Limits on what is unpacked: a few kilobytes of a zip file can hold gigabytes of zeros."""
 
 _SEAL_BYTES = 64
+ARRAYS = ("scores.npy", PARTS)
+LARGE_TABLE = 1 << 20
+"""Bytes from which on a table is packed by bzip2: a quarter smaller, and some archivers cannot read it."""
+
 _BROKEN = (zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError)
 """What zipfile raises for damaged archives, beside its own BadZipFile."""
 
@@ -44,12 +54,19 @@ def export(
         raise UsageError("there are no finished runs to export.")
     out.parent.mkdir(parents=True, exist_ok=True)
     sums: dict[str, str] = {}
+    planes: dict[str, Any] = {}
     with written_beside(out) as unfinished:
         with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in _entries(runs, tables, further or {}):
-                _add(archive, name, content)
                 sums[name] = hashlib.sha256(content).hexdigest()
+                made = to_planes(content, from_npy(content, Path(name))) if name.endswith(ARRAYS) else None
+                if made is None:
+                    _add(archive, name, content)
+                else:
+                    planes[name] = made[1]
+                    _add(archive, plane_name(name), made[0], only_huffman=True)
             index = {"runs": sorted(run.id for run in runs), "files": dict(sorted(sums.items()))}
+            index |= {"planes": dict(sorted(planes.items()))} if planes else {}
             _add(archive, INDEX, (json.dumps(index, indent=1) + "\n").encode())
             archive.comment = bytes(_SEAL_BYTES)  # room for the seal
         _seal(unfinished)
@@ -74,10 +91,23 @@ def _digest(opened: IO[bytes]) -> bytes:
     return digest.hexdigest().encode()
 
 
-def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+def plane_name(name: str) -> str:
+    return name.removesuffix(".npy") + ".planes.npy"
+
+
+def _add(archive: zipfile.ZipFile, name: str, content: bytes, only_huffman: bool = False) -> None:
     info = zipfile.ZipInfo(name, EPOCH)
-    info.compress_type = zipfile.ZIP_DEFLATED
-    archive.writestr(info, content)
+    large = name.endswith(".csv") and len(content) >= LARGE_TABLE and importlib.util.find_spec("_bz2")
+    info.compress_type = zipfile.ZIP_BZIP2 if large else zipfile.ZIP_DEFLATED
+    info.file_size = len(content)
+    with archive.open(info, "w") as entry:
+        if only_huffman:
+            # in planes of floats no text repeats itself: to look for one costs time, and room
+            made = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_HUFFMAN_ONLY)
+            with contextlib.suppress(AttributeError):  # where zipfile keeps it otherwise, as all else
+                if entry._compressor is not None:  # type: ignore[attr-defined]
+                    entry._compressor = made  # type: ignore[attr-defined]
+        entry.write(content)
 
 
 def _entries(
@@ -137,7 +167,7 @@ def _unpack(archive: zipfile.ZipFile, results: Path, file: Path) -> tuple[list[s
         raise DataError(f"{file}: more than {MOST_ENTRIES:,} entries or {MOST_BYTES:,} bytes; refused.")
     try:
         index = json.loads(_read(archive, entries[INDEX], file))
-        runs, sums = index["runs"], index["files"]
+        runs, sums, planes = index["runs"], index["files"], dict(index.get("planes", {}))
         if not all(isinstance(part, str) for part in (*runs, *sums, *sums.values())):
             raise TypeError("a name is no text")
     except KeyError as error:
@@ -147,9 +177,12 @@ def _unpack(archive: zipfile.ZipFile, results: Path, file: Path) -> tuple[list[s
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{file}: its {INDEX} is damaged ({error}).") from error
     for name, sha256 in sums.items():
-        if name not in entries:
-            raise DataError(f"{file}: {name} is missing.")
-        content = _read(archive, entries[name], file)
+        stored = plane_name(name) if name in planes else name
+        if stored not in entries:
+            raise DataError(f"{file}: {stored} is missing.")
+        content = _read(archive, entries[stored], file)
+        if name in planes:
+            content = from_planes(content, planes[name], file / stored)
         if hashlib.sha256(content).hexdigest() != sha256:
             raise DataError(f"{file}: {name} was changed after the run or its export.")
         target = results / name

@@ -83,7 +83,8 @@ def _readme(
         ),
         "- `runs/<data set>/<category>/<method>/seed-.../`: per run its configuration (`config.json`), where and with "
         "what it was made (`meta.json`), its epochs (`log.jsonl`) and its score for every test review (`scores.npy`: "
-        "float32, in the order of the category's `test.csv`; `numpy.load` reads it)",
+        "float32, in the order of the category's `test.csv`; `numpy.load` reads it. Of many reviews it is "
+        "`scores.planes.npy`, smaller: `numpy.load(file).T.copy().view('<f4')[:, 0]`)",
         "- `data/`: of each category the counts and the fingerprint, and the test split's reviews with their labels; "
         "no texts",
         "- scores and metrics as tables, or in TREC's formats: `bench export --format csv` or `trec`, of a results "
