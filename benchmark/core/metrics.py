@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -59,6 +60,12 @@ class _Ranking:
     relevant_before: Ints
     """R, relevant reviews of the product that precede the block."""
     n_products: int
+
+    @cached_property
+    def best_gain(self) -> Floats:
+        """Gains in the best order of each product."""
+        best: Floats = self.gain[np.lexsort((-self.gain, self.product))]
+        return best
 
     def sum_by_product(self, value_R: Floats) -> Floats:
         total: Floats = np.bincount(self.product, weights=value_R, minlength=self.n_products).astype(
@@ -108,8 +115,7 @@ def ndcg_at_k(ranking: _Ranking, k: int) -> Floats:
     """DCG over the first k ranks divided by the best possible; 0 if that is 0. Gain 2^label - 1 for relevant
     reviews, discount 1 / log2(rank + 1) (the log's base cancels). A list shorter than k just stops."""
     dcg = _dcg(ranking, ranking.block_gain, k)
-    best_first = np.lexsort((-ranking.gain, ranking.product))
-    return _unit(dcg, _dcg(ranking, ranking.gain[best_first], k))
+    return _unit(dcg, _dcg(ranking, ranking.best_gain, k))
 
 
 def reciprocal_rank(ranking: _Ranking) -> Floats:

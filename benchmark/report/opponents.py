@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -15,7 +16,8 @@ from benchmark.core.metrics import PAPER_METRICS
 from benchmark.data.published import METRIC_LABELS
 from benchmark.report.facts import method_title
 from benchmark.report.grid import Cell, Setting, corrected
-from benchmark.report.sentinels import OPPONENTS, Floats, Sentinel, sentinels, telling_products
+from benchmark.report.sentinels import OPPONENTS, Floats, Sentinel, judge_of, sentinels, telling_products
+from benchmark.runs.reviews import TestData
 from benchmark.runs.store import StoredRun
 from benchmark.stats.crossed import CrossedResult, fixed_test
 
@@ -84,11 +86,24 @@ def trivial_scorers(setting: Setting, categories: Sequence[str]) -> TrivialScore
         run = next((run for run in setting.runs if run.spec.category == category), None)
         if run is None:
             continue
-        reviews, threshold = run.test_reviews, run.relevance_threshold
-        found[category] = sentinels(reviews, threshold, run.ties)
-        telling = telling_products(reviews, threshold)
+        found[category], telling = _of_reviews(run)
         mute |= {(category, metric) for metric in PAPER_METRICS if not telling[metric]}
     return TrivialScorers(found, frozenset(mute))
+
+
+_KNOWN: WeakKeyDictionary[TestData, dict[Any, tuple[list[Sentinel], dict[str, int]]]] = WeakKeyDictionary()
+"""By the test reviews and how they are judged: one command asks for them many times."""
+
+
+def _of_reviews(run: StoredRun) -> tuple[list[Sentinel], dict[str, int]]:
+    """The trivial scorers of a run's test reviews, and see `telling_products`."""
+    known, threshold = _KNOWN.setdefault(run.test_data, {}), run.relevance_threshold
+    if (threshold, run.ties) not in known:
+        reviews = run.test_data.reviews
+        judge = judge_of(reviews, threshold)
+        found = sentinels(reviews, threshold, run.ties, judge)
+        known[threshold, run.ties] = found, telling_products(judge)
+    return known[threshold, run.ties]
 
 
 def against_trivial(cells: Sequence[Cell], scorers: TrivialScorers, metric: str) -> list[AgainstTrivial]:

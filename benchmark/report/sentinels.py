@@ -62,15 +62,18 @@ class TieReport:
     """Metric -> what `file-order` would add to the `expected` value."""
 
 
-def sentinels(reviews: pd.DataFrame, threshold: float = 0, ties: Ties = "expected") -> list[Sentinel]:
+def sentinels(
+    reviews: pd.DataFrame, threshold: float = 0, ties: Ties = "expected", judge: Judge | None = None
+) -> list[Sentinel]:
     """All sentinels of one test split.
 
     Args:
+        judge: `judge_of` the reviews with this threshold, where there is one already.
         ties: how scorers with tied scores are judged; `file-order` and the random order are what they say.
         reviews: one row per review in file order: product_id, label, word_count, time (NaN where unknown),
             has_image (0 or 1).
     """
-    judge = _judge(reviews, threshold)
+    judge = judge or judge_of(reviews, threshold)
 
     def judged(score_R: NDArray[Any], ties: Ties = ties) -> dict[str, Floats]:
         values = judge.metrics(score_R, ties)
@@ -102,10 +105,9 @@ def sentinels(reviews: pd.DataFrame, threshold: float = 0, ties: Ties = "expecte
     ]
 
 
-def telling_products(reviews: pd.DataFrame, threshold: float) -> dict[str, int]:
+def telling_products(judge: Judge) -> dict[str, int]:
     """Metric -> products on which two orders of the reviews have different values: where there is none (every
     review relevant, or none), the metric is the same for every method, and tells nothing."""
-    judge = _judge(reviews, threshold)
     # reviews of equal labels may stand in any order: `file-order` is the quicker one
     best, worst = (judge.metrics(sign * judge.label_R, "file-order") for sign in (1, -1))
     return {metric: int((best[metric] - worst[metric] > SAME).sum()) for metric in PAPER_METRICS}
@@ -139,7 +141,7 @@ def _oldest_first(time_R: Floats, judged: Callable[[Floats], dict[str, Floats]])
     return Sentinel("oldest", "Oldest review first", judged(score_R), note)
 
 
-def _judge(reviews: pd.DataFrame, threshold: float) -> Judge:
+def judge_of(reviews: pd.DataFrame, threshold: float) -> Judge:
     """Products are numbered in order of appearance."""
     product_R, distinct = pd.factorize(reviews["product_id"])
     return Judge(reviews["label"].to_numpy(), product_R, len(distinct), threshold)

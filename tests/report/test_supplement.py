@@ -14,7 +14,7 @@ import pytest
 
 from benchmark.core.errors import DataError
 from benchmark.report import export
-from benchmark.runs import store
+from benchmark.runs import planes, store
 from tests.command_line import bench
 from tests.fixtures_runs import make_consistent, write_run
 from tests.report.report_runs import epochs
@@ -105,7 +105,7 @@ def test_an_interrupted_export_leaves_the_old_one(archive: Path, monkeypatch: py
     def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(zipfile.ZipFile, "writestr", killed)
+    monkeypatch.setattr(export, "_add", killed)
     bench(
         "export",
         "--results",
@@ -117,3 +117,50 @@ def test_an_interrupted_export_leaves_the_old_one(archive: Path, monkeypatch: py
     )
     assert archive.read_bytes() == before
     assert not list(archive.parent.glob(".supplement.zip.*"))
+
+
+def test_large_scores_lie_in_planes_and_large_tables_are_packed_harder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = tmp_path / "results"
+    for method in ("mcr", "mmss"):
+        write_run(results, method, 0, arrays=True, parts=("one", "two") if method == "mmss" else ())
+    runs, plain, packed = store.load_runs(results), tmp_path / "plain.zip", tmp_path / "packed.zip"
+    export.export(runs, {}, plain)
+    monkeypatch.setattr(planes, "LEAST", 1)
+    monkeypatch.setattr(export, "LARGE_TABLE", 1)
+    export.export(runs, {}, packed)
+    names = set(contents(packed))
+    assert sum(name.endswith("/scores.planes.npy") for name in names) == 2
+    assert sum(name.endswith("/parts.planes.npy") for name in names) == 1
+    assert not any(name.endswith(("/scores.npy", "/parts.npy")) for name in names)
+    with zipfile.ZipFile(packed) as opened:
+        methods = {info.filename: info.compress_type for info in opened.infolist()}
+    assert {methods[name] for name in names if name.endswith(".csv")} == {zipfile.ZIP_BZIP2}
+    with export.opened(plain) as one, export.opened(packed) as other:
+        files = [path.relative_to(one) for path in sorted(one.rglob("*")) if path.is_file()]
+        assert files == [path.relative_to(other) for path in sorted(other.rglob("*")) if path.is_file()]
+        assert all((one / file).read_bytes() == (other / file).read_bytes() for file in files)
+
+
+def test_forged_planes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_run(tmp_path / "results", "mcr", 0, arrays=True)
+    monkeypatch.setattr(planes, "LEAST", 1)
+    export.export(store.load_runs(tmp_path / "results"), {}, tmp_path / "good.zip")
+    files = contents(tmp_path / "good.zip")
+    index = json.loads(files["index.json"])
+    (name,) = index["planes"]
+    stored = name.replace(".npy", ".planes.npy")
+    changed = files[stored][:-1] + bytes([files[stored][-1] ^ 1])
+    for forged, words in (
+        ({stored: changed}, "was changed"),
+        ({stored: files[stored][:-1]}, "not an array"),
+        ({"index.json": json.dumps(index | {"planes": {name: "O"}}).encode()}, "not an array"),
+        ({"index.json": json.dumps(index | {"planes": [1]}).encode()}, "damaged"),
+        ({"index.json": json.dumps(index | {"planes": {}}).encode()}, "is missing"),
+    ):
+        with zipfile.ZipFile(tmp_path / "forged.zip", "w") as new:
+            for file, content in (files | forged).items():
+                new.writestr(file, content)
+        with pytest.raises(DataError, match=words), export.opened(tmp_path / "forged.zip"):
+            pass
