@@ -19,6 +19,7 @@ from benchmark.runs.store import StoredRun
 README, PAGE, PLOTS = "README.md", "report.html", "plots"
 
 
+@canvas.rare_collections()
 def supplement(
     runs: Sequence[StoredRun], tables: Sequence[str], *, pictures: bool = True
 ) -> dict[str, bytes]:

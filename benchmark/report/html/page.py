@@ -42,6 +42,7 @@ class Extras:
     """The results folder as the reader should name it."""
 
 
+@canvas.rare_collections()
 def build(
     runs: Sequence[StoredRun],
     extras: Extras | None = None,
