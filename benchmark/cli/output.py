@@ -163,7 +163,8 @@ def complain(text: str) -> None:
             )
             for line in text.split("\n")
         )
-    print(text, file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # nobody hears it: the exit code still tells
+        print(text, file=sys.stderr, flush=True)
 
 
 def print_json(value: Mapping[str, Any] | Sequence[Any]) -> None:

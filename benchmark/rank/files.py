@@ -18,9 +18,10 @@ import pandas as pd
 
 from benchmark.core.errors import UsageError
 from benchmark.data.imports.columns import RECIPES
+from benchmark.data.imports.database import connect
 from benchmark.data.imports.options import Report
 from benchmark.data.imports.reading import Reading
-from benchmark.data.imports.sources import BadRow, connect, line_of_row
+from benchmark.data.imports.sources import BadRow, line_of_row
 from benchmark.data.roi_worker import RoiWorker
 from benchmark.rank import output
 from benchmark.rank.frames import BLOCK

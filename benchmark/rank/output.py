@@ -5,14 +5,16 @@ Torch-free. Tables in the database: `file_<n>` as they were read, `ranked` with 
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from benchmark.core.errors import DataError, UsageError
+from benchmark.core.errors import UsageError
 from benchmark.core.files import written_beside
+from benchmark.data.imports.database import first_line
 from benchmark.data.imports.reading import Reading
 from benchmark.data.imports.sources import COMPRESSIONS, Loaded, format_of, literal, quoted
 
@@ -141,7 +143,7 @@ def write(
         with written_beside(out) as unfinished:
             con.execute(f"COPY ({query}) TO {literal(str(unfinished))} ({how})")
     except duckdb.Error as error:
-        raise DataError(f"{out}: cannot be written: {str(error).splitlines()[0]}") from error
+        raise OSError(errno.EIO, f"cannot be written: {first_line(error)}", str(out)) from error
 
 
 def _documents(

@@ -12,12 +12,12 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from tests.faults import bad_commands, bad_data, bad_more, bad_options, bad_results
+from tests.faults import bad_commands, bad_data, bad_imports, bad_more, bad_options, bad_results
 from tests.faults.cases import Case, judge
 
 
 def all_cases() -> list[Case]:
-    modules = (bad_data, bad_results, bad_options, bad_more, bad_commands)
+    modules = (bad_data, bad_results, bad_options, bad_more, bad_commands, bad_imports)
     return [case for module in modules for case in module.all_cases()]
 
 

@@ -13,7 +13,7 @@ import pytest
 from tests.faults import damage
 from tests.faults.bad_input import all_cases
 from tests.faults.cases import Case, fault_of, judge
-from tests.fixtures_runs import write_run
+from tests.fixtures_runs import make_consistent, write_run
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pipes, devices and alarms of POSIX")
 EVERY = 12
@@ -80,3 +80,31 @@ def test_help_that_cannot_be_printed(word: str) -> None:
     assert done.returncode == 5
     assert "No space left" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [("data", "import"), ("data", "make"), ("export",)], ids=" ".join)
+def test_a_disk_that_takes_no_more(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """Files may have 16 KB each: what a full disk is to whoever writes."""
+    rows = [f"p{n},r{n},{'good phone ' * 9},{n}" for n in range(1_000)]
+    (tmp_path / "reviews.csv").write_text("\n".join(["product_id,review_id,content,votes", *rows]))
+    write_run(tmp_path / "results", "mcr", 0)
+    make_consistent(tmp_path / "results")
+    given = {
+        "data import": [str(tmp_path / "reviews.csv"), "--name", "shop", "--language", "en"],
+        "data make": ["--products", "24"],
+        "export": ["--results", str(tmp_path / "results"), "--no-pictures"],
+    }[" ".join(words)]
+    command = [*words, *given, "--out", str(tmp_path / "out.zip")]
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 14, 1 << 14))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{limited}; from benchmark.cli import main; main()", *command],
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 5, done.stderr
+    assert "error: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out.zip").is_file()

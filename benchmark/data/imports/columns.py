@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from benchmark.core.errors import DataError, UsageError
 from benchmark.core.words import near_miss
 
+_MOST, _LONGEST = 60, 80
+"""Columns that a message names, and characters of each."""
 USUAL_NAMES: Mapping[str, tuple[str, ...]] = {
     "product": ("product_id", "asin", "parent_asin", "item_id", "sku", "product"),
     "review": ("review_id", "reviewid", "id"),
@@ -122,11 +124,17 @@ def of_reviews(found: Mapping[str, str], given: Mapping[str, str]) -> dict[str, 
     return own
 
 
+def listed(names: Sequence[str]) -> str:
+    """Names of columns for a message, which a file of any bytes does not make endless."""
+    shown = [name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..." for name in names[:_MOST]]
+    more = [f"{len(names) - _MOST} more"] if len(names) > _MOST else []
+    return ", ".join([*shown, *more]) or "no columns"
+
+
 def need(found: Mapping[str, str], what: str, file: str, names: Sequence[str]) -> str:
     """The column of `what`; DataError that says how to name it."""
     if what not in found:
         raise DataError(
-            f"{file}: no column for {what}: it has {', '.join(names) or 'no columns'}. "
-            f"Name it: --column {what}=NAME."
+            f"{file}: no column for {what}: it has {listed(names)}. Name it: --column {what}=NAME."
         )
     return found[what]

@@ -19,10 +19,11 @@ from benchmark.data.catalog import SPLITS
 from benchmark.data.croissant import write_croissant
 from benchmark.data.datasets import Category
 from benchmark.data.imports import sql
+from benchmark.data.imports.database import connect
 from benchmark.data.imports.describe import describe
 from benchmark.data.imports.options import Options, Report
 from benchmark.data.imports.reading import Reading
-from benchmark.data.imports.sources import BadRow, connect, line_of_row
+from benchmark.data.imports.sources import BadRow, line_of_row
 
 if TYPE_CHECKING:
     import duckdb

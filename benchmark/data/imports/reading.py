@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.core.errors import DataError, UsageError
-from benchmark.data.imports.columns import RECIPES, Recipe, need, of_reviews, parse_columns, recognise
+from benchmark.data.imports.columns import RECIPES, Recipe, listed, need, of_reviews, parse_columns, recognise
 from benchmark.data.imports.options import Report
 from benchmark.data.imports.sources import BadRow, Loaded, format_of, load
 
@@ -84,7 +84,7 @@ class Reading:
             self.report.add(f"read: {path.name} ({role})", loaded.rows + loaded.bad)
             self.bad(f"bad: {path.name}: not a record", loaded.bad, loaded.shown)
         if not roles["reviews"]:
-            read = "; ".join(f"{one.path.name}: {', '.join(one.names) or 'none'}" for one in self.files)
+            read = "; ".join(f"{one.path.name}: {listed(one.names)}" for one in self.files)
             raise DataError(
                 "no file with reviews: none has a column for the product and one for the text. Say which it is: "
                 f"reviews=FILE, and name its columns: --column text=NAME. Columns found: {read}"

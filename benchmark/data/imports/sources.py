@@ -6,16 +6,16 @@ record may have any fields. DuckDB reads and keeps them out of core: its memory 
 
 from __future__ import annotations
 
-import ast
 import csv
 import gzip
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from benchmark.core.errors import DataError, UsageError
+from benchmark.data.imports.database import first_line, refusal_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -116,8 +116,9 @@ def load(con: duckdb.DuckDBPyConnection, path: Path, table: str) -> Loaded:
         if format_ in ("csv", "tsv"):
             return _load_csv(con, path, table, "\t" if format_ == "tsv" else ",", compression)
         return _load_json(con, path, table, format_, compression)
-    except (duckdb.Error, OSError, EOFError) as error:
-        raise DataError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
+    except (duckdb.Error, OSError, EOFError, ValueError, RecursionError) as error:
+        refused = refusal_of(error) if isinstance(error, duckdb.Error) else None
+        raise refused or DataError(f"{path}: cannot be read: {first_line(error)}") from error
 
 
 def _load_csv(
@@ -175,7 +176,8 @@ def _load_json(
         f"FROM ({lines}))"
     )
     sample = con.execute(f"SELECT line FROM {table} WHERE ok LIMIT {_SAMPLE}").fetchall()
-    records = [json.loads(line) for (line,) in sample]
+    # digits stay text: only the names are wanted, and a number of thousands of digits is an error to Python
+    records = [json.loads(line, parse_int=str) for (line,) in sample]
     names = list(dict.fromkeys(name for one in records if isinstance(one, dict) for name in one))
     wrong = f"SELECT rowid + 1, line FROM {table} WHERE NOT ok AND trim(coalesce(line, '')) <> ''"
     shown = [
@@ -186,18 +188,6 @@ def _load_json(
     if format_ == "lines":
         bad += _one(con, f"SELECT count(DISTINCT line_byte_position) FROM rejects_{table}")
     return Loaded(path, table, names, True, _one(con, f"SELECT count(*) FROM {table} WHERE ok"), bad, shown)
-
-
-def as_json(line: str) -> str:
-    """A Python literal, as the older dumps have for records, in JSON; anything else as it is. Nothing runs."""
-    try:
-        json.loads(line)
-    except ValueError:
-        try:
-            return json.dumps(ast.literal_eval(line))
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            return line
-    return line
 
 
 def _one(con: duckdb.DuckDBPyConnection, query: str) -> int:
@@ -254,36 +244,17 @@ def line_of_row(loaded: Loaded, row: int) -> int:
     with file:
         reader = csv.reader(_text(file), delimiter="\t" if format_ == "tsv" else ",", strict=False)
         kept, before = -1, 0
-        for fields in reader:
-            line, before = before + 1, reader.line_num
-            kept += len(fields) == len(loaded.names)  # the header is -1 -> 0, so records begin at 1
-            if kept == row + 1:
-                return line
+        try:
+            for fields in reader:
+                line, before = before + 1, reader.line_num
+                kept += len(fields) == len(loaded.names)  # the header is -1 -> 0, so records begin at 1
+                if kept == row + 1:
+                    return line
+        except csv.Error:  # a field longer than Python's reader takes
+            return 0
     return 0
 
 
 def _text(file: IO[bytes]) -> Iterator[str]:
     for line in file:
         yield line.decode("utf-8", "replace")
-
-
-def connect(memory: str, folder: Path, threads: int | None) -> Any:
-    """A database on disk in `folder` that stays within `memory` and installs nothing from anywhere."""
-    import duckdb
-
-    config: dict[str, Any] = {
-        "memory_limit": memory,
-        "temp_directory": str(folder / "spill"),
-        "autoinstall_known_extensions": False,
-        "autoload_known_extensions": False,
-        "preserve_insertion_order": True,
-    }
-    if threads is not None:
-        config["threads"] = threads
-    try:
-        con = duckdb.connect(str(folder / "import.duckdb"), config=config)
-    except duckdb.Error as error:
-        raise UsageError(f"--memory {memory}: {str(error).splitlines()[0]}") from error
-    con.execute("SET enable_progress_bar = false")  # it would print where the results go
-    con.create_function("as_json", as_json, ["VARCHAR"], "VARCHAR")
-    return con
