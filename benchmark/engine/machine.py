@@ -113,7 +113,7 @@ def prepare_process(config: TrainingConfig) -> None:
     os.environ.setdefault(
         "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
     )  # read when CUDA starts; needed for determinism
-    torch.use_deterministic_algorithms(True)
+    set_deterministic(True)
     # that would also write NaN into every fresh tensor, a twentieth of a step, to show reads before writes
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     # it would choose algorithms by their timings, and bits would follow
@@ -123,6 +123,19 @@ def prepare_process(config: TrainingConfig) -> None:
     torch.backends.cudnn.allow_tf32 = config.precision == "tf32"
     keep_freed_memory()
     leave_libraries_alone()
+
+
+def set_deterministic(mode: bool) -> None:
+    """torch.use_deterministic_algorithms(mode), without what it imports: it tells torch's compiler too, which takes a
+    second to load, a third of a short run, and which nothing here uses."""
+    import torch
+
+    if "torch._inductor.config" in sys.modules:
+        torch.use_deterministic_algorithms(mode)
+        return
+    if mode:
+        os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")  # whoever loads it later: it is as if told
+    torch._C._set_deterministic_algorithms(mode, warn_only=False)
 
 
 @functools.cache

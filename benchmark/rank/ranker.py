@@ -223,19 +223,21 @@ def _arithmetic_of(training: TrainingConfig) -> Iterator[None]:
     """Torch as a run sets it up, for as long as something is ranked: threads and algorithms decide the bits."""
     import torch
 
+    from benchmark.engine.machine import set_deterministic
+
     threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     deterministic = torch.are_deterministic_algorithms_enabled()
     filling = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     try:
         torch.set_num_threads(training.threads)
-        torch.use_deterministic_algorithms(True)
+        set_deterministic(True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.set_float32_matmul_precision("high" if training.precision == "tf32" else "highest")
         yield
     finally:
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(deterministic)
+        set_deterministic(deterministic)
         torch.utils.deterministic.fill_uninitialized_memory = filling  # type: ignore[attr-defined]
         torch.set_float32_matmul_precision(precision)
 
