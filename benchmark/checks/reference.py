@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import pickle
 import re
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark import models
+from benchmark.checks.unpickle import read_checkpoint
 from benchmark.core.errors import DataError, UsageError
 from benchmark.core.files import open_regular, read_json
 from benchmark.core.model import RankingModel
@@ -152,25 +152,19 @@ def read_reference(source: Path) -> Reference:
         return _read_golden(source)
     beside = source.with_suffix(".json")
     try:
-        config = read_json(beside) if beside.is_file() else None
-        loaded = torch.load(source, map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        zipfile.BadZipFile,
-        ValueError,
-        RecursionError,
-    ) as error:
-        raise DataError(f"{source}: refused, not a plain checkpoint of tensors ({error}).") from error
-    for key in ("state_dict", "model"):
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
-    if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise DataError(f"{source}: holds no state dict (a mapping from names to tensors).")
+        config = _settings(read_json(beside)) if beside.is_file() else None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{beside}: no settings of a checkpoint ({error}).") from error
+    loaded = read_checkpoint(source)
     return Reference(
         str(source), {name.removeprefix("module."): value for name, value in loaded.items()}, config
     )
+
+
+def _settings(record: Any) -> Mapping[str, Any]:
+    if not isinstance(record, dict) or not isinstance(record.get("method", ""), str):
+        raise ValueError("no object with the name of a `method`")
+    return record
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -190,7 +184,7 @@ def _read_golden(source: Path) -> Reference:
             for name, value in golden.items()
             if name.startswith("param/")
         }
-        config = json.loads(str(golden["config"]))
+        config = _settings(json.loads(str(golden["config"])))
     except (ValueError, OSError, KeyError, TypeError, RecursionError, zipfile.BadZipFile) as error:
         raise DataError(f"{source}: not a golden of weights and `config` ({error}).") from error
     return Reference(str(source), parameters, config)

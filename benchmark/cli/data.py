@@ -162,15 +162,22 @@ def make(
     products: Annotated[
         int,
         typer.Option(
-            "--products", min=4, help="Training products of a category (dev: half, test: 3/4 of it)."
+            "--products",
+            min=4,
+            max=10_000_000,
+            help="Training products of a category (dev: half, test: 3/4 of it).",
         ),
     ] = 40,
     reviews: Annotated[
-        int, typer.Option("--reviews", min=2, help="Mean number of reviews of a product.")
+        int, typer.Option("--reviews", min=2, max=100_000, help="Mean number of reviews of a product.")
     ] = 9,
-    roi_width: Annotated[int, typer.Option("--roi-width", min=1, help="Width of a RoI feature.")] = 2048,
-    images: Annotated[int, typer.Option("--images", min=1, help="Images of an item, at most.")] = 2,
-    rois: Annotated[int, typer.Option("--rois", min=1, help="RoIs of an image, at most.")] = 4,
+    roi_width: Annotated[
+        int, typer.Option("--roi-width", min=1, max=1_000_000, help="Width of a RoI feature.")
+    ] = 2048,
+    images: Annotated[
+        int, typer.Option("--images", min=1, max=10_000, help="Images of an item, at most.")
+    ] = 2,
+    rois: Annotated[int, typer.Option("--rois", min=1, max=10_000, help="RoIs of an image, at most.")] = 4,
     dataset: common.Datasets = None,
     category: common.Categories = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the generator.")] = 2024,

@@ -60,6 +60,8 @@ def written_beside(target: Path) -> Iterator[Path]:
 
     So the final name holds all of the new content or the old one, whatever happens in between.
     """
+    if not target.name:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
     temporary = target.with_name(f".{target.name[:100]}.{uuid.uuid4().hex[:8]}")
     try:
         yield temporary

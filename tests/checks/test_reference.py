@@ -16,8 +16,10 @@ from baselines.convknrm import ConvKNRM
 from baselines.prhnet import Config, PRHNet
 from benchmark import models
 from benchmark.checks.reference import Reference, build, import_weights, our_names, read_reference
+from benchmark.checks.unpickle import read_checkpoint
 from benchmark.core.errors import DataError, UsageError
 from benchmark.core.types import CorpusShape
+from tests.data.pth_readers import hostile
 
 GOLDENS = Path(str(files("benchmark") / "checks" / "recorded"))
 
@@ -114,6 +116,20 @@ def test_other_sizes_without_settings_are_explained(tmp_path):
     ):
         import_weights("prhnet", tmp_path / "model.pt", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_that_keeps_its_reader_busy_for_ever_is_refused(tmp_path):
+    hostile(tmp_path / "victim")["bomb: hash"](tmp_path / "weights.pth")
+    with pytest.raises(DataError, match=r"weights\.pth: refused"):
+        read_checkpoint(tmp_path / "weights.pth", 8.0)
+
+
+@pytest.mark.parametrize("settings", ["3", "[]", '{"method": []}', "[" * 100_000, "9" * 5_000])
+def test_settings_that_are_none_are_named(tmp_path, settings):
+    torch.save({"a": torch.zeros(2)}, tmp_path / "weights.pth")
+    (tmp_path / "weights.json").write_text(settings)
+    with pytest.raises(DataError, match=r"weights\.json: no settings"):
+        read_reference(tmp_path / "weights.pth")
 
 
 def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
