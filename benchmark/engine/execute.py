@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from benchmark.data.corpus import Corpus
 
 HEARTBEAT_SECONDS = 0.5
+LONGEST_REASON = 2_000
+"""Characters of an error's words that tables and terminals show."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +103,10 @@ def execute(
                 return settled
             try:
                 _carry_out(spec, source, results, options, stop, claim)
-            except StoppedError:
+            except (StoppedError, KeyboardInterrupt):
                 raise
-            # SystemExit too: a method that calls sys.exit must not end the worker
-            except (Exception, SystemExit) as error:
+            # SystemExit and its like too: a method that calls sys.exit must not end the worker
+            except BaseException as error:
                 reason = _reason(error) + _where(error, spec, results)
                 return outcome("failed", record_failure(spec, results, reason, traceback.format_exc()))
         return outcome("done")
@@ -146,7 +148,10 @@ def _reason(error: BaseException) -> str:
         return str(error)
     if isinstance(error, OSError | MemoryError):
         return refusal(error)
-    return f"{type(error).__name__}: {error}{_place(error)}"
+    said = str(error)
+    if len(said) > LONGEST_REASON:  # an array in it, say: all of it is in the traceback
+        said = f"{said[:LONGEST_REASON]}..."
+    return f"{type(error).__name__}: {said}{_place(error)}"
 
 
 def _place(error: BaseException) -> str:
@@ -198,7 +203,9 @@ def _carry_out(
     except StoppedError as error:
         watchers.end(ended("stopped", reason=str(error)))
         raise
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         checkpoint.remove()
         watchers.end(ended("failed", reason=_reason(error)))
         raise

@@ -18,7 +18,7 @@ from benchmark.engine.checkpoint import Checkpoint, checkpoint_folder, save_tens
 from benchmark.engine.execute import RunOptions, execute
 from benchmark.engine.stop import Stop
 from benchmark.engine.train import TrainingState
-from benchmark.runs.files import DONE
+from benchmark.runs.files import DONE, read_failure
 from benchmark.runs.spec import RunSpec
 from tests.engine.test_train import spec_of
 
@@ -156,7 +156,7 @@ def outputs(spec: RunSpec, results: Path) -> dict[str, bytes]:
     return {
         file.name: file.read_bytes()
         for file in folder.iterdir()
-        if file.suffix in (".csv", ".safetensors") or file.name == "config.json"
+        if file.suffix in (".npy", ".safetensors") or file.name == "config.json"
     }
 
 
@@ -202,6 +202,19 @@ def test_a_failure_that_cannot_be_recorded_is_still_an_outcome(
     assert outcome.state == "failed"
     assert outcome.reason.startswith("SystemExit: 3 (")
     assert "(and no record of it could be written" in outcome.reason
+
+
+@pytest.mark.parametrize("error", [GeneratorExit(), ValueError("x" * 5_000_000), ValueError("\ud83d\0")])
+def test_whatever_a_method_raises_is_its_runs_failure(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    spec = spec_of(source, "egcnn")
+    monkeypatch.setattr(runner, "train_and_score", lambda *_, **__: (_ for _ in ()).throw(error))
+    outcome = execute(spec, source, tmp_path)
+    assert outcome.state == "failed"
+    assert type(error).__name__ in outcome.reason
+    assert len(outcome.reason) < 3_000
+    assert read_failure(spec, tmp_path) is not None
 
 
 def test_stop_raises_only_where_nothing_is_to_save() -> None:
