@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from types import MappingProxyType
 
+from benchmark.cluster.nursery import Forked
 from benchmark.cluster.worker import Assignment
 from benchmark.engine.execute import Outcome
 from benchmark.runs.spec import RunSpec
@@ -37,28 +38,27 @@ class Child:
         devices: Mapping[str, str] = MappingProxyType({}),
         *,
         own_group: bool = False,
+        forked: Forked | None = None,
     ) -> None:
         """`devices`: environment variables that say which GPU it sees, read when torch is imported.
-        `own_group`: it leads a process group, which ends with it, whatever it started itself."""
+        `own_group`: it leads a process group, which ends with it, whatever it started itself.
+        `forked`: the process, where it is there already; of no devices and no group of its own."""
         self.devices = dict(devices)
         self._own_group = own_group and hasattr(os, "killpg")
-        # an empty entry means the current folder: named, it stays the same for the child
-        path = [entry or os.getcwd() for entry in sys.path]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)} | self.devices
-        # in its environment, as these libraries read them once, when they are loaded
-        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-            environment.setdefault(name, str(threads))
-        self.process = subprocess.Popen(
+        self.process = forked or self._start(environment(threads) | self.devices)
+        self._timed_out = False
+        self._send(assignment.to_json())
+
+    def _start(self, variables: Mapping[str, str]) -> subprocess.Popen[str]:
+        return subprocess.Popen(
             # -P: a folder `benchmark` where the command was typed is not this package
             [sys.executable, "-P", "-m", "benchmark.cluster.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment,
+            env=variables,
             encoding="utf-8",
             process_group=0 if self._own_group else None,
         )
-        self._timed_out = False
-        self._send(assignment.to_json())
 
     def carry_out(self, spec: RunSpec, timeout: float | None = None) -> Outcome:
         """How the run ended; state `died` if the process ended first, or was killed after `timeout` seconds."""
@@ -124,6 +124,17 @@ class Child:
         with contextlib.suppress(OSError):  # it is dead already: reading its answer tells
             self.process.stdin.write(line + "\n")
             self.process.stdin.flush()
+
+
+def environment(threads: int) -> dict[str, str]:
+    """Of a worker, which is to use so many threads."""
+    # an empty entry means the current folder: named, it stays the same for the child
+    path = [entry or os.getcwd() for entry in sys.path]
+    variables = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
+    # in its environment, as these libraries read them once, when they are loaded
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        variables.setdefault(name, str(threads))
+    return variables
 
 
 def how_it_died(code: int) -> str:

@@ -13,8 +13,9 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmark.cluster.child import Child
+from benchmark.cluster.child import Child, environment
 from benchmark.cluster.devices import Devices, visible_devices
+from benchmark.cluster.nursery import Nursery
 from benchmark.cluster.rounds import END_SECONDS, rounds
 from benchmark.cluster.worker import Assignment
 from benchmark.data.source import Source
@@ -44,9 +45,12 @@ def run_all(
     stop = stop or Stop()
     results.mkdir(parents=True, exist_ok=True)
     options = replace(options, since=server_time(results))
-    gpus = visible_devices() if any(spec.device == "cuda" for spec in specs) else ()
+    on_gpu = any(spec.device == "cuda" for spec in specs)
+    gpus = visible_devices() if on_gpu else ()
     assignment = Assignment(source, results, options, tuple(sys.argv))
     crew = _Crew(assignment, jobs, timeout, stop, Devices(gpus))
+    if jobs > 1 and len(specs) > 1 and not on_gpu:  # which GPU a worker sees is said before torch is loaded
+        crew.nursery = Nursery(environment(crew.threads))
     yield from rounds(crew, specs, results, options, stop)
 
 
@@ -60,6 +64,7 @@ class _Crew:
         self.jobs = jobs
         self.devices = devices
         self.threads = max(1, default_jobs(1) // jobs)
+        self.nursery: Nursery | None = None
         self.timeout = timeout
         self.stop = stop
         self._lock = threading.Lock()
@@ -86,7 +91,9 @@ class _Crew:
         if self.stop.reason or self._closed:
             return self._stopped(spec)
         with self._lock:
-            child = self._idle.pop() if self._idle else self._new_child()
+            known = self._idle.pop() if self._idle else None
+        child = known or self._new_child()
+        with self._lock:
             self._busy.add(child)
         if self.stop.reason or self._closed:  # asked between the two looks
             child.terminate()
@@ -107,7 +114,10 @@ class _Crew:
         return replace(outcome, state="claimed") if outcome.state == "stopped" else outcome
 
     def _new_child(self) -> Child:
-        return Child(self.assignment, self.threads, self.devices.take())
+        forked = self.nursery.fork() if self.nursery is not None else None
+        with self._lock:
+            devices = self.devices.take()
+        return Child(self.assignment, self.threads, devices, forked=forked)
 
     def _stopped(self, spec: RunSpec) -> Outcome:
         return Outcome(spec, 0.0, f"stopped by {self.stop.reason or 'the end of the job'}", "stopped")
@@ -129,3 +139,5 @@ class _Crew:
             child.close(patience)
         for child in busy:  # its thread reads the last answer and closes it
             child.end(patience)
+        if self.nursery is not None:
+            self.nursery.close()

@@ -78,9 +78,19 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the main process decides
     for number in SCHEDULER_SIGNALS:
         signal.signal(number, stop.on_signal)
-    assignment = Assignment.from_json(sys.stdin.readline())
+    if not (given := sys.stdin.readline()):
+        return  # whoever started it is gone already
+    assignment = Assignment.from_json(given)
     sys.argv[:] = assignment.argv
     serve(assignment, sys.stdin, answers, stop)
+
+
+def forking(number: int) -> None:
+    """`python -m benchmark.cluster.worker NUMBER`: workers are forked from this process; see `nursery`."""
+    from benchmark.cluster.nursery import nurse
+
+    if nurse(number):
+        main()
 
 
 def serve(assignment: Assignment, requests: TextIO, answers: TextIO, stop: Stop) -> None:
@@ -114,4 +124,4 @@ def _listen(requests: TextIO, waiting: queue.SimpleQueue[str], stop: Stop) -> No
 
 
 if __name__ == "__main__":
-    main()
+    forking(int(sys.argv[1])) if len(sys.argv) > 1 else main()
