@@ -30,6 +30,7 @@ from benchmark.core.types import Batch, CorpusShape, Items, Padding
 from benchmark.kernels.arrays import in_float32, row_chunks
 from benchmark.kernels.cosines import weighted_cosines
 from benchmark.kernels.partners import EPSILON, max_cosine
+from benchmark.kernels.products import batched_product
 
 MATCHINGS = 4
 
@@ -263,7 +264,7 @@ class BiMPM(TextMethod):
         by α_ts = cos(p_t, h_s), mirrored for h_s, and the same with the maximum."""
         p_BLH, h_BRH = product.state_BTH, review.state_BTH
         # α, a cosine: its signs differ, so that a sum over it can vanish (see `weighted_mean`)
-        weight_BLR = bounded_unit(p_BLH) @ bounded_unit(h_BRH).transpose(1, 2)
+        weight_BLR = batched_product(bounded_unit(p_BLH), bounded_unit(h_BRH).transpose(1, 2))
         weight_BRL = weight_BLR.transpose(1, 2)
         if not self.masked:
             return (
@@ -291,7 +292,7 @@ def weighted_mean(weight_BTS: Tensor, y_BSH: Tensor, *, keep_sign: bool) -> Tens
     the numerator stays, so the vector of a negative sum points the wrong way."""
     total_BT1 = weight_BTS.sum(-1, keepdim=True)
     usable = total_BT1.abs() > EPSILON if keep_sign else total_BT1 > EPSILON
-    return (weight_BTS @ y_BSH) / torch.where(usable, total_BT1, EPSILON)
+    return batched_product(weight_BTS, y_BSH) / torch.where(usable, total_BT1, EPSILON)
 
 
 def most_attended(weight_BTS: Tensor, y_BSH: Tensor, mask_BS: Tensor | None) -> Tensor:

@@ -34,6 +34,7 @@ from benchmark.core.types import Batch, CorpusShape, Items, Padding
 from benchmark.kernels.arrays import in_float32
 from benchmark.kernels.bells import kernel_sums
 from benchmark.kernels.elementwise import unit_vectors
+from benchmark.kernels.products import batched_product
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,9 @@ class ConvKNRM(TextMethod):
         R = review_BARC.shape[2]
         # all A * A cosine matrices are one product
         with in_float32(product_BALC, review_BARC) as (product_BALC, review_BARC):  # for the exact kernel
-            cosine_BXY = product_BALC.reshape(B, A * L, C) @ review_BARC.reshape(B, A * R, C).transpose(1, 2)
+            cosine_BXY = batched_product(
+                product_BALC.reshape(B, A * L, C), review_BARC.reshape(B, A * R, C).transpose(1, 2)
+            )
         mask_BR = batch.reviews.token_mask_NT[batch.review_B] if self.config.form == "fair" else None
         sum_BXK = kernel_sums(cosine_BXY.view(B, A * L * A, R), self.kernel_centres(), mask_BR)
         return sum_BXK.view(B, A, L, A, -1)

@@ -24,6 +24,7 @@ from benchmark.core.model import Departure, RankingLoss
 from benchmark.core.types import Batch, CorpusShape, Items
 from benchmark.kernels.linear import linear
 from benchmark.kernels.packing import Packing
+from benchmark.kernels.products import batched_product
 
 
 @dataclass(frozen=True)
@@ -128,9 +129,9 @@ class DecompositionRelation(nn.Module):
     def relate(self, text: States, image: States) -> Tensor:
         """`[B, 2 D]`. Each RoI, a query over words: a_k = Σ_j softmax_j(v_kᵀ W_a h_j / √D) h_j; then
         attention over RoIs, γ = softmax_k(wᵀ tanh(W_b [v_k ; a_k]))."""
-        logit_BVT = self.query(image.state_NTD) @ text.state_NTD.transpose(1, 2)
+        logit_BVT = batched_product(self.query(image.state_NTD), text.state_NTD.transpose(1, 2))
         weight_BVT = masked_softmax(logit_BVT * text.state_NTD.shape[-1] ** -0.5, text.mask_NT.unsqueeze(1))
-        pair_BVF = torch.cat([image.state_NTD, weight_BVT @ text.state_NTD], 2)
+        pair_BVF = torch.cat([image.state_NTD, batched_product(weight_BVT, text.state_NTD)], 2)
         gamma_BV = self.relation_weight(torch.tanh(self.relation(pair_BVF))).squeeze(-1)
         gamma_BV = masked_softmax(gamma_BV, image.mask_NT)
         return (gamma_BV.unsqueeze(1) @ pair_BVF).squeeze(1)

@@ -86,15 +86,10 @@ class Spelling(nn.Module):
         spelled_WA: Tensor = self.get_buffer("spelled_WA")
         letter_UA = spelled_WA[word_U]
         mask_UA1 = (letter_UA != 0).unsqueeze(-1)
-        window_UAC = conv_same(self.embedding(letter_UA), self.conv)
+        window_UAC = conv_over_time(self.embedding(letter_UA), self.conv)
         # tanh is monotone: after the maximum it gives the same, once per filter instead of per window
         best_UC = torch.tanh(window_UAC.masked_fill(~mask_UA1, -torch.inf).amax(1))
         return torch.where(mask_UA1.any(1), best_UC, torch.zeros_like(best_UC))
-
-
-def conv_same(x_NTE: Tensor, conv: nn.Conv1d) -> Tensor:
-    """The convolution at every position, `[N, T, C]`, zeros beyond both ends."""
-    return F.conv1d(x_NTE.transpose(1, 2), conv.weight, conv.bias, padding=conv.padding[0]).transpose(1, 2)
 
 
 class EGCNN(TextMethod):

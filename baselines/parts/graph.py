@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from baselines.parts.layers import masked_mean
 from benchmark.kernels.arrays import MASKED
 from benchmark.kernels.graphs import pair_attention
+from benchmark.kernels.linear import linear
+from benchmark.kernels.products import batched_product
 
 
 class GraphReasoning(nn.Module):
@@ -29,10 +31,10 @@ class GraphReasoning(nn.Module):
         """`[N, T, C]`; padded nodes i are computed like any others, padded nodes j are never read."""
         # W₁ [x_i ; x_j] = W₁ᵃ x_i + W₁ᵇ x_j: the T x T pairs of vectors are never built
         own_HC, other_HC = self.first.weight.chunk(2, dim=1)
-        a_NTH = nn.functional.linear(node_NTC, own_HC, self.first.bias)
-        b_NTH = nn.functional.linear(node_NTC, other_HC)
+        a_NTH = linear(node_NTC, own_HC, self.first.bias)
+        b_NTH = linear(node_NTC, other_HC)
         weight_NTT = pair_attention(a_NTH, b_NTH, self.second.weight.squeeze(0), mask_NT)
-        return torch.bmm(weight_NTT.to(node_NTC.dtype), node_NTC)
+        return batched_product(weight_NTT.to(node_NTC.dtype), node_NTC)
 
 
 class Coherence(nn.Module):
@@ -69,8 +71,8 @@ class Coherence(nn.Module):
         """The review's nodes, weighed by what the product claims, `[B, C]`."""
         # split as in the graphs; the claim comes first in [q ; x_j], and weights are loaded so
         claim_HC, node_HC = self.first.weight.chunk(2, dim=1)
-        claim_BH = nn.functional.linear(claim_BC, claim_HC, self.first.bias)
-        hidden_BTH = torch.relu(claim_BH.unsqueeze(1) + nn.functional.linear(node_BTC, node_HC))
+        claim_BH = linear(claim_BC, claim_HC, self.first.bias)
+        hidden_BTH = torch.relu(claim_BH.unsqueeze(1) + linear(node_BTC, node_HC))
         logit_BT = self.second(hidden_BTH).squeeze(-1).masked_fill(~mask_BT, MASKED)
         pooled_BC: Tensor = torch.bmm(logit_BT.softmax(-1).unsqueeze(1), node_BTC).squeeze(1)
         return pooled_BC

@@ -12,13 +12,14 @@ import itertools
 from collections.abc import Iterable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.core.types import CorpusShape
 from benchmark.kernels.arrays import MASKED
+from benchmark.kernels.convolution import convolution
 from benchmark.kernels.elementwise import dropout
 from benchmark.kernels.linear import Linear, linear
+from benchmark.kernels.products import batched_product
 from benchmark.kernels.words import sum_words
 
 
@@ -99,12 +100,8 @@ def mlp(*widths: int, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
 
 
 def conv_over_time(x_NTE: Tensor, conv: nn.Conv1d, with_bias: bool = True) -> Tensor:
-    """`[N, T, H]`, written as a convolution of two axes, for which no axis need be moved in memory."""
-    x_NE1T = x_NTE.transpose(1, 2).unsqueeze(2)
-    y_NH1T = F.conv2d(
-        x_NE1T, conv.weight.unsqueeze(2), conv.bias if with_bias else None, padding=(0, int(conv.padding[0]))
-    )
-    return y_NH1T.squeeze(2).transpose(1, 2)
+    """The convolution along texts, `[N, T, H]`."""
+    return convolution(x_NTE, conv.weight, conv.bias if with_bias else None, int(conv.padding[0]))
 
 
 def distinct(token_NT: Tensor, vocabulary: int) -> tuple[Tensor, Tensor]:
@@ -150,7 +147,7 @@ class ProductAwareAttention(nn.Module):
         """`[B, R, F]`. A product without any valid position adds nothing, provided that its padded positions
         are zero."""
         weight_BRL = self._weights(self.query(product_BLF), product_mask_BL, review_BRF)
-        return (review_BRF + weight_BRL @ product_BLF) * review_mask_BR.unsqueeze(-1)
+        return (review_BRF + batched_product(weight_BRL, product_BLF)) * review_mask_BR.unsqueeze(-1)
 
     def summed(
         self,
@@ -171,12 +168,12 @@ class ProductAwareAttention(nn.Module):
 
     def query(self, product_NLF: Tensor) -> Tensor:
         """relu(P w + b), which the review's positions are compared with."""
-        # the reference multiplies by w, `F.linear` by its transpose
-        return torch.relu(F.linear(product_NLF, self.w.T, self.b.view(-1)))
+        # the reference multiplies by w, `linear` by its transpose
+        return torch.relu(linear(product_NLF, self.w.T, self.b.view(-1)))
 
     @staticmethod
     def _weights(query_BLF: Tensor, product_mask_BL: Tensor, review_BRF: Tensor) -> Tensor:
         """Sᵀ: what each review position takes of each product position, `[B, R, L]`."""
-        logit_BRL = torch.bmm(review_BRF, query_BLF.transpose(1, 2))
+        logit_BRL = batched_product(review_BRF, query_BLF.transpose(1, 2))
         # in place: the backward pass of a product needs its factors, not its result
         return logit_BRL.masked_fill_(~product_mask_BL.unsqueeze(1), MASKED).softmax(-1)

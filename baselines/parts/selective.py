@@ -14,6 +14,8 @@ from baselines.parts.layers import (
 )
 from benchmark.core.types import Items
 from benchmark.kernels.arrays import MASKED
+from benchmark.kernels.convolution import convolution
+from benchmark.kernels.products import batched_product
 
 
 class ConvEncoder(nn.Module):
@@ -35,13 +37,13 @@ class ConvEncoder(nn.Module):
 
     def forward(self, token_NT: Tensor, mask_NT: Tensor) -> Tensor:
         """`[N, T, H]`, zero at padded positions."""
-        word_NET = self.dropout(self.embedding(token_NT)).transpose(1, 2)
-        gram_KNHT = torch.stack([torch.relu(self._convolve(conv, word_NET)) for conv in self.convs])
-        return gram_KNHT.mean(0).transpose(1, 2) * mask_NT.unsqueeze(-1)
+        word_NTE = self.dropout(self.embedding(token_NT))
+        gram_KNTH = torch.stack([torch.relu(self._convolve(conv, word_NTE)) for conv in self.convs])
+        return gram_KNTH.mean(0) * mask_NT.unsqueeze(-1)
 
-    def _convolve(self, conv: nn.Module, word_NET: Tensor) -> Tensor:
+    def _convolve(self, conv: nn.Module, word_NTE: Tensor) -> Tensor:
         assert isinstance(conv, nn.Conv2d)
-        return F.conv1d(word_NET, conv.weight.squeeze(1).transpose(1, 2), conv.bias, padding=conv.padding[0])
+        return convolution(word_NTE, conv.weight.squeeze(1).transpose(1, 2), conv.bias, int(conv.padding[0]))
 
 
 class SelfAttention(nn.Module):
@@ -56,14 +58,14 @@ class SelfAttention(nn.Module):
     def forward(self, x_BRH: Tensor, mask_BR: Tensor, weight_BR: Tensor, mask_queries: bool) -> Tensor:
         """`[B, R, H]`. `mask_queries` is what the released `bert` network does: padded queries become
         uniform and padded keys stay in the softmax."""
-        logit_BRR = self.query(x_BRH) @ self.key(x_BRH).transpose(1, 2)
+        logit_BRR = batched_product(self.query(x_BRH), self.key(x_BRH).transpose(1, 2))
         if mask_queries:
             # a slip of the release: this axis is the queries', the keys' is the last one
             attention_BRR = logit_BRR.masked_fill(~mask_BR.unsqueeze(2), MASKED).softmax(-1)
         else:
             attention_BRR = masked_softmax(logit_BRR, mask_BR.unsqueeze(1))
         selected_BRR = attention_BRR * weight_BR.unsqueeze(1) * weight_BR.unsqueeze(2)
-        result: Tensor = selected_BRR @ x_BRH + x_BRH
+        result: Tensor = batched_product(selected_BRR, x_BRH) + x_BRH
         return result
 
 

@@ -17,8 +17,10 @@
 
 // One build for every processor: the widest of three versions that the processor has is chosen at load time.
 #if defined(__x86_64__) && defined(__linux__) && !defined(__clang__) && __GNUC__ >= 12
+#define CLONES
 #define CLONED __attribute__((noinline, target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #elif defined(__x86_64__) && defined(__linux__) && !defined(__clang__) && defined(__GNUC__)
+#define CLONES
 #define CLONED __attribute__((noinline, target_clones("avx512f", "fma", "default")))
 #else
 #define CLONED __attribute__((noinline))
@@ -1264,6 +1266,95 @@ CLONED void add_scaled(float *to, const float *from, float factor, int64_t count
     for (int64_t i = 0; i < count; ++i) to[i] += factor * from[i];
 }
 
+// ------------------------------------------------------------------------------------------ matrix products
+
+constexpr int64_t DEPTH = 384;   // terms of a sum that are taken in one go: a panel of them stays in the cache
+constexpr int64_t BLOCK = 240;   // rows of a task, a multiple of every tile's
+constexpr int64_t PANEL = 3;     // vectors of columns of the widest tile
+
+// A matrix with steps of its own between rows and between columns: a transposed one is the same memory.
+struct Strided {
+    const float *at;
+    int64_t row, column;
+};
+
+// `rows` x V vectors of columns of C, of `depth` terms: C = offset + A B, or C += A B where `offset` is null.
+// B's rows follow one another, zero beyond its last column; only `width` columns and `rows` rows of C are written.
+template <int ROWS, int V>
+INLINE void product_tile(const float *a, int64_t row, int64_t step, const float *b, int64_t depth,
+                         const float *offset, float *c, int64_t stride, int64_t rows, int64_t width) {
+    Lanes sum[ROWS][V] = {};
+    for (int64_t k = 0; k < depth; ++k, a += step, b += V * LANES) {
+        Lanes terms[V];
+#pragma GCC unroll 3
+        for (int v = 0; v < V; ++v) terms[v] = ((const Loose *)b)[v];
+#pragma GCC unroll 16
+        for (int r = 0; r < ROWS; ++r) {
+            const float factor = a[r * row];
+#pragma GCC unroll 3
+            for (int v = 0; v < V; ++v) sum[r][v] += factor * terms[v];
+        }
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < ROWS; ++r) {
+        if (r >= rows) return;
+        float *out = c + r * stride;
+#pragma GCC unroll 3
+        for (int v = 0; v < V; ++v) {
+            const int64_t left = width - v * LANES;
+            if (left >= LANES) {
+                Loose *place = (Loose *)(out + v * LANES);
+                *place = sum[r][v] + (offset ? Lanes(*(const Loose *)(offset + v * LANES)) : Lanes(*place));
+            } else {
+                for (int64_t lane = 0; lane < left; ++lane)
+                    out[v * LANES + lane] = sum[r][v][lane] + (offset ? offset[v * LANES + lane] : out[v * LANES + lane]);
+            }
+        }
+    }
+}
+
+// All rows of a task against one panel of V vectors of columns.
+template <int ROWS, int V>
+INLINE void product_panel(Strided a, int64_t rows, const float *b, int64_t depth, const float *offset, float *c,
+                          int64_t stride, int64_t width, float *edge) {
+    int64_t m = 0;
+    if (a.column == 1)
+        for (; m + ROWS <= rows; m += ROWS)
+            product_tile<ROWS, V>(a.at + m * a.row, a.row, 1, b, depth, offset, c + m * stride, stride, ROWS, width);
+    else
+        for (; m + ROWS <= rows; m += ROWS)
+            product_tile<ROWS, V>(a.at + m, 1, a.column, b, depth, offset, c + m * stride, stride, ROWS, width);
+    if (m == rows) return;
+    for (int64_t k = 0; k < depth; ++k)  // the last rows, padded to a whole tile
+        for (int64_t r = 0; r < ROWS; ++r) edge[k * ROWS + r] = m + r < rows ? a.at[(m + r) * a.row + k * a.column] : 0;
+    product_tile<ROWS, V>(edge, 1, ROWS, b, depth, offset, c + m * stride, stride, rows - m, width);
+}
+
+CLONED void product_block(Strided a, int64_t rows, const float *b, int64_t vectors, int64_t depth, const float *offset,
+                          float *c, int64_t stride, int64_t width, float *edge) {
+    if (vectors == 3) product_panel<8, 3>(a, rows, b, depth, offset, c, stride, width, edge);
+    if (vectors == 2) product_panel<12, 2>(a, rows, b, depth, offset, c, stride, width, edge);
+    if (vectors == 1) product_panel<16, 1>(a, rows, b, depth, offset, c, stride, width, edge);
+}
+
+// `depth` rows of B from column `first` on, V vectors wide, zero beyond its columns.
+CLONED void pack_panel(Strided b, int64_t depth, int64_t width, int64_t wide, float *packed) {
+    if (b.column == 1) {
+        for (int64_t k = 0; k < depth; ++k) {
+            std::memcpy(packed + k * wide, b.at + k * b.row, sizeof(float) * width);
+            for (int64_t n = width; n < wide; ++n) packed[k * wide + n] = 0;
+        }
+        return;
+    }
+    if (width < wide) std::memset(packed, 0, sizeof(float) * depth * wide);
+    for (int64_t k = 0; k < depth; k += LANES)
+        for (int64_t n = 0; n < width; ++n) {
+            const float *from = b.at + n * b.column + k * b.row;
+            const int64_t own = k + LANES <= depth ? LANES : depth - k;
+            for (int64_t i = 0; i < own; ++i) packed[(k + i) * wide + n] = from[i * b.row];
+        }
+}
+
 }  // namespace
 
 extern "C" {
@@ -1762,6 +1853,86 @@ void sum_words(const float *product_UPC, const int64_t *slot_NT, const int64_t *
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t n = 0; n < N; ++n)
         sum_words_text(product_UPC, slot_NT + n * T, size_A, before_A, out + n * A * T * C, T, A, P, C);
+}
+
+// C [M, N] = offset_N + A [M, K] B [K, N], steps between rows and columns of A and B given; every sum is taken in the
+// same order whatever M is, and however many threads there are.
+void product(const float *a, const float *b, const float *offset, float *c, int64_t a_row, int64_t a_column,
+             int64_t b_row, int64_t b_column, int64_t M, int64_t N, int64_t K, int32_t threads) {
+    const int64_t lanes = whole_lanes(N) / LANES, panels = (lanes + PANEL - 1) / PANEL;
+    std::vector<int64_t> start(panels + 1);  // in vectors: as even as can be
+    for (int64_t p = 0; p <= panels; ++p) start[p] = lanes * p / panels;
+    const int64_t blocks = (M + BLOCK - 1) / BLOCK;
+    // few rows (the gradient of weights): columns are shared out, too
+    const int64_t groups = threads == 1 || blocks >= 2 * threads ? 1 : (panels < threads ? panels : threads);
+    const int64_t deepest = K < DEPTH ? K : DEPTH;
+    float *packed = new float[deepest * lanes * LANES];
+    std::vector<float> nothing;
+    if (!offset) {
+        nothing.assign(N, 0.0f);
+        offset = nothing.data();
+    }
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+        std::vector<float> edge(deepest * 16);
+        for (int64_t k = 0; k < K || k == 0; k += DEPTH) {
+            const int64_t depth = k + DEPTH <= K ? DEPTH : K - k;
+#pragma omp for schedule(static)
+            for (int64_t p = 0; p < panels; ++p) {
+                const int64_t n = start[p] * LANES, wide = (start[p + 1] - start[p]) * LANES;
+                pack_panel({b + k * b_row + n * b_column, b_row, b_column}, depth, n + wide <= N ? wide : N - n, wide,
+                           packed + depth * n);
+            }
+#pragma omp for schedule(static)
+            for (int64_t task = 0; task < blocks * groups; ++task) {
+                const int64_t m = task / groups * BLOCK, group = task % groups;
+                const int64_t rows = m + BLOCK <= M ? BLOCK : M - m;
+                for (int64_t p = panels * group / groups; p < panels * (group + 1) / groups; ++p) {
+                    const int64_t n = start[p] * LANES, vectors = start[p + 1] - start[p];
+                    product_block({a + m * a_row + k * a_column, a_row, a_column}, rows, packed + depth * n, vectors,
+                                  depth, k ? nullptr : offset + n, c + m * N + n, N, N - n, edge.data());
+                }
+            }
+        }
+    }
+    delete[] packed;
+}
+
+// C_b [M, N] = A_b [M, K] B_b [K, N] of many small matrices, the steps between them, their rows and columns given.
+void products(const float *a, const float *b, float *c, int64_t a_item, int64_t a_row, int64_t a_column, int64_t b_item,
+              int64_t b_row, int64_t b_column, int64_t items, int64_t M, int64_t N, int64_t K, int32_t threads) {
+    const int64_t lanes = whole_lanes(N) / LANES, panels = (lanes + PANEL - 1) / PANEL;
+    const int64_t deepest = K < DEPTH ? K : DEPTH;
+    const std::vector<float> nothing(N, 0.0f);
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+        std::vector<float> packed(deepest * PANEL * LANES), edge(deepest * 16);
+#pragma omp for schedule(static)
+        for (int64_t item = 0; item < items; ++item) {
+            const float *own_a = a + item * a_item, *own_b = b + item * b_item;
+            float *own_c = c + item * M * N;
+            for (int64_t p = 0; p < panels; ++p) {
+                const int64_t first = lanes * p / panels, vectors = lanes * (p + 1) / panels - first;
+                const int64_t n = first * LANES, wide = vectors * LANES;
+                for (int64_t k = 0; k < K || k == 0; k += DEPTH) {
+                    const int64_t depth = k + DEPTH <= K ? DEPTH : K - k;
+                    pack_panel({own_b + k * b_row + n * b_column, b_row, b_column}, depth, n + wide <= N ? wide : N - n,
+                               wide, packed.data());
+                    product_block({own_a + k * a_column, a_row, a_column}, M, packed.data(), vectors, depth,
+                                  k ? nullptr : nothing.data() + n, own_c + n, N, N - n, edge.data());
+                }
+            }
+        }
+    }
+}
+
+// Whether `product` is to be preferred to the library behind PyTorch's: that one keeps its 512-bit code from AMD.
+int32_t wide_products() {
+#if defined(CLONES) && defined(__x86_64__)
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_is("amd");
+#else
+    return 0;
+#endif
 }
 
 }  // extern "C"

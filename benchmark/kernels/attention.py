@@ -142,8 +142,9 @@ class _Attention(torch.autograd.Function):
         ctx.sizes = *strides, queries_N.shape[0], T, S, heads, width // heads, value_width // heads, packed
         ctx.form, ctx.indices = form, (query_X, start[0], key_X, start[1])
         n_queries = len(queries_N)
-        # rows that are not written are padding
-        attended = first.new_zeros(*((n_queries,) if packed else first.shape[:-1]), value_width)
+        # rows that are not written are padding, and packed there is none
+        make = first.new_empty if packed else first.new_zeros
+        attended = make(*((n_queries,) if packed else first.shape[:-1]), value_width)
         log = first.new_empty(heads, n_queries)
         call(
             "attention", *_places(first, second, form), *ctx.indices, attended, log, *ctx.settings, *ctx.sizes
@@ -158,8 +159,10 @@ class _Attention(torch.autograd.Function):
         query_X, packed = ctx.indices[0], ctx.sizes[-1]
         # packed and yet by index: rows are shared by sequences, and their gradients are added up afterwards
         shared = packed and query_X is not None
-        made = first.new_empty(len(query_X), first.shape[-1]) if shared else torch.zeros_like(first)
-        results = made, None if second is None else torch.zeros_like(second)
+        # packed, every row is written; else those of padding are not
+        like = torch.empty_like if packed else torch.zeros_like
+        made = first.new_empty(len(query_X), first.shape[-1]) if shared else like(first)
+        results = made, None if second is None else like(second)
         arrays = *_places(first, second, ctx.form), *ctx.indices, attended, log, gradient.contiguous()
         call("attention_backward", *arrays, *_places(*results, ctx.form), *ctx.settings, *ctx.sizes)
         if shared:

@@ -1,24 +1,29 @@
-"""Linear maps over positions, computed the faster of two ways on a CPU."""
+"""Linear maps over positions.
+
+N sequences, T positions of each, X positions of all, F features, H results of a position.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
-LARGE_PRODUCT = 1 << 24
-"""Multiplications from which on `linear` is a convolution."""
+from benchmark.kernels.products import is_worth_it, product
 
 
 def linear(x_NTF: Tensor, weight_HF: Tensor, bias_H: Tensor | None = None) -> Tensor:
-    """x Wᵀ + b, `[N, T, H]`. Where it is large, a CPU computes it as a convolution of size one: the same products, in
-    a library that is a sixth to a third faster at them than the one behind `F.linear` (forward and
-    backward, AMD Zen 4)."""
-    if x_NTF.device.type != "cpu" or x_NTF.numel() * len(weight_HF) < LARGE_PRODUCT:
+    """x Wᵀ + b, `[N, T, H]`, or `[X, H]` of `[X, F]`. A position's result does not depend on how many others there
+    are."""
+    if not is_worth_it(x_NTF.numel() * len(weight_HF), x_NTF, weight_HF):
         return F.linear(x_NTF, weight_HF, bias_H)
-    # views only: features are the channels of an image one pixel high, positions its columns
-    x_NF1T = x_NTF.transpose(1, 2).unsqueeze(2)
-    return F.conv2d(x_NF1T, weight_HF[:, :, None, None], bias_H).squeeze(2).transpose(1, 2)
+    if not torch.is_grad_enabled():
+        return _mapped(x_NTF, weight_HF, bias_H)
+    result: Tensor = _Linear.apply(x_NTF, weight_HF, bias_H)  # type: ignore[no-untyped-call]
+    return result
 
 
 def joint_linear(x_NTF: Tensor, *maps: nn.Linear) -> Tensor:
@@ -26,13 +31,38 @@ def joint_linear(x_NTF: Tensor, *maps: nn.Linear) -> Tensor:
     return linear(x_NTF, torch.cat([m.weight for m in maps]), torch.cat([m.bias for m in maps]))
 
 
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight_HF: Tensor, bias_H: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight_HF)
+        ctx.has_bias = bias_H is not None
+        return _mapped(x, weight_HF, bias_H)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight_HF = ctx.saved_tensors
+        of_x = of_weight = of_bias = None
+        gradient_XH = gradient.reshape(-1, len(weight_HF))
+        if ctx.needs_input_grad[0]:
+            of_x = product(gradient_XH, weight_HF).view_as(x)
+        if ctx.needs_input_grad[1]:
+            of_weight = product(gradient_XH.T, x.reshape(-1, x.shape[-1]))
+        if ctx.has_bias and ctx.needs_input_grad[2]:
+            of_bias = gradient_XH.sum(0)
+        return of_x, of_weight, of_bias
+
+
+def _mapped(x: Tensor, weight_HF: Tensor, bias_H: Tensor | None) -> Tensor:
+    result_XH = product(x.reshape(-1, x.shape[-1]), weight_HF.T, bias_H)
+    return result_XH.view(*x.shape[:-1], len(weight_HF))
+
+
 class Linear(nn.Linear):
-    """`nn.Linear`, computed by `linear` where the input has positions."""
+    """`nn.Linear`, computed by `linear`."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if input.dim() == 3:
-            return linear(input, self.weight, self.bias)
-        return F.linear(input, self.weight, self.bias)
+        return linear(input, self.weight, self.bias)
 
 
 def with_own_linear(module: nn.Module) -> nn.Module:

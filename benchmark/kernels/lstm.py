@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 from benchmark.kernels.linear import linear
 from benchmark.kernels.native import LANES, call
 from benchmark.kernels.packing import Packing
+from benchmark.kernels.products import batched_product
 
 
 def trained_lstm(x_1XE: Tensor, packing: Packing, lstms: Sequence[nn.LSTM]) -> Tensor:
@@ -55,7 +56,7 @@ class _LSTM(torch.autograd.Function):
         result_XDG = torch.empty_like(active_XDG)
         arrays = active_XDG, cells_XDH, gradient_XDH.contiguous(), start_N1, recurrent_DGH, result_XDG
         call("lstm_train_backward", *arrays, *ctx.sizes)
-        recurrent = torch.bmm(result_XDG.permute(1, 2, 0), before_XDH.transpose(0, 1))
+        recurrent = batched_product(result_XDG.permute(1, 2, 0), before_XDH.transpose(0, 1))
         return result_XDG, recurrent, None
 
 

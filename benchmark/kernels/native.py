@@ -47,6 +47,8 @@ SIGNATURES: dict[str, list[Any]] = {
     "soft_pool": [_POINTER] * 5 + [_SIZE] * 2 + [_INT],
     "soft_pool_backward": [_POINTER] * 7 + [_SIZE] * 2 + [_INT],
     "adam": [_POINTER] * 3 + [ctypes.c_double] * 4 + [_SIZE, _INT],
+    "product": [_POINTER] * 4 + [_SIZE] * 7 + [_INT],
+    "products": [_POINTER] * 3 + [_SIZE] * 10 + [_INT],
     "gate": [_POINTER] * 3 + [ctypes.c_float, _SIZE, _INT],
 }
 
@@ -87,6 +89,13 @@ def switched_off() -> Iterator[None]:
         yield
     finally:
         _off = before
+
+
+@functools.cache
+def has_wide_products() -> bool:
+    """Whether matrix products are faster in the compiled code than in PyTorch, on this processor."""
+    library = _library()
+    return library is not None and bool(library.wide_products())
 
 
 def usable(*tensors: Tensor) -> bool:

@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 from benchmark.kernels import native
 from benchmark.kernels.arrays import in_float32, row_chunks
 from benchmark.kernels.native import call
+from benchmark.kernels.products import batched_product
 
 EPSILON = 1e-8
 """Lower bound of norms."""
@@ -166,11 +167,11 @@ def _through_winners(
         dn_BPLR *= p_scale[rows].unsqueeze(3)
         dn_BPLR *= h_scale[rows].unsqueeze(2)
         dn_BXR = dn_BPLR.flatten(1, 2)
-        toward_BPLH = (dn_BXR @ h).view(*p_scale[rows].shape, -1)
+        toward_BPLH = batched_product(dn_BXR, h).view(*p_scale[rows].shape, -1)
         grad_p[rows] = (toward_BPLH * square_PH.unsqueeze(1)).sum(1)
         grad_square += toward_BPLH.mul_(p.unsqueeze(1)).sum((0, 2))
         weighted_BXH = (p.unsqueeze(1) * square_PH.unsqueeze(1)).flatten(1, 2)
-        grad_h[rows] = dn_BXR.transpose(1, 2) @ weighted_BXH
+        grad_h[rows] = batched_product(dn_BXR.transpose(1, 2), weighted_BXH)
     return grad_p, grad_h, grad_square
 
 
@@ -182,7 +183,7 @@ def _rows(p_BLH: Tensor, h_BRH: Tensor, square_PH: Tensor) -> Iterator[slice]:
 def _weighted_dots(p_BLH: Tensor, h_BRH: Tensor, square_PH: Tensor) -> Tensor:
     """Σ_d v_kd p_td h_sd, `[B, P, L, R]`."""
     weighted_BPLH = p_BLH.unsqueeze(1) * square_PH.unsqueeze(1)
-    dot_BXR = weighted_BPLH.flatten(1, 2) @ h_BRH.transpose(1, 2)
+    dot_BXR = batched_product(weighted_BPLH.flatten(1, 2), h_BRH.transpose(1, 2))
     return dot_BXR.view(*weighted_BPLH.shape[:3], -1)
 
 

@@ -22,6 +22,7 @@ from benchmark.core.types import rows_of
 from benchmark.kernels import native
 from benchmark.kernels.arrays import row_chunks
 from benchmark.kernels.native import call
+from benchmark.kernels.products import batched_product
 
 Masks = tuple[Tensor | None, Tensor | None]
 
@@ -158,7 +159,7 @@ class _StrongestCosines(torch.autograd.Function):
         left_B, right_B = rows
         left_BXF = rows_of(left_NALF, left_B).flatten(1, 2)
         right_BYF = rows_of(right_MCRF, right_B).flatten(1, 2)
-        map_BXY = torch.bmm(left_BXF, right_BYF.transpose(1, 2))
+        map_BXY = batched_product(left_BXF, right_BYF.transpose(1, 2))
         shape = (len(left_B), *left_NALF.shape[1:3], *right_MCRF.shape[1:3])
         value_BSK, cell_BSK = strongest(map_BXY.view(shape), weight, sizes, keep, *masks)
         ctx.sizes = sizes
