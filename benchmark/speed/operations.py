@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmark.kernels import native
+from benchmark.kernels import native, products
 
 MATRIX = {"cpu": 2048, "cuda": 8192}
 """Side of the square matrices whose product measures the device's peak."""
@@ -153,6 +153,15 @@ def _add_rows(*given: Any) -> int:
     return count * width
 
 
+def _product(*given: Any) -> int:
+    """Of one pair of matrices, or of many: the last sizes are (pairs,) rows, columns, terms of a sum."""
+    return 2 * math.prod(_sizes(given, 3))
+
+
+def _products(*given: Any) -> int:
+    return 2 * math.prod(_sizes(given, 4))
+
+
 def _none(*given: Any) -> int:
     return 0
 
@@ -178,6 +187,8 @@ KERNELS: Mapping[str, Count] = {
     "attention": _attention,
     "attention_backward": _attention_backward,
     "add_rows": _add_rows,
+    "product": _product,
+    "products": _products,
     **dict.fromkeys(("dropout", "gate", "unit_vectors", "unit_vectors_backward", "adam"), _none),
     **dict.fromkeys(("soft_pool", "soft_pool_backward"), _none),
 }
@@ -271,17 +282,19 @@ def _counter_sees(lstm: nn.LSTM) -> bool:
 
 
 def peak_flops(device: torch.device, precision: str, repeats: int = 5) -> float:
-    """Operations per second of the best of some square matrix products: as a product, and as the convolution of size
-    one that `kernels.linear` makes of a large one on a CPU, where another library computes it."""
+    """Operations per second of the best of some square matrix products, of all that the methods use: PyTorch's, as a
+    convolution of size one (another library), and the compiled code's."""
     size = MATRIX[device.type]
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    # columns in order, as positions of a text stand: what `kernels.linear` hands over
     # random numbers: on equal ones a chip draws less power and runs faster than it does on data
     a, b = (torch.rand(size, size, device=device, dtype=dtype) for _ in range(2))
     ways: list[Callable[[], Tensor]] = [lambda: a @ b]
     if device.type == "cpu":
+        # columns in order, as positions of a text stand
         image, weight = a.T[None, :, None, :], b[:, :, None, None]
         ways.append(lambda: F.conv2d(image, weight))
+        if products.is_worth_it(size**3, a, b):
+            ways.append(lambda: products.product(a, b))
     best = math.inf
     for _ in range(1 + repeats):
         for way in ways:

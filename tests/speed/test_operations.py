@@ -12,11 +12,19 @@ from benchmark.core.model import RankingModel
 from benchmark.core.types import Batch
 from benchmark.engine.config import TrainingConfig
 from benchmark.engine.losses import ranking_loss
-from benchmark.kernels import attention, native
+from benchmark.kernels import attention, native, products
+from benchmark.kernels.convolution import convolution
+from benchmark.kernels.linear import linear
 from benchmark.speed import operations
 from tests.test_model_contract import GROUPS, SIZE, batch_for, build
 
 needs_kernels = pytest.mark.skipif(not native.available(), reason="the compiled kernels are not built")
+
+
+@pytest.fixture(autouse=True)
+def products_by_torch(monkeypatch):
+    """Which code computes a product depends on the processor: here PyTorch's, on every one."""
+    monkeypatch.setattr(products, "LARGE_PRODUCT", 1 << 62)
 
 
 def counted(model: RankingModel, batch: Batch) -> operations.Operations:
@@ -151,3 +159,20 @@ def test_every_method_is_counted(name: str) -> None:
     model.start_training(torch.zeros(GROUPS * SIZE))
     found = counted(model, batch_for(model))
     assert found.total > 1e5
+
+
+@needs_kernels
+def test_products_of_the_compiled_code(monkeypatch) -> None:
+    """Three of each, two where the input has no gradient; windows that reach into the next text are computed, too."""
+    monkeypatch.setattr(products, "LARGE_PRODUCT", 0)
+    monkeypatch.setattr(native, "has_wide_products", lambda: True)
+    x, weight = torch.randn(3, 10, 4, requires_grad=True), torch.randn(5, 4, 2, requires_grad=True)
+    with operations.counting(torch.nn.Identity()) as found:
+        linear(x.detach(), weight[:, :, 0]).sum().backward()
+        convolution(x, weight).sum().backward()
+        products.batched_product(x, x.transpose(1, 2)).sum().backward()
+    windows, filters = 3 * 10 - 1, 2 * 4 * 5
+    of_linear, of_convolution = 2 * (2 * 30 * 4 * 5), 2 * windows * filters * 2 + 2 * 30 * filters
+    assert found.by_part["product"] == of_linear + of_convolution
+    assert found.by_part["products"] == 3 * (2 * 3 * 10 * 10 * 4)
+    assert not found.unknown
