@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from benchmark.kernels import native
 
-LARGE_PRODUCT = 1 << 19
+LARGE_PRODUCT = 1 << 20
 """Multiplications from which on the compiled code is asked: below, the way there costs more than it saves."""
 
 
@@ -40,7 +40,8 @@ def is_worth_it(multiplications: int, *factors: Tensor) -> bool:
 
 def batched_product(a_BMK: Tensor, b_BKN: Tensor) -> Tensor:
     """A B of each pair, `[B, M, N]`."""
-    if not is_worth_it(a_BMK.numel() * b_BKN.shape[2], a_BMK, b_BKN):
+    # small matrices fill the tiles less
+    if not is_worth_it(a_BMK.numel() * b_BKN.shape[2] // 2, a_BMK, b_BKN):
         return torch.bmm(a_BMK, b_BKN)
     if not torch.is_grad_enabled():
         return _products(a_BMK, b_BKN)
