@@ -18,9 +18,13 @@
 // One build for every processor: the widest of three versions that the processor has is chosen at load time.
 #if defined(__x86_64__) && defined(__linux__) && !defined(__clang__) && __GNUC__ >= 12
 #define CLONES
+#define WIDEST_TARGET "arch=x86-64-v4"
+#define WIDEST_FEATURE "x86-64-v4"
 #define CLONED __attribute__((noinline, target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #elif defined(__x86_64__) && defined(__linux__) && !defined(__clang__) && defined(__GNUC__)
 #define CLONES
+#define WIDEST_TARGET "avx512f,fma"
+#define WIDEST_FEATURE "avx512f"
 #define CLONED __attribute__((noinline, target_clones("avx512f", "fma", "default")))
 #else
 #define CLONED __attribute__((noinline))
@@ -1278,6 +1282,14 @@ struct Strided {
     int64_t row, column;
 };
 
+// What of a tile lies within C.
+__attribute__((noinline)) void write_part(const float *tile, int64_t wide, const float *offset, float *c, int64_t stride,
+                                          int64_t rows, int64_t width) {
+    for (int64_t r = 0; r < rows; ++r)
+        for (int64_t n = 0; n < width; ++n)
+            c[r * stride + n] = tile[r * wide + n] + (offset ? offset[n] : c[r * stride + n]);
+}
+
 // `rows` x V vectors of columns of C, of `depth` terms: C = offset + A B, or C += A B where `offset` is null.
 // B's rows follow one another, zero beyond its last column; only `width` columns and `rows` rows of C are written.
 template <int ROWS, int V>
@@ -1295,22 +1307,19 @@ INLINE void product_tile(const float *a, int64_t row, int64_t step, const float 
             for (int v = 0; v < V; ++v) sum[r][v] += factor * terms[v];
         }
     }
+    if (rows == ROWS && width >= V * LANES) {
 #pragma GCC unroll 16
-    for (int r = 0; r < ROWS; ++r) {
-        if (r >= rows) return;
-        float *out = c + r * stride;
+        for (int r = 0; r < ROWS; ++r)
 #pragma GCC unroll 3
-        for (int v = 0; v < V; ++v) {
-            const int64_t left = width - v * LANES;
-            if (left >= LANES) {
-                Loose *place = (Loose *)(out + v * LANES);
+            for (int v = 0; v < V; ++v) {
+                Loose *place = (Loose *)(c + r * stride + v * LANES);
                 *place = sum[r][v] + (offset ? Lanes(*(const Loose *)(offset + v * LANES)) : Lanes(*place));
-            } else {
-                for (int64_t lane = 0; lane < left; ++lane)
-                    out[v * LANES + lane] = sum[r][v][lane] + (offset ? offset[v * LANES + lane] : out[v * LANES + lane]);
             }
-        }
+        return;
     }
+    float tile[ROWS * V * LANES];
+    std::memcpy(tile, sum, sizeof(tile));
+    write_part(tile, V * LANES, offset, c, stride, rows, width < V * LANES ? width : V * LANES);
 }
 
 // All rows of a task against one panel of V vectors of columns.
@@ -1330,11 +1339,43 @@ INLINE void product_panel(Strided a, int64_t rows, const float *b, int64_t depth
     product_tile<ROWS, V>(edge, 1, ROWS, b, depth, offset, c + m * stride, stride, rows - m, width);
 }
 
-CLONED void product_block(Strided a, int64_t rows, const float *b, int64_t vectors, int64_t depth, const float *offset,
-                          float *c, int64_t stride, int64_t width, float *edge) {
+#if defined(CLONES)
+#define WIDEST __attribute__((noinline, target(WIDEST_TARGET)))
+#else
+#define WIDEST __attribute__((noinline))
+#endif
+
+// Tiles that fill the 32 registers of 512 bits.
+WIDEST void product_block_wide(Strided a, int64_t rows, const float *b, int64_t vectors, int64_t depth,
+                               const float *offset, float *c, int64_t stride, int64_t width, float *edge) {
     if (vectors == 3) product_panel<8, 3>(a, rows, b, depth, offset, c, stride, width, edge);
     if (vectors == 2) product_panel<12, 2>(a, rows, b, depth, offset, c, stride, width, edge);
     if (vectors == 1) product_panel<16, 1>(a, rows, b, depth, offset, c, stride, width, edge);
+}
+
+// The same sums in the same order, slowly, where there are none: so that they can be tested everywhere.
+__attribute__((noinline)) void product_block_anywhere(Strided a, int64_t rows, const float *b, int64_t vectors,
+                                                      int64_t depth, const float *offset, float *c, int64_t stride,
+                                                      int64_t width, float *edge) {
+    if (vectors == 3) product_panel<1, 3>(a, rows, b, depth, offset, c, stride, width, edge);
+    if (vectors == 2) product_panel<1, 2>(a, rows, b, depth, offset, c, stride, width, edge);
+    if (vectors == 1) product_panel<1, 1>(a, rows, b, depth, offset, c, stride, width, edge);
+}
+
+INLINE bool has_512_bits() {
+#if defined(CLONES)
+    return __builtin_cpu_supports(WIDEST_FEATURE);
+#else
+    return false;
+#endif
+}
+
+INLINE void product_block(Strided a, int64_t rows, const float *b, int64_t vectors, int64_t depth, const float *offset,
+                          float *c, int64_t stride, int64_t width, float *edge) {
+    if (has_512_bits())
+        product_block_wide(a, rows, b, vectors, depth, offset, c, stride, width, edge);
+    else
+        product_block_anywhere(a, rows, b, vectors, depth, offset, c, stride, width, edge);
 }
 
 // `depth` rows of B from column `first` on, V vectors wide, zero beyond its columns.
@@ -1928,8 +1969,8 @@ void products(const float *a, const float *b, float *c, int64_t a_item, int64_t 
 
 // Whether `product` is to be preferred to the library behind PyTorch's: that one keeps its 512-bit code from AMD.
 int32_t wide_products() {
-#if defined(CLONES) && defined(__x86_64__)
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_is("amd");
+#if defined(CLONES)
+    return has_512_bits() && __builtin_cpu_is("amd");
 #else
     return 0;
 #endif
