@@ -54,14 +54,29 @@ def read_json(path: Path, at_most: int = LARGEST_JSON) -> Any:
         raise ValueError("nested too deeply") from None
 
 
+def _need_file(target: Path) -> None:
+    try:
+        kind = stat.S_IFMT(os.stat(target).st_mode)
+    except OSError:  # not there; or a link that leads nowhere, which is replaced
+        return
+    if kind == stat.S_IFDIR:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+    if kind != stat.S_IFREG:
+        raise OSError(
+            errno.EINVAL, f"{_KINDS.get(kind, 'something else')} where a file should be", str(target)
+        )
+
+
 @contextmanager
 def written_beside(target: Path) -> Iterator[Path]:
     """A path beside `target` to write to; renamed to it if the context ends well, removed if not.
 
-    So the final name holds all of the new content or the old one, whatever happens in between.
+    So the final name holds all of the new content or the old one, whatever happens in between. OSError where something
+    else than a file is in its place: to rename over a device takes it from everybody (`--out /dev/null`, as root).
     """
     if not target.name:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+    _need_file(target)
     temporary = target.with_name(f".{target.name[:100]}.{uuid.uuid4().hex[:8]}")
     try:
         yield temporary

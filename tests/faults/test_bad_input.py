@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.core.files import write_atomically
 from tests.faults import damage
 from tests.faults.bad_input import all_cases
 from tests.faults.cases import Case, fault_of, judge
@@ -108,3 +109,19 @@ def test_a_disk_that_takes_no_more(tmp_path: Path, words: tuple[str, ...]) -> No
     assert "error: " in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out.zip").is_file()
+
+
+def test_nothing_but_a_file_is_written_over(tmp_path: Path) -> None:
+    """As root, a rename over a device would take it from everybody on the machine."""
+    (tmp_path / "to a device").symlink_to(os.devnull)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "to nowhere").symlink_to(tmp_path / "nowhere")
+    for name in ("to a device", "pipe"):
+        with pytest.raises(OSError, match="where a file should be"):
+            write_atomically(tmp_path / name, "x")
+    with pytest.raises(IsADirectoryError):
+        write_atomically(tmp_path, "x")
+    write_atomically(tmp_path / "to nowhere", "x")
+    assert (tmp_path / "to nowhere").read_text() == "x"
+    assert (tmp_path / "pipe").is_fifo()
+    assert Path(os.devnull).is_char_device()
