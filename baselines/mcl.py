@@ -20,13 +20,7 @@ from baselines.parts.encoders import RoiEncoder
 from baselines.parts.layers import check_field, check_heads, masked_max, mlp
 from baselines.parts.matching import ContextFeatures, row_steps
 from baselines.parts.pooling import KernelMaxPooling
-from baselines.parts.reference_names import (
-    attention_names,
-    context_names,
-    feed_forward_names,
-    pooling_names,
-    roi_encoder_names,
-)
+from baselines.parts.reference_names import MCL_NAMES, MCL_UNUSED
 from baselines.parts.transformer import PostNormLayer
 from baselines.parts.words import TextConfig, TextMethod, word_tables
 from benchmark.core.model import Departure, RankingLoss
@@ -180,35 +174,8 @@ class MCL(TextMethod):
             ("P19",),
         ),
     )
-    reference_names = {
-        "lstm_prd_txt_encoder.token_embedding.embedding.": "product_text.embedding.",
-        "lstm_prd_txt_encoder.lstm_text_encoder.0.": "product_text.lstm.",
-        "lstm_rvw_txt_encoder.token_embedding.embedding.": "review_text.embedding.",
-        "lstm_rvw_txt_encoder.lstm_text_encoder.0.": "review_text.lstm.",
-        **roi_encoder_names("prd_img_encoder.", "product_image."),
-        **roi_encoder_names("rvw_img_encoder.", "review_image."),
-        **attention_names("cross_modal_self_attn.", "joint.attention."),
-        **feed_forward_names("cross_modal_", "joint.feed_forward."),
-        **attention_names("lang_cross_attn.", "text_interaction.cross."),
-        **attention_names("lang_self_attn.", "text_interaction.attention."),
-        **feed_forward_names("lang_", "text_interaction.feed_forward."),
-        **attention_names("visual_cross_attn.", "image_interaction.cross."),
-        **attention_names("visual_self_attn.", "image_interaction.attention."),
-        **feed_forward_names("visual_", "image_interaction.feed_forward."),
-        **context_names("context."),
-        **pooling_names("txt", "text_pooling."),
-        **pooling_names("img", "image_pooling."),
-        "linear.": "scorer.",
-    }
-    reference_unused = (
-        "prd_txt_encoder.",
-        "rvw_txt_encoder.",
-        "img2txt_pooler.",
-        "txt2img_pooler.",
-        "img2txt_layernorm.",
-        "txt2img_layernorm.",
-        "coherent_layernorm.",
-    )
+    reference_names = MCL_NAMES
+    reference_unused = MCL_UNUSED
 
     config: Config
 

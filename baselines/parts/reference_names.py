@@ -61,3 +61,36 @@ def feed_forward_names(reference: str, ours: str) -> dict[str, str]:
         f"{reference}output.dense.": f"{ours}output.",
         f"{reference}output.LayerNorm.": f"{ours}norm.",
     }
+
+
+MCL_NAMES = {
+    "lstm_prd_txt_encoder.token_embedding.embedding.": "product_text.embedding.",
+    "lstm_prd_txt_encoder.lstm_text_encoder.0.": "product_text.lstm.",
+    "lstm_rvw_txt_encoder.token_embedding.embedding.": "review_text.embedding.",
+    "lstm_rvw_txt_encoder.lstm_text_encoder.0.": "review_text.lstm.",
+    **roi_encoder_names("prd_img_encoder.", "product_image."),
+    **roi_encoder_names("rvw_img_encoder.", "review_image."),
+    **attention_names("cross_modal_self_attn.", "joint.attention."),
+    **feed_forward_names("cross_modal_", "joint.feed_forward."),
+    **attention_names("lang_cross_attn.", "text_interaction.cross."),
+    **attention_names("lang_self_attn.", "text_interaction.attention."),
+    **feed_forward_names("lang_", "text_interaction.feed_forward."),
+    **attention_names("visual_cross_attn.", "image_interaction.cross."),
+    **attention_names("visual_self_attn.", "image_interaction.attention."),
+    **feed_forward_names("visual_", "image_interaction.feed_forward."),
+    **context_names("context."),
+    **pooling_names("txt", "text_pooling."),
+    **pooling_names("img", "image_pooling."),
+    "linear.": "scorer.",
+}
+
+MCL_UNUSED = (
+    "prd_txt_encoder.",
+    "rvw_txt_encoder.",
+    "img2txt_pooler.",
+    "txt2img_pooler.",
+    "img2txt_layernorm.",
+    "txt2img_layernorm.",
+    "coherent_layernorm.",
+)
+"""Parameters of the released MCL that nothing reads."""

@@ -386,10 +386,8 @@ def manifests(runs: Iterable[StoredRun]) -> list[Mapping[str, Any]]:
 
 
 def matching_settings(settings: Iterable[Setting]) -> list[list[Setting]]:
-    """Settings of different data sets that are alike in everything else, for a table over both data sets.
-
-    Where a data set has several (its data changed), each comes with the first of the other.
-    """
+    """Settings of different data sets that are alike in everything else, for a table over both data sets: where one
+    has several (its data changed), each comes with the first of the other."""
     groups: dict[Conditions, dict[str, list[Setting]]] = {}
     for setting in settings:
         group = groups.setdefault(setting.conditions.of_any_dataset, {})
