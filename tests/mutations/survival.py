@@ -153,7 +153,7 @@ SURVIVAL = (
     Fault(
         "a claim without heartbeat is kept for ever",
         CLAIMS,
-        "return server_time(file.parent) - _modified(file) > STALE_SECONDS",
+        "return abs(server_time(file.parent) - _modified(file)) > STALE_SECONDS",
         "return False",
         CLAIMS_TEST,
     ),
