@@ -1340,18 +1340,16 @@ INLINE void product_panel(Strided a, int64_t rows, const float *b, int64_t depth
 }
 
 #if defined(CLONES)
-#define WIDEST __attribute__((noinline, target(WIDEST_TARGET)))
-#else
-#define WIDEST __attribute__((noinline))
-#endif
-
 // Tiles that fill the 32 registers of 512 bits.
-WIDEST void product_block_wide(Strided a, int64_t rows, const float *b, int64_t vectors, int64_t depth,
-                               const float *offset, float *c, int64_t stride, int64_t width, float *edge) {
+__attribute__((noinline, target(WIDEST_TARGET))) void product_block_wide(Strided a, int64_t rows, const float *b,
+                                                                         int64_t vectors, int64_t depth,
+                                                                         const float *offset, float *c, int64_t stride,
+                                                                         int64_t width, float *edge) {
     if (vectors == 3) product_panel<8, 3>(a, rows, b, depth, offset, c, stride, width, edge);
     if (vectors == 2) product_panel<12, 2>(a, rows, b, depth, offset, c, stride, width, edge);
     if (vectors == 1) product_panel<16, 1>(a, rows, b, depth, offset, c, stride, width, edge);
 }
+#endif
 
 // The same sums in the same order, slowly, where there are none: so that they can be tested everywhere.
 __attribute__((noinline)) void product_block_anywhere(Strided a, int64_t rows, const float *b, int64_t vectors,
@@ -1372,10 +1370,10 @@ INLINE bool has_512_bits() {
 
 INLINE void product_block(Strided a, int64_t rows, const float *b, int64_t vectors, int64_t depth, const float *offset,
                           float *c, int64_t stride, int64_t width, float *edge) {
-    if (has_512_bits())
-        product_block_wide(a, rows, b, vectors, depth, offset, c, stride, width, edge);
-    else
-        product_block_anywhere(a, rows, b, vectors, depth, offset, c, stride, width, edge);
+#if defined(CLONES)
+    if (has_512_bits()) return product_block_wide(a, rows, b, vectors, depth, offset, c, stride, width, edge);
+#endif
+    product_block_anywhere(a, rows, b, vectors, depth, offset, c, stride, width, edge);
 }
 
 // `depth` rows of B from column `first` on, V vectors wide, zero beyond its columns.
