@@ -20,8 +20,8 @@ CPU's library for half precisions scores a fifth faster so, and in less memory."
 
 
 def linear(x_NTF: Tensor, weight_HF: Tensor, bias_H: Tensor | None = None) -> Tensor:
-    """x Wᵀ + b, `[N, T, H]`, or `[X, H]` of `[X, F]`. A position's result does not depend on how many others there
-    are."""
+    """x Wᵀ + b, `[N, T, H]`, or `[X, H]` of `[X, F]`. By the compiled code a position's result is the same, to the
+    bit, however many others there are."""
     if not is_worth_it(x_NTF.numel() * len(weight_HF), x_NTF, weight_HF):
         return _in_torch(x_NTF, weight_HF, bias_H)
     if not torch.is_grad_enabled():
