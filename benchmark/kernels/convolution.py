@@ -22,13 +22,19 @@ def convolution(x_NTE: Tensor, weight_CEK: Tensor, bias_C: Tensor | None = None,
     multiplications = x_NTE.numel() * len(weight_CEK) * weight_CEK.shape[2]
     has_windows = x_NTE.shape[1] + 2 * padding >= weight_CEK.shape[2]  # else the error is torch's
     if not has_windows or not is_worth_it(multiplications, x_NTE, weight_CEK):
-        # a convolution of two axes, for which no axis need be moved in memory
-        x_NE1T, weight_CE1K = x_NTE.transpose(1, 2).unsqueeze(2), weight_CEK.unsqueeze(2)
-        return F.conv2d(x_NE1T, weight_CE1K, bias_C, padding=(0, padding)).squeeze(2).transpose(1, 2)
+        return convolution_in_torch(x_NTE, weight_CEK, bias_C, padding)
     if padding:
         x_NTE = F.pad(x_NTE, (0, 0, padding, padding))
     result: Tensor = _Convolution.apply(x_NTE.contiguous(), weight_CEK, bias_C)  # type: ignore[no-untyped-call]
     return result
+
+
+def convolution_in_torch(
+    x_NTE: Tensor, weight_CEK: Tensor, bias_C: Tensor | None = None, padding: int = 0
+) -> Tensor:
+    """`convolution` in PyTorch: one of two axes, for which no axis need be moved in memory."""
+    x_NE1T, weight_CE1K = x_NTE.transpose(1, 2).unsqueeze(2), weight_CEK.unsqueeze(2)
+    return F.conv2d(x_NE1T, weight_CE1K, bias_C, padding=(0, padding)).squeeze(2).transpose(1, 2)
 
 
 class _Convolution(torch.autograd.Function):

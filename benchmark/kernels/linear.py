@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from benchmark.kernels.convolution import convolution_in_torch
 from benchmark.kernels.products import is_worth_it, product
 
 LARGE_BF16_PRODUCT = 1 << 24
@@ -39,9 +40,7 @@ def _in_torch(x: Tensor, weight_HF: Tensor, bias_H: Tensor | None) -> Tensor:
     is_large = x.dim() == 3 and x.numel() * len(weight_HF) >= LARGE_BF16_PRODUCT
     if not is_large or x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
         return F.linear(x, weight_HF, bias_H)
-    # views only: features are the channels of an image one pixel high, positions its columns
-    x_NF1T = x.transpose(1, 2).unsqueeze(2)
-    return F.conv2d(x_NF1T, weight_HF[:, :, None, None], bias_H).squeeze(2).transpose(1, 2)
+    return convolution_in_torch(x, weight_HF.unsqueeze(2), bias_H)
 
 
 class _Linear(torch.autograd.Function):

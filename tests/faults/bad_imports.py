@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmark.data.catalog import SPLITS
 from tests.faults.bad_data import HERE, NO_FILES
-from tests.faults.cases import Case
+from tests.faults.cases import Case, import_words
 from tests.fixtures_release import read_records, write_release, write_table
 
 GOOD = {"product_id": "a", "review_id": "b", "content": "good phone", "votes": 3}
@@ -71,17 +71,7 @@ TABLES: dict[str, bytes] = {
 
 
 def _import(make: Callable[[Path], list[str]]) -> Callable[[Path], list[str]]:
-    return lambda place: [
-        "data",
-        "import",
-        *make(place),
-        "--out",
-        str(place / "out"),
-        "--name",
-        "shop",
-        "--language",
-        "en",
-    ]
+    return lambda place: import_words(place, *make(place))
 
 
 def imports() -> Iterator[Case]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from tests.command_line import bench
 from tests.faults.bad_data import HERE, SPLIT, _cell, _checked, _features, _table
-from tests.faults.cases import Case
+from tests.faults.cases import Case, import_words
 from tests.fixtures_release import feature_path, write_release
 from tests.fixtures_runs import make_consistent, write_run
 
@@ -236,17 +236,7 @@ def imports() -> Iterator[Case]:
 
         def command(place: Path, n: str = name, c: bytes = content) -> list[str]:
             (place / n).write_bytes(c)
-            return [
-                "data",
-                "import",
-                str(place / n),
-                "--out",
-                str(place / "out"),
-                "--name",
-                "shop",
-                "--language",
-                "en",
-            ]
+            return import_words(place, str(place / n))
 
         yield Case("import", name, command, (2, 3), name)
 

@@ -109,6 +109,11 @@ def fault_of(case: Case, code: int, output: str, exception: BaseException | None
     return "too long a message" if len(output) > 100_000 else ""
 
 
+def import_words(place: Path, *files: str) -> list[str]:
+    """The command that imports these files (and options) into the place."""
+    return ["data", "import", *files, "--out", str(place / "out"), "--name", "shop", "--language", "en"]
+
+
 def zipped(entries: dict[str, bytes]) -> bytes:
     import zipfile
 
