@@ -94,11 +94,15 @@ def abandoned(file: Path) -> bool:
     """True if who wrote this file is dead or has given no sign of life for STALE_SECONDS; a file that is gone
     belongs to nobody."""
     owner = read_owner(file)
-    if owner is not None and owner.fate() == "dead":
-        return True
+    return (owner is not None and owner.fate() == "dead") or silent(file, server_time(file.parent))
+
+
+def silent(sign: Path, now: float) -> bool:
+    """True if this file or folder was last touched more than STALE_SECONDS before `now`, the file system's own
+    time, or is gone."""
     try:
         # one from the future is none either: who lives has given a sign since the clock was set back
-        return abs(server_time(file.parent) - _modified(file)) > STALE_SECONDS
+        return abs(now - _modified(sign)) > STALE_SECONDS
     except FileNotFoundError:
         return True
 

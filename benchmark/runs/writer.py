@@ -19,7 +19,7 @@ from benchmark.core.errors import DataError
 from benchmark.core.judge import Judge
 from benchmark.core.metrics import METRICS
 from benchmark.runs.arrays import to_npy
-from benchmark.runs.claims import abandoned, read_owner, write_owner
+from benchmark.runs.claims import read_owner, server_time, silent, write_owner
 from benchmark.runs.files import (
     DATA_FILES,
     checked,
@@ -106,13 +106,14 @@ class RunWriter:
 
     def finish(self) -> Path:
         """Publish the folder and return its final path. An earlier folder of the same run is replaced."""
-        self.owner.unlink(missing_ok=True)
-        files = {path.name: sha256_of(path) for path in sorted(self.folder.iterdir())}
+        files = {path.name: sha256_of(path) for path in sorted(self.folder.iterdir()) if path != self.owner}
         final = self.spec.folder(self.results)
         final.parent.mkdir(parents=True, exist_ok=True)
         if final.exists():
             shutil.rmtree(final)
         os.replace(self.folder, final)
+        # not before: as long as the folder is a hidden one, this file tells whose
+        (final / self.owner.name).unlink(missing_ok=True)
         write_mark(final, self.spec.identity, files)
         failure_file(self.spec, self.results).unlink(missing_ok=True)
         return final
@@ -130,9 +131,13 @@ def sweep_partial(results: Path) -> int:
     """Remove the folders of runs whose process is dead, or gave no sign of life for long; returns how many."""
     removed = 0
     for folder in (results / ".partial").glob("*"):
-        owner = read_owner(folder / "owner.json")
+        file = folder / "owner.json"
+        owner = read_owner(file)
         fate = "unknown" if owner is None else owner.fate()
-        if fate == "dead" or (fate == "unknown" and abandoned(folder) and abandoned(folder / "owner.json")):
+        # Its beat is that of the run's claim, so that whoever may take the run over may sweep this. The folder's own
+        # time is not: every file written in it moves that, the last one after the last beat.
+        sign = file if file.exists() else folder
+        if fate == "dead" or (fate == "unknown" and silent(sign, server_time(folder.parent))):
             shutil.rmtree(folder, ignore_errors=True)
             removed += 1
     return removed

@@ -153,7 +153,7 @@ SURVIVAL = (
     Fault(
         "a claim without heartbeat is kept for ever",
         CLAIMS,
-        "return abs(server_time(file.parent) - _modified(file)) > STALE_SECONDS",
+        "return abs(now - _modified(sign)) > STALE_SECONDS",
         "return False",
         CLAIMS_TEST,
     ),

@@ -142,7 +142,7 @@ def test_a_finished_run_is_moved_not_copied(tmp_path: Path) -> None:
 
 def test_sweeping_removes_what_dead_processes_left_and_nothing_else(tmp_path: Path) -> None:
     mine = RunWriter(SPEC, tmp_path)
-    dead, elsewhere, silent, unknown = (RunWriter(SPEC, tmp_path) for _ in range(4))
+    dead, elsewhere, silent, unknown, forgotten = (RunWriter(SPEC, tmp_path) for _ in range(5))
     ended = subprocess.Popen([sys.executable, "-c", "pass"])
     ended.wait()
     change_owner(dead.owner, process=ended.pid)
@@ -150,10 +150,12 @@ def test_sweeping_removes_what_dead_processes_left_and_nothing_else(tmp_path: Pa
     change_owner(elsewhere.owner, namespace="pid:[1]")
     change_owner(silent.owner, namespace="pid:[1]")
     unknown.owner.unlink()
+    forgotten.owner.unlink()
     long_ago = time.time() - 3600
-    for file in (silent.owner, silent.folder):
+    # A file that it wrote after its last sign of life is none: the folder's own time stays that of a moment ago.
+    for file in (silent.owner, forgotten.folder):
         os.utime(file, (long_ago, long_ago))
-    assert sweep_partial(tmp_path) == 2
+    assert sweep_partial(tmp_path) == 3
     left = {folder.name for folder in (tmp_path / ".partial").iterdir()}
     assert left == {writer.folder.name for writer in (mine, elsewhere, unknown)}
 
