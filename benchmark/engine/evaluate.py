@@ -16,6 +16,7 @@ from benchmark.core.errors import TrainingError
 from benchmark.core.metrics import PAPER_METRICS, per_product_metrics
 from benchmark.core.model import RankingModel
 from benchmark.core.types import Batch
+from benchmark.engine.machine import return_freed_memory
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +53,7 @@ def score_split(
     """
     score_R = np.zeros(split.n_reviews, dtype=np.float32)
     scored: list[tuple[NDArray[np.int64], Tensor]] = []
-    with _evaluation(model):
+    with evaluation(model):
         for row_B, batch in _whole(model, split, collator, rows, alone):
             # float() before numpy(), which has no bf16
             scored.append((row_B, model.score(batch.to(device)).float()))
@@ -82,7 +83,7 @@ def explain_split(
     if type(model).explain is RankingModel.explain:
         return {}
     found: dict[str, NDArray[np.float32]] = {}
-    with _evaluation(model):
+    with evaluation(model):
         for row_B, batch in _whole(model, split, collator, rows, alone):
             for name, value_B in model.explain(batch.to(device)).items():
                 column_R = found.setdefault(name, np.full(split.n_reviews, np.nan, dtype=np.float32))
@@ -92,15 +93,17 @@ def explain_split(
 
 
 @contextmanager
-def _evaluation(model: RankingModel) -> Iterator[None]:
+def evaluation(model: RankingModel) -> Iterator[None]:
     """Dropout off, no gradients; afterwards the model is as it was."""
     was_training = model.training
     model.eval()
+    return_freed_memory()
     try:
         with torch.inference_mode():
             yield
     finally:
         model.train(was_training)
+        return_freed_memory()
 
 
 def _whole(

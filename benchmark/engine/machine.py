@@ -160,6 +160,20 @@ def keep_freed_memory() -> None:
         libc.mallopt(m_trim_threshold, (1 << 31) - 1)
 
 
+MUCH_MEMORY = 1 << 30
+"""Bytes of a process from which on what it has freed goes back to the kernel between training and scoring."""
+
+
+def return_freed_memory() -> None:
+    """Hand freed memory back to the kernel, if this process is large: training and scoring need blocks of other sizes,
+    and what one has freed and kept (`keep_freed_memory`) would add up with what the other needs. A small one keeps
+    it: mapping it anew after every pass would cost more than it is worth. glibc on Linux only."""
+    with contextlib.suppress(OSError, AttributeError, ValueError):
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        if pages * os.sysconf("SC_PAGE_SIZE") > MUCH_MEMORY:
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
 def forget_peak_memory(device: str) -> bool:
     """Count peaks of memory anew from here; whether the process's own could be reset (Linux can)."""
     if device == "cuda":

@@ -108,15 +108,15 @@ def _compiled(
     *,
     packed: bool,
 ) -> Tensor:
-    # half precisions are widened as they are read: sums over positions are taken in float32
-    first, *others = (x.float().contiguous() for x in arrays)
+    first, *others = (x.contiguous() for x in arrays)
     second = others[0] if others else None
     result: Tensor = _Attention.apply(first, second, form, queries, keys, heads, rate, packed)  # type: ignore[no-untyped-call]
-    return result.to(arrays[0].dtype)
+    return result
 
 
 class _Attention(torch.autograd.Function):
-    """Head by head in the cache: logits and weights are computed again in the backward pass, never stored.
+    """Head by head in the cache: logits and weights are computed again in the backward pass, never stored. Half
+    precisions are widened as they are read, for sums over positions are taken in float32, and kept as they came.
 
     `form` says how queries, keys and values are spread over the two arrays: "qkv", "q kv" or "qk v".
     """
@@ -133,6 +133,8 @@ class _Attention(torch.autograd.Function):
         rate: float,
         packed: bool,
     ) -> Tensor:
+        given = first, second
+        first, second = _widened(*given)
         strides, width, value_width = _widths(first, second, form)
         (query_X, queries_N), (key_X, keys_N) = queries, keys
         start = queries_N.start_N1, keys_N.start_N1
@@ -149,13 +151,14 @@ class _Attention(torch.autograd.Function):
         call(
             "attention", *_places(first, second, form), *ctx.indices, attended, log, *ctx.settings, *ctx.sizes
         )
-        ctx.save_for_backward(first, second, attended, log)
-        return attended
+        ctx.save_for_backward(*given, attended, log)
+        return attended.to(given[0].dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        first, second, attended, log = ctx.saved_tensors
+        *given, attended, log = ctx.saved_tensors
+        first, second = _widened(*given)
         query_X, packed = ctx.indices[0], ctx.sizes[-1]
         # packed and yet by index: rows are shared by sequences, and their gradients are added up afterwards
         shared = packed and query_X is not None
@@ -163,12 +166,19 @@ class _Attention(torch.autograd.Function):
         like = torch.empty_like if packed else torch.zeros_like
         made = first.new_empty(len(query_X), first.shape[-1]) if shared else like(first)
         results = made, None if second is None else like(second)
-        arrays = *_places(first, second, ctx.form), *ctx.indices, attended, log, gradient.contiguous()
+        gradient = gradient.float().contiguous()
+        arrays = *_places(first, second, ctx.form), *ctx.indices, attended, log, gradient
         call("attention_backward", *arrays, *_places(*results, ctx.form), *ctx.settings, *ctx.sizes)
         if shared:
             made = torch.zeros_like(first)
             call("add_rows", results[0], query_X, made, len(query_X), first.shape[-1])
-        return made, results[1], None, None, None, None, None, None
+        of_first = made.to(given[0].dtype)
+        of_second = None if results[1] is None else results[1].to(given[1].dtype)
+        return of_first, of_second, None, None, None, None, None, None
+
+
+def _widened(first: Tensor, second: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    return first.float(), None if second is None else second.float()
 
 
 def _widths(first: Tensor, second: Tensor | None, form: str) -> tuple[tuple[int, int, int], int, int]:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from benchmark.core.types import Batch
 from benchmark.engine import machine, runner
+from benchmark.engine.evaluate import SCORE_ROWS, evaluation
 from benchmark.engine.losses import ranking_loss
 from benchmark.engine.prefetch import prefetched
 from benchmark.engine.steps import autocast, collate, epoch_plan
@@ -157,8 +158,7 @@ def _scoring(trial: Trial, reviews: int) -> float:
     sizes = np.bincount(train.product_R, minlength=train.n_products)
     products = np.flatnonzero(np.cumsum(sizes) <= max(reviews, int(sizes[0])))
     seconds: list[float] = []
-    trial.model.eval()
-    with torch.inference_mode(), autocast(trial.config, device):
+    with evaluation(trial.model), autocast(trial.config, device):
         trial.model.score(trial.collator.products(products[:1]).to(device))  # to warm up
         synchronise(device)
         while not seconds or (len(seconds) < SCORING_PASSES and sum(seconds) < SCORING_SECONDS):
@@ -166,7 +166,6 @@ def _scoring(trial: Trial, reviews: int) -> float:
             trial.model.score(trial.collator.products(products).to(device))
             synchronise(device)
             seconds.append(time.perf_counter() - started)
-    trial.model.train()
     return float(sizes[products].sum() / np.median(seconds))
 
 
@@ -185,8 +184,6 @@ def profile(
 ) -> Profile:
     """Everything about one method. Call it once in a fresh process: a peak of memory cannot be reset. `together` waits
     for the other processes that measure beside this one, before each thing that is timed."""
-    from benchmark.engine.evaluate import SCORE_ROWS
-
     trial = Trial(spec, corpus)
     peaks = []
     together()
