@@ -287,11 +287,12 @@ class GBDT(TextMethod):
         joined_BTH = self.joint(torch.cat(parts, 1), torch.cat(masks, 1))
         joined = joined_BTH.split_with_sizes([part.shape[1] for part in parts], 1)
         p_text, r_text, p_image, r_image = joined
+        row_B = torch.arange(len(p_text), device=p_text.device)
         context = self.context(
             self.context.product(p_text, masks[0], p_image, masks[2]),
             self.context.review(r_text, masks[1], r_image, masks[3]),
+            (row_B, row_B),
         )
-        row_B = torch.arange(len(p_text), device=p_text.device)
         pooled = [
             pooling.cosines(
                 unit_vectors(left).unsqueeze(1), unit_vectors(right).unsqueeze(1), (row_B, row_B), cells

@@ -340,9 +340,11 @@ class MCL(TextMethod):
         p_text_mask, r_text_mask, p_image_mask, r_image_mask = masks
         text_BRH = self.text_interaction(p_text, p_text_mask, r_text, r_text_mask)
         image_BVH = self.image_interaction(p_image, p_image_mask, r_image, r_image_mask)
+        row_B = torch.arange(len(p_text), device=p_text.device)
         context = self.context(
             self.context.product(p_text, p_text_mask, p_image, p_image_mask),
             self.context.review(r_text, r_text_mask, r_image, r_image_mask),
+            (row_B, row_B),
         )
         features = [
             self._pool(self.text_pooling, text_BRH, r_text_mask),

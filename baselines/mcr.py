@@ -22,7 +22,7 @@ from baselines.parts.pooling import KernelMaxPooling
 from baselines.parts.reference_names import context_names, pooling_names, roi_encoder_names
 from baselines.parts.words import TextConfig, TextMethod, word_tables
 from benchmark.core.model import Departure
-from benchmark.core.types import Batch, CorpusShape, Items, Padding
+from benchmark.core.types import Batch, CorpusShape, Items, Padding, rows_of
 from benchmark.kernels.elementwise import unit_vectors
 
 
@@ -251,16 +251,22 @@ class MCR(TextMethod):
         features = []
         for part in row_steps(batch):
             rows = batch.product_B[part], batch.review_B[part]
-            p, r = product.at(rows[0]), review.at(rows[1])
-            # as released, padded cells compete (P17)
-            text_masks = (None, None) if self.is_released else (p.text_mask_NT, r.text_mask_NT)
-            image_masks = (None, None) if self.is_released else (p.image_mask_NV, r.image_mask_NV)
-            text = self.text_pooling.cosines(product_maps.gram_NKTH, review_maps.gram_NKTH, rows, text_masks)
+            text_cells = self._cells(product.text_mask_NT, review.text_mask_NT, rows)
+            text = self.text_pooling.cosines(product_maps.gram_NKTH, review_maps.gram_NKTH, rows, text_cells)
+            image_cells = self._cells(product.image_mask_NV, review.image_mask_NV, rows)
             image = self.image_pooling.cosines(
-                product_maps.image_N1VD, review_maps.image_N1VD, rows, image_masks
+                product_maps.image_N1VD, review_maps.image_N1VD, rows, image_cells
             )
-            features.append(torch.cat([text, image, self.context(p, r)], 1))
+            features.append(torch.cat([text, image, self.context(product, review, rows)], 1))
         return torch.cat(features)
+
+    def _cells(
+        self, product_mask_NL: Tensor, review_mask_NR: Tensor, rows: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Masks of the maps of rows; as released, padded cells compete (P17)."""
+        if self.is_released:
+            return None, None
+        return rows_of(product_mask_NL, rows[0]), rows_of(review_mask_NR, rows[1])
 
     def encode(self, items: Items, is_product: bool) -> tuple[Directions, Item]:
         """What the matching maps and the context features see of distinct products or reviews."""

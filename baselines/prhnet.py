@@ -20,7 +20,7 @@ from baselines.parts.recurrent import BiLSTM, reference_lstm_names
 from baselines.parts.text_only import FORMS, text_released_training
 from baselines.parts.words import TextConfig, TextMethod, word_tables
 from benchmark.core.model import Departure
-from benchmark.core.types import Batch, CorpusShape, Items, rows_of
+from benchmark.core.types import Batch, CorpusShape, Items
 
 SCORED_AT_ONCE = 16
 """Rows whose attention is computed together when scoring: what they need stays in the cache."""
@@ -117,18 +117,16 @@ class PRHNet(TextMethod):
         product_NLF = self._encode(batch.products, self.product_embedding, self.product_lstm)
         review_NRF = self._encode(batch.reviews, self.review_embedding, self.review_lstm)
         query_NLF = self.attention.query(product_NLF)
+        product, review = (
+            (product_NLF, batch.products.token_mask_NT),
+            (review_NRF, batch.reviews.token_mask_NT),
+        )
         features = []
         at_once = len(batch) if self.training else SCORED_AT_ONCE
         for start in range(0, len(batch), at_once):
             p_B = batch.product_B[start : start + at_once]
             r_B = batch.review_B[start : start + at_once]
-            aware_BF = self.attention.summed(
-                product_NLF[p_B],
-                batch.products.token_mask_NT[p_B],
-                rows_of(review_NRF, r_B),
-                batch.reviews.token_mask_NT[r_B],
-                query_NLF[p_B],
-            )
+            aware_BF = self.attention.summed(product, review, (p_B, r_B), query_NLF)
             # padded rows are left out of the sum, so the divisor is the real length, as released
             features.append(aware_BF / batch.reviews.token_count_N[r_B, None])
         return torch.cat(features)

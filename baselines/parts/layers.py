@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from benchmark.core.types import CorpusShape
 from benchmark.kernels.arrays import MASKED
+from benchmark.kernels.aware import aware_sums, aware_weights
 from benchmark.kernels.convolution import convolution
 from benchmark.kernels.elementwise import dropout
 from benchmark.kernels.linear import Linear, linear
@@ -146,34 +147,22 @@ class ProductAwareAttention(nn.Module):
     ) -> Tensor:
         """`[B, R, F]`. A product without any valid position adds nothing, provided that its padded positions
         are zero."""
-        weight_BRL = self._weights(self.query(product_BLF), product_mask_BL, review_BRF)
+        weight_BRL = aware_weights(self.query(product_BLF), product_mask_BL, review_BRF)
         return (review_BRF + batched_product(weight_BRL, product_BLF)) * review_mask_BR.unsqueeze(-1)
 
     def summed(
         self,
-        product_BLF: Tensor,
-        product_mask_BL: Tensor,
-        review_BRF: Tensor,
-        review_mask_BR: Tensor,
-        query_BLF: Tensor | None = None,
+        product: tuple[Tensor, Tensor],
+        review: tuple[Tensor, Tensor],
+        rows: tuple[Tensor, Tensor],
+        query_NLF: Tensor | None = None,
     ) -> Tensor:
-        """The sum of `forward`'s result over the review's positions, `[B, F]`: Σ_r V_r + (Σ_r Sᵀ_r) P, half the
-        work. `query_BLF` is `query(product_BLF)`, where it is known already."""
-        if query_BLF is None:
-            query_BLF = self.query(product_BLF)
-        weight_BRL = self._weights(query_BLF, product_mask_BL, review_BRF)
-        mask_B1R = review_mask_BR.to(weight_BRL.dtype).unsqueeze(1)
-        own_B1F, share_B1L = torch.bmm(mask_B1R, review_BRF), torch.bmm(mask_B1R, weight_BRL)
-        return torch.baddbmm(own_B1F, share_B1L, product_BLF).squeeze(1)
+        """The sum of `forward`'s result over the review's positions, `[B, F]`, for rows that point at products and
+        reviews, of which states and mask are given. `query_NLF` is `query` of the products, where it is known."""
+        query_NLF = self.query(product[0]) if query_NLF is None else query_NLF
+        return aware_sums(query_NLF, *product, *review, rows)
 
     def query(self, product_NLF: Tensor) -> Tensor:
         """relu(P w + b), which the review's positions are compared with."""
         # the reference multiplies by w, `linear` by its transpose
         return torch.relu(linear(product_NLF, self.w.T, self.b.view(-1)))
-
-    @staticmethod
-    def _weights(query_BLF: Tensor, product_mask_BL: Tensor, review_BRF: Tensor) -> Tensor:
-        """Sᵀ: what each review position takes of each product position, `[B, R, L]`."""
-        logit_BRL = batched_product(review_BRF, query_BLF.transpose(1, 2))
-        # in place: the backward pass of a product needs its factors, not its result
-        return logit_BRL.masked_fill_(~product_mask_BL.unsqueeze(1), MASKED).softmax(-1)

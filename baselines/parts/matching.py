@@ -9,7 +9,7 @@ Numbers f1..f5 follow the order of the features in the released scorer input.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,7 @@ def row_steps(batch: Batch) -> Iterator[slice]:
 
 @dataclass(frozen=True)
 class Item:
-    """Products or reviews, encoded: distinct ones, or one for each row."""
+    """Products or reviews, encoded."""
 
     text_NTH: Tensor
     text_mask_NT: Tensor
@@ -52,12 +52,6 @@ class Item:
     def node_mask(self) -> Tensor:
         """bool [N, T + V]: words, then RoIs."""
         return torch.cat([self.text_mask_NT, self.image_mask_NV], 1)
-
-    def at(self, index_B: Tensor) -> Item:
-        """The items that rows point at."""
-        names = [field.name for field in fields(self) if field.name != "queries"]
-        kept = {name: rows_of(getattr(self, name), index_B) for name in names}
-        return Item(**kept, queries=tuple(rows_of(query, index_B) for query in self.queries))
 
 
 class ContextFeatures(nn.Module):
@@ -118,8 +112,8 @@ class ContextFeatures(nn.Module):
             graph(node_NTC, node_mask_NT),
         )
 
-    def forward(self, p: Item, r: Item) -> Tensor:
-        """`[B, H + D + 3 C]` of row-wise products and reviews."""
+    def forward(self, p: Item, r: Item, rows: tuple[Tensor, Tensor]) -> Tensor:
+        """`[B, H + D + 3 C]` of rows that point at products and reviews."""
         text, image = (p.text_NTH, p.text_mask_NT), (p.image_NVD, p.image_mask_NV)
         common_text, common_image = (p.common_text_NTC, p.text_mask_NT), (p.common_image_NVC, p.image_mask_NV)
         reviews = (
@@ -128,13 +122,15 @@ class ContextFeatures(nn.Module):
             (r.common_text_NTC, r.text_mask_NT),
             (r.common_image_NVC, r.image_mask_NV),
         )
-        sides = zip(
-            self._attentions(), (text, image, common_image, common_text), reviews, p.queries, strict=True
-        )
+        products = text, image, common_image, common_text
+        sides = zip(self._attentions(), products, reviews, p.queries, strict=True)
         features = [
-            self._mean(attention, product, *review, query) for attention, product, review, query in sides
+            self._mean(attention, product, review, rows, query) for attention, product, review, query in sides
         ]
-        return torch.cat([*features, self.coherence.pool(p.graph, r.graph, r.node_mask)], 1)
+        product_B, review_B = rows
+        node_BTC, node_mask_BT = rows_of(r.graph, review_B), rows_of(r.node_mask, review_B)
+        coherence_BC = self.coherence.pool(p.graph.index_select(0, product_B), node_BTC, node_mask_BT)
+        return torch.cat([*features, coherence_BC], 1)
 
     def _attentions(self) -> tuple[ProductAwareAttention, ...]:
         """Of f1..f4."""
@@ -144,12 +140,13 @@ class ContextFeatures(nn.Module):
         self,
         attention: ProductAwareAttention,
         product: tuple[Tensor, Tensor],
-        review_BTF: Tensor,
-        mask_BT: Tensor,
-        query_BLF: Tensor,
+        review: tuple[Tensor, Tensor],
+        rows: tuple[Tensor, Tensor],
+        query_NLF: Tensor,
     ) -> Tensor:
-        """Mean over the review's positions of what the attention makes of them."""
-        total_BF = attention.summed(*product, review_BTF, mask_BT, query_BLF)
+        """Mean over the review's positions of what the attention makes of them, `[B, F]`."""
+        total_BF = attention.summed(product, review, rows, query_NLF)
+        mask_MT = review[1]
         if self.released:
-            return total_BF / mask_BT.shape[1]
-        return total_BF / mask_BT.sum(1, keepdim=True).clamp(min=1)
+            return total_BF / mask_MT.shape[1]
+        return total_BF / mask_MT.sum(1, keepdim=True).clamp(min=1)[rows[1]]

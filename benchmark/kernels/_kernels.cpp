@@ -702,6 +702,159 @@ INLINE const int64_t *places(const Sequences &rows, int64_t n, int64_t length, s
     return space.data();
 }
 
+// ------------------------------------------------------------------ sums of MCR's product-aware attention
+
+// Items and the rows that point at them, in ascending order for each item.
+struct Groups {
+    std::vector<int64_t> start, row;
+
+    Groups(const int64_t *item_B, int64_t B, int64_t items) : start(items + 1, 0), row(B) {
+        for (int64_t b = 0; b < B; ++b) ++start[item_B[b] + 1];
+        for (int64_t n = 0; n < items; ++n) start[n + 1] += start[n];
+        std::vector<int64_t> next(start.begin(), start.end() - 1);
+        for (int64_t b = 0; b < B; ++b) row[next[item_B[b]]++] = b;
+    }
+};
+
+// A product and a review of it: real positions side by side, widths in whole vectors padded with zeros.
+struct Aware {
+    int64_t F, wide, L, R, rows;              // real positions of the pair at hand; L in whole vectors
+    std::vector<int64_t> product_at, review_at;
+    std::vector<float> query, query_T, product, review, weight, share, own, along, gradient, query_gradient, product_gradient,
+        review_gradient, outer;
+
+    Aware(int64_t most_L, int64_t most_R, int64_t F, bool backward) : F(F), wide(whole_lanes(F)), L(0), R(0), rows(0) {
+        const int64_t most_rows = whole_lanes(most_L) + OTHERS * LANES, reviews = (most_R + OWN - 1) / OWN * OWN;
+        for (auto *array : {&query, &product}) array->assign(most_rows * wide, 0.0f);
+        query_T.assign(F * most_rows, 0.0f);
+        review.assign(reviews * wide, 0.0f);
+        weight.assign(OWN * most_rows, 0.0f);
+        share.assign(most_rows, 0.0f);
+        own.assign(wide, 0.0f);
+        if (!backward) return;
+        for (auto *array : {&query_gradient, &product_gradient}) array->assign(most_rows * wide, 0.0f);
+        review_gradient.assign(reviews * wide, 0.0f);
+        gradient.assign(OWN * most_rows, 0.0f);
+        along.assign(most_rows, 0.0f);
+        outer.assign(wide, 0.0f);
+    }
+
+    void take_product(const float *query_LF, const float *product_LF, const uint8_t *mask_L, int64_t most_L) {
+        take(query_LF, mask_L, most_L, query, product_at);
+        take(product_LF, mask_L, most_L, product, product_at);
+        L = int64_t(product_at.size());
+        rows = whole_lanes(L);
+        transpose(query, query_T, L, rows, F, wide);
+    }
+
+    void take_review(const float *review_RF, const uint8_t *mask_R, int64_t most_R) {
+        take(review_RF, mask_R, most_R, review, review_at);
+        R = int64_t(review_at.size());
+    }
+
+    void take(const float *from, const uint8_t *mask, int64_t most, std::vector<float> &to, std::vector<int64_t> &at) {
+        at.clear();
+        for (int64_t i = 0; i < most; ++i) {
+            if (!mask[i]) continue;
+            std::memcpy(to.data() + int64_t(at.size()) * wide, from + i * F, sizeof(float) * F);
+            at.push_back(i);
+        }
+    }
+};
+
+// out = sum_r (V_r + sum_l S_rl P_l), S_r = softmax_l of V_r . Q_l; log_R: log of each position's sum of exponentials.
+CLONED void aware_sum(Aware &pair, float *log_R, float *out) {
+    std::memset(pair.own.data(), 0, sizeof(float) * pair.wide);
+    std::memset(pair.share.data(), 0, sizeof(float) * pair.rows);
+    Loose *own = (Loose *)pair.own.data(), *share = (Loose *)pair.share.data();
+    const int64_t vectors = pair.wide / LANES, columns = pair.rows / LANES;
+    for (int64_t r = 0; r < pair.R; ++r)
+        for (int64_t v = 0; v < vectors; ++v) own[v] += ((const Loose *)(pair.review.data() + r * pair.wide))[v];
+    for (int64_t r = 0; r < pair.R && pair.L; r += OWN) {
+        float *weight = pair.weight.data();
+        products(pair.review.data() + r * pair.wide, pair.wide, pair.query_T.data(), 1.0f, weight, pair.rows, pair.F);
+        for (int64_t k = 0; k < OWN && r + k < pair.R; ++k) {
+            float *row_L = weight + k * pair.rows;
+            for (int64_t l = pair.L; l < pair.rows; ++l) row_L[l] = -std::numeric_limits<float>::infinity();
+            Loose *row = (Loose *)row_L;
+            Lanes top = row[0], sum = {};
+            for (int64_t v = 1; v < columns; ++v) top = row[v] > top ? row[v] : top;
+            float highest = top[0];
+            for (int64_t lane = 1; lane < LANES; ++lane) highest = top[lane] > highest ? top[lane] : highest;
+            for (int64_t v = 0; v < columns; ++v) {
+                const Lanes y = exponential(row[v] - highest);
+                sum += y;
+                row[v] = y;
+            }
+            const float all = total(sum), inverse = 1.0f / all;
+            log_R[r + k] = highest + std::log(all);
+            for (int64_t v = 0; v < columns; ++v) share[v] += row[v] * inverse;
+        }
+    }
+    for (int64_t l = 0; l < pair.L; ++l)
+        for (int64_t v = 0; v < vectors; ++v)
+            own[v] += pair.share[l] * ((const Loose *)(pair.product.data() + l * pair.wide))[v];
+    std::memcpy(out, pair.own.data(), sizeof(float) * pair.F);
+}
+
+template <int VECTORS>
+INLINE void aware_review_gradients(Aware &pair, int64_t r, int64_t f) {
+    Lanes sum[OWN][VECTORS] = {};
+    combine<VECTORS>(pair.gradient.data(), pair.rows, pair.query.data() + f, pair.wide, pair.L, sum);
+    for (int64_t k = 0; k < OWN; ++k)
+        for (int v = 0; v < VECTORS; ++v) {
+            Loose *at = (Loose *)(pair.review_gradient.data() + (r + k) * pair.wide + f + v * LANES);
+            *at = sum[k][v] + *(const Loose *)(pair.outer.data() + f + v * LANES);
+        }
+}
+
+// With g = dL/dout: dV_r = g + sum_l e_rl Q_l, dQ_l += sum_r e_rl V_r, dP_l += (sum_r S_rl) g, where
+// e_rl = S_rl (g . P_l - sum_k S_rk g . P_k) is the gradient of the logits.
+CLONED void aware_sum_backward(Aware &pair, const float *log_R, const float *gradient) {
+    std::memcpy(pair.outer.data(), gradient, sizeof(float) * pair.F);
+    std::memset(pair.share.data(), 0, sizeof(float) * pair.rows);
+    std::memset(pair.along.data(), 0, sizeof(float) * pair.rows);
+    const int64_t vectors = pair.wide / LANES, columns = pair.rows / LANES;
+    const Loose *outer = (const Loose *)pair.outer.data(), *along = (const Loose *)pair.along.data();
+    for (int64_t l = 0; l < pair.L; ++l) {
+        Lanes sum = {};
+        for (int64_t v = 0; v < vectors; ++v) sum += outer[v] * ((const Loose *)(pair.product.data() + l * pair.wide))[v];
+        pair.along[l] = total(sum);
+    }
+    for (int64_t r = 0; r < pair.R; r += OWN) {
+        float *weight = pair.weight.data(), *logit = pair.gradient.data();
+        const float *review = pair.review.data() + r * pair.wide;
+        products(review, pair.wide, pair.query_T.data(), 1.0f, weight, pair.rows, pair.F);
+        for (int64_t k = 0; k < OWN; ++k) {
+            Loose *y = (Loose *)(weight + k * pair.rows), *e = (Loose *)(logit + k * pair.rows);
+            if (r + k >= pair.R) {
+                std::memset(e, 0, sizeof(float) * pair.rows);
+                continue;
+            }
+            Lanes sum = {};
+            for (int64_t v = 0; v < columns; ++v) {
+                y[v] = exponential(y[v] - log_R[r + k]);  // behind L something else, of which `along` is 0
+                sum += y[v] * along[v];
+                ((Loose *)pair.share.data())[v] += y[v];
+            }
+            const float all = total(sum);
+            for (int64_t v = 0; v < columns; ++v) e[v] = y[v] * (along[v] - all);
+        }
+        int64_t f = 0;
+        for (; f + 2 * LANES <= pair.wide; f += 2 * LANES) {
+            aware_review_gradients<2>(pair, r, f);
+            add_outer<2>(logit, pair.rows, review + f, pair.wide, pair.query_gradient.data() + f, pair.L);
+        }
+        if (f < pair.wide) {
+            aware_review_gradients<1>(pair, r, f);
+            add_outer<1>(logit, pair.rows, review + f, pair.wide, pair.query_gradient.data() + f, pair.L);
+        }
+    }
+    for (int64_t l = 0; l < pair.L; ++l)
+        for (int64_t v = 0; v < vectors; ++v)
+            ((Loose *)(pair.product_gradient.data() + l * pair.wide))[v] += pair.share[l] * outer[v];
+}
+
 // ------------------------------------------------------------------------------------- MM-SS's soft pooling
 
 // The vector at `from`, of which `left` floats are there.
@@ -1637,6 +1790,70 @@ void add_rows(const float *from, const int64_t *index_X, float *to, int64_t X, i
         const int64_t first = parts * share / shares * LANES;
         const int64_t last = share + 1 < shares ? parts * (share + 1) / shares * LANES : width;
         for (int64_t x = 0; x < X; ++x) add_scaled(to + index_X[x] * width + first, from + x * width + first, 1.0f, last - first);
+    }
+}
+
+// Row b sums over the real positions of review review_B[b], which attend to those of product product_B[b]. query and
+// product [N, L, F], review [M, R, F]; out [B, F], log [B, R].
+void aware_sums(const float *query, const float *product, const uint8_t *product_mask, const float *review,
+                const uint8_t *review_mask, const int64_t *product_B, const int64_t *review_B, float *out, float *log,
+                int64_t B, int64_t N, int64_t M, int64_t L, int64_t R, int64_t F, int32_t threads) {
+    (void)N, (void)M;
+#pragma omp parallel num_threads(threads)
+    {
+        Aware pair(L, R, F, false);
+        int64_t taken = -1;
+#pragma omp for schedule(static)
+        for (int64_t b = 0; b < B; ++b) {
+            const int64_t p = product_B[b], r = review_B[b];
+            if (p != taken) pair.take_product(query + p * L * F, product + p * L * F, product_mask + p * L, L);
+            taken = p;
+            pair.take_review(review + r * R * F, review_mask + r * R, R);
+            aware_sum(pair, log + b * R, out + b * F);
+        }
+    }
+}
+
+// Gradients of items are added up in the order of their rows, whatever the number of threads; what is added is zero.
+void aware_sums_backward(const float *query, const float *product, const uint8_t *product_mask, const float *review,
+                         const uint8_t *review_mask, const int64_t *product_B, const int64_t *review_B, const float *log,
+                         const float *gradient, float *query_gradient, float *product_gradient, float *review_gradient,
+                         int64_t B, int64_t N, int64_t M, int64_t L, int64_t R, int64_t F, int32_t threads) {
+    const Groups of_product(product_B, B, N), of_review(review_B, B, M);
+    std::vector<float> rows(B * R * F);  // gradients of each row's review, real positions side by side
+#pragma omp parallel num_threads(threads)
+    {
+        Aware pair(L, R, F, true);
+#pragma omp for schedule(dynamic)
+        for (int64_t p = 0; p < N; ++p) {
+            if (of_product.start[p] == of_product.start[p + 1]) continue;
+            pair.take_product(query + p * L * F, product + p * L * F, product_mask + p * L, L);
+            for (auto *array : {&pair.query_gradient, &pair.product_gradient})
+                std::memset(array->data(), 0, sizeof(float) * pair.L * pair.wide);
+            for (int64_t x = of_product.start[p]; x < of_product.start[p + 1]; ++x) {
+                const int64_t b = of_product.row[x], r = review_B[b];
+                pair.take_review(review + r * R * F, review_mask + r * R, R);
+                aware_sum_backward(pair, log + b * R, gradient + b * F);
+                for (int64_t i = 0; i < pair.R; ++i)
+                    std::memcpy(rows.data() + (b * R + i) * F, pair.review_gradient.data() + i * pair.wide,
+                                sizeof(float) * F);
+            }
+            for (int64_t i = 0; i < pair.L; ++i) {
+                const int64_t at = (p * L + pair.product_at[i]) * F;
+                std::memcpy(query_gradient + at, pair.query_gradient.data() + i * pair.wide, sizeof(float) * F);
+                std::memcpy(product_gradient + at, pair.product_gradient.data() + i * pair.wide, sizeof(float) * F);
+            }
+        }
+#pragma omp for schedule(static)
+        for (int64_t r = 0; r < M; ++r)
+            for (int64_t x = of_review.start[r]; x < of_review.start[r + 1]; ++x) {
+                const float *from = rows.data() + of_review.row[x] * R * F;
+                for (int64_t i = 0; i < R; ++i) {
+                    if (!review_mask[r * R + i]) continue;
+                    add_scaled(review_gradient + (r * R + i) * F, from, 1.0f, F);
+                    from += F;
+                }
+            }
     }
 }
 

@@ -44,6 +44,8 @@ SIGNATURES: dict[str, list[Any]] = {
     "attention": [_POINTER] * 9 + _DRAWN + [_SIZE] * 9 + [_INT, _INT],
     "attention_backward": [_POINTER] * 13 + _DRAWN + [_SIZE] * 9 + [_INT, _INT],
     "add_rows": [_POINTER] * 3 + [_SIZE] * 2 + [_INT],
+    "aware_sums": [_POINTER] * 9 + [_SIZE] * 6 + [_INT],
+    "aware_sums_backward": [_POINTER] * 12 + [_SIZE] * 6 + [_INT],
     "soft_pool": [_POINTER] * 5 + [_SIZE] * 2 + [_INT],
     "soft_pool_backward": [_POINTER] * 7 + [_SIZE] * 2 + [_INT],
     "adam": [_POINTER] * 3 + [ctypes.c_double] * 4 + [_SIZE, _INT],

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-NUMERICS_VERSION = 5
+NUMERICS_VERSION = 6
 """Part of every run's identity: raised when a change of ours changes the numbers that a run gives."""
 
 

@@ -148,6 +148,17 @@ def _attended_pairs(given: tuple[Any, ...]) -> int:
     return int((queries_N1.diff() * keys_N1.diff()).sum())
 
 
+def _aware_sums(*given: Any) -> int:
+    """The logits of real positions; the sums that they weigh are taken once for all positions of a review."""
+    product_mask_NL, review_mask_MR, product_B, review_B = given[2], *given[4:7]
+    pairs_B = product_mask_NL.sum(1)[product_B] * review_mask_MR.sum(1)[review_B]
+    return 2 * int(pairs_B.sum()) * int(given[-1])
+
+
+def _aware_sums_backward(*given: Any) -> int:
+    return 3 * _aware_sums(*given)  # logits again, gradients of queries and of reviews
+
+
 def _add_rows(*given: Any) -> int:
     count, width = _sizes(given, 2)
     return count * width
@@ -186,6 +197,8 @@ KERNELS: Mapping[str, Count] = {
     "kernel_sums_backward": _kernel_sums_backward,
     "attention": _attention,
     "attention_backward": _attention_backward,
+    "aware_sums": _aware_sums,
+    "aware_sums_backward": _aware_sums_backward,
     "add_rows": _add_rows,
     "product": _product,
     "products": _products,

@@ -166,7 +166,7 @@ class Mutation:
 def attention(*, mask=True, transposed=False, axis=-1, summed=True, by_padded_length=False):
     """Product-aware attention with a detail off; `summed` over the review, as all but SANCL take it."""
 
-    def forward(self, product, product_mask, review, review_mask, query=None):
+    def changed(self, product, product_mask, review, review_mask):
         weight = self.w.T if transposed else self.w
         logit = review @ torch.relu(product @ weight + self.b).transpose(1, 2)
         if mask:
@@ -178,7 +178,13 @@ def attention(*, mask=True, transposed=False, axis=-1, summed=True, by_padded_le
         share = review_mask.float().mean(1, keepdim=True) if by_padded_length else 1
         return aware.sum(1) * share
 
-    return forward
+    def of_rows(self, product, review, rows, query):
+        of_product, of_review = (
+            [x[row] for x in side] for side, row in zip((product, review), rows, strict=True)
+        )
+        return changed(self, *of_product, *of_review)
+
+    return of_rows if summed else changed
 
 
 def lstm(change):
@@ -317,8 +323,9 @@ MUTATIONS = {
         "mcr",
         matching.ContextFeatures,
         "_mean",
-        lambda self, attention, product, review, mask, query: (
-            attention.summed(*product, review, mask, query) / mask.sum(1, keepdim=True).clamp(min=1)
+        lambda self, attention, product, review, rows, query: (
+            attention.summed(product, review, rows, query)
+            / review[1].sum(1, keepdim=True).clamp(min=1)[rows[1]]
         ),
     ),
     "padded nodes not in the claim": Mutation(

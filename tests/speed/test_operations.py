@@ -13,6 +13,7 @@ from benchmark.core.types import Batch
 from benchmark.engine.config import TrainingConfig
 from benchmark.engine.losses import ranking_loss
 from benchmark.kernels import attention, native, products
+from benchmark.kernels.aware import aware_sums
 from benchmark.kernels.convolution import convolution
 from benchmark.kernels.linear import linear
 from benchmark.speed import operations
@@ -122,6 +123,18 @@ def test_attention_in_compiled_code_counts_as_its_twin_does() -> None:
     assert twin.total == 6 * 2 * logits
     assert found(5, 5).total == 7 * 2 * logits
     assert found(5, 2).total == 7 * (logits + logits * 4 // 25)
+
+
+@needs_kernels
+def test_sums_of_attention_count_real_positions() -> None:
+    query, product, review = (torch.randn(2, n, 3, requires_grad=True) for n in (4, 4, 5))
+    masks = torch.arange(4) < torch.tensor([[4], [2]]), torch.arange(5) < torch.tensor([[5], [1]])
+    rows = torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1])
+    with operations.counting(torch.nn.Identity()) as found:
+        aware_sums(query, product, masks[0], review, masks[1], rows).sum().backward()
+    logits = 2 * 3 * (4 * 5 + 2 * 5 + 2 * 1)
+    assert found.by_part["aware_sums"] == logits
+    assert found.by_part["aware_sums_backward"] == 3 * logits
 
 
 def test_fused_attention_of_a_cpu_is_counted() -> None:
