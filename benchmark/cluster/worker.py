@@ -82,6 +82,7 @@ def main() -> None:
         return  # whoever started it is gone already
     assignment = Assignment.from_json(given)
     sys.argv[:] = assignment.argv
+    assignment.options.prepare_process()
     serve(assignment, sys.stdin, answers, stop)
 
 

@@ -13,7 +13,7 @@ import sysconfig
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,6 +27,7 @@ from benchmark.engine.callbacks import Callbacks, ended
 from benchmark.engine.checkpoint import CHECKPOINT_SECONDS, Checkpoint, checkpoint_folder, save_tensors
 from benchmark.engine.machine import forget_peak_memory, peak_memory, provenance
 from benchmark.engine.stop import Stop
+from benchmark.kernels import compiled
 from benchmark.runs import files
 from benchmark.runs.claims import Claim
 from benchmark.runs.files import VOCABULARY
@@ -43,7 +44,7 @@ LONGEST_REASON = 2_000
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How runs are carried out: nothing here changes a number."""
+    """How runs are carried out: nothing here changes a number by more than its rounding."""
 
     keep_weights: bool = False
     checkpoint_every: float = CHECKPOINT_SECONDS
@@ -55,6 +56,13 @@ class RunOptions:
     """Do runs again that were done before `since`."""
     log: Sequence[str] = ()
     """Callbacks that watch each run, see `benchmark.engine.callbacks`."""
+    kernels: bool = field(default_factory=compiled.wanted)
+    """Whether compiled kernels may be used. As where the job was started: the environment of a worker on another
+    machine may say otherwise, and numbers would differ in their last bits."""
+
+    def prepare_process(self) -> None:
+        """What holds for a process that carries out runs, before it does."""
+        compiled.want(self.kernels)
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,23 @@ SOURCE = Path(__file__).with_name("_kernels.cpp")
 MARK = b"mrhp-bench kernels of source "
 
 
+def wanted() -> bool:
+    """False where the environment switches the compiled kernels off."""
+    return os.environ.get(SWITCH) != "0"
+
+
+def want(wanted: bool) -> None:
+    """Switch them on or off for this process and those that it starts, before they are used."""
+    os.environ[SWITCH] = "1" if wanted else "0"
+
+
 @functools.cache
 def library() -> Path | None:
     """The file of the compiled kernels; None if `problem` says why they cannot be used, or if they are switched
     off."""
     # found, never imported: `native` loads the file by ctypes
     found = importlib.util.find_spec("benchmark.kernels._kernels")
-    if os.environ.get(SWITCH) == "0" or found is None or found.origin is None:
+    if not wanted() or found is None or found.origin is None:
         return None
     file = Path(found.origin)
     return file if _is_of_this_source(file) else None
@@ -29,7 +39,7 @@ def library() -> Path | None:
 def problem() -> str:
     """Why the CPU does without compiled kernels, and what to do about it; empty if it has them or if they
     were switched off on purpose."""
-    if library() is not None or os.environ.get(SWITCH) == "0":
+    if library() is not None or not wanted():
         return ""
     if importlib.util.find_spec("benchmark.kernels._kernels") is None:
         return (

@@ -160,7 +160,7 @@ def test_what_is_handed_to_a_worker_arrives(tmp_path: Path) -> None:
     given = Assignment(
         Source(tmp_path, None, tmp_path / "v", True),
         tmp_path / "r",
-        RunOptions(True, 0, 1.5, True),
+        RunOptions(True, 0, 1.5, True, kernels=False),
         ("a", "b"),
     )
     assert Assignment.from_json(given.to_json()) == given

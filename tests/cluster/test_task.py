@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import threading
 import time
@@ -20,10 +21,12 @@ from benchmark.engine import runner
 from benchmark.engine.checkpoint import checkpoint_folder
 from benchmark.engine.execute import RunOptions
 from benchmark.engine.plan import Choices, expand
+from benchmark.kernels import compiled
 from benchmark.runs.claims import claims_folder, write_owner
 from benchmark.runs.spec import RunSpec
 
 JOB = ".claims/job.0123"
+BUILT = importlib.util.find_spec("benchmark.kernels._kernels") is not None
 
 
 @pytest.fixture
@@ -47,6 +50,20 @@ def begin(results: Path) -> None:
 
 def answer(request: Request) -> dict[str, Any]:
     return dict(json.loads(task.carry_out(request.to_json())))
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+def test_kernels_are_used_as_where_the_job_was_started(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernels: bool
+) -> None:
+    """Whatever the environment of the machine that carries the run out says: ssh hands on none."""
+    spec = spec_of(source, 1)
+    begin(tmp_path)
+    monkeypatch.setenv(compiled.SWITCH, "0" if kernels else "1")
+    request = Request(Assignment(source, tmp_path, RunOptions(kernels=kernels), ("bench",)), spec, JOB, None)
+    assert answer(request)["state"] == "done"
+    made = json.loads((spec.folder(tmp_path) / "meta.json").read_text())
+    assert made["compiled_kernels"] == (kernels and BUILT)
 
 
 def test_a_run_is_what_it_is_locally(source: Source, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -77,22 +78,28 @@ class Campaign:
     def main(self, kills: int) -> Counter[str]:
         """Kill the job itself; restarted, it goes on."""
         done: Counter[str] = Counter()
-        for number in range(kills):
-            job, chosen = self.start(f"main-{number // 5}"), self.random.choice(SIGNALS)
-            time.sleep(self.random.uniform(0.2, 0.8) * self.seconds)
-            if job.poll() is None:
+        folder, starts, most = 0, 0, 0.8 * self.seconds
+        while done.total() < kills:
+            job, chosen = self.start(f"main-{folder}"), self.random.choice(SIGNALS)
+            starts += 1
+            time.sleep(self.random.uniform(0.25, 1) * most)
+            is_ahead = job.poll() is None
+            if is_ahead:
                 job.send_signal(chosen)
                 done[f"main {chosen.name}"] += 1
+            elif starts == 1:  # faster than the undisturbed one: the next is killed sooner
+                most *= 0.7
             assert job.wait() in (0, 75, -chosen)
-            if number % 5 == 4 or number == kills - 1:
-                self.check(f"main-{number // 5}")
+            if starts == 5 or not is_ahead or done.total() == kills:
+                self.check(f"main-{folder}")
+                folder, starts = folder + 1, 0
         return done
 
     def workers(self, kills: int) -> Counter[str]:
         """Kill workers of a job that goes on."""
         done: Counter[str] = Counter()
-        while done.total() < kills:
-            results = f"workers-{done.total()}"
+        for number in itertools.takewhile(lambda _: done.total() < kills, itertools.count()):
+            results = f"workers-{number}"
             job = self.start(results)
             while job.poll() is None and done.total() < kills:
                 time.sleep(self.random.uniform(0.1, 0.4) * self.seconds)
