@@ -14,7 +14,7 @@ import torch
 
 from benchmark.core.errors import DataError, UsageError
 from benchmark.core.types import Batch, Items, Padding
-from benchmark.data.collate import Collator
+from benchmark.data.collate import SHORT_ITEM, Collator
 from benchmark.data.corpus import Corpus, Split, open_corpus
 from tests.fixtures_release import write_release
 
@@ -68,9 +68,18 @@ def check_items(items: Items, tokens: list[list[int]], rois: list[np.ndarray], p
 )
 @pytest.mark.parametrize("joint", [False, True])
 @pytest.mark.parametrize(("max_tokens", "max_rois"), [(128, 128), (7, 3)])
+@pytest.mark.parametrize("short_item", [0, SHORT_ITEM])
 def test_batches_by_plain_loops(
-    corpus: Corpus, padding: Padding, joint: bool, max_tokens: int, max_rois: int
+    corpus: Corpus,
+    padding: Padding,
+    joint: bool,
+    max_tokens: int,
+    max_rois: int,
+    short_item: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Features item by item, or (SHORT_ITEM) all at once."""
+    monkeypatch.setattr("benchmark.data.collate.SHORT_ITEM", short_item)
     split = corpus.train
     collator = Collator(
         split,
