@@ -55,8 +55,11 @@ class Interaction(nn.Module):
             padded_BRH: Tensor = self.feed_forward(self.attention(x_BRH, x_BRH, review_mask_BR))
             return padded_BRH
         product, review = Packing.of(product_mask_BL), Packing.of(review_mask_BR)
-        x_1XH = self.cross.packed_cross(review.pack(review_BRH), review, product.pack(product_BLH), product)
-        return review.unpack(self.feed_forward(self.attention.packed(x_1XH, review)))
+        x_XH, context_YH = (
+            side.pack(x).squeeze(0) for side, x in ((review, review_BRH), (product, product_BLH))
+        )
+        x_XH = self.cross.packed_cross(x_XH, review, context_YH, product)
+        return review.unpack(self.feed_forward(self.attention.packed(x_XH, review).unsqueeze(0)))
 
 
 def adaptive_contrast(x_PH: Tensor, y_PH: Tensor, negative_PP: Tensor, margin: float, scale: float) -> Tensor:

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from baselines.parts.layers import Dropout, conv_over_time, convs_over_words, distinct
 from baselines.parts.words import scored_by_word
-from benchmark.kernels.attention import packed_attention
-from benchmark.kernels.linear import joint_linear, linear
+from benchmark.kernels.linear import linear
+from benchmark.kernels.multihead import Maps, multihead
 from benchmark.kernels.packing import Packing
+from benchmark.kernels.residual import add_norm, feed_forward
 
 
 class TextConvEncoder(nn.Module):
@@ -94,16 +95,16 @@ class RoiEncoderLayer(nn.Module):
 
     def forward(self, x_1XD: Tensor, packing: Packing) -> Tensor:
         """`[1, X, D]`, of real RoIs side by side."""
-        x_1XD = self.dropout.add(x_1XD, self.attend(self.norms[0](x_1XD), packing))
-        hidden = self.relu_dropout.relu(linear(self.norms[1](x_1XD), self.fc1.weight, self.fc1.bias))
-        return self.dropout.add(x_1XD, linear(hidden, self.fc2.weight, self.fc2.bias))
+        rate, relu_rate = (self.dropout.rate, self.relu_dropout.rate) if self.training else (0.0, 0.0)
+        attended_1XD = self.attend(self.norms[0](x_1XD), packing)
+        x_1XD, normed_1XD = add_norm(x_1XD, attended_1XD, self.norms[1], rate)  # type: ignore[arg-type]
+        return self.dropout.add(x_1XD, feed_forward(normed_1XD, self.fc1, self.fc2, relu_rate))
 
     def attend(self, x_1XD: Tensor, packing: Packing) -> Tensor:
         """Scaled dot-product self-attention; heads are consecutive blocks of channels."""
-        state_1XY = joint_linear(x_1XD, self.query, self.key, self.value)
         rate = self.attention_dropout.rate if self.training else 0.0
-        attended_XD = packed_attention(state_1XY.squeeze(0), packing, self.heads, rate)
-        return linear(attended_XD.unsqueeze(0), self.output.weight, self.output.bias)
+        maps = Maps(self.query, self.key, self.value, self.output)
+        return multihead(x_1XD.squeeze(0), packing, maps, self.heads, rate).unsqueeze(0)
 
 
 class RoiEncoder(nn.Module):

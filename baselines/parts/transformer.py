@@ -6,14 +6,15 @@ B rows or lists, T query positions, S context positions, X and Y real ones of al
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.parts.layers import Dropout
 from benchmark.kernels.arrays import row_chunks
-from benchmark.kernels.attention import cross_attention, packed_attention, packed_cross_attention
+from benchmark.kernels.attention import cross_attention
 from benchmark.kernels.linear import Linear, joint_linear
+from benchmark.kernels.multihead import Maps, cross_multihead, multihead
 from benchmark.kernels.packing import Packing
+from benchmark.kernels.residual import add_norm, feed_forward
 
 
 class PostNormAttention(nn.Module):
@@ -34,28 +35,27 @@ class PostNormAttention(nn.Module):
         adds nothing."""
         own_BTD, state_BSX = self.query(query_BTD), joint_linear(context_BSD, self.key, self.value)
         attended_BTD = cross_attention(own_BTD, state_BSX, context_mask_BS, self.heads, self._rate)
-        return self._finished(query_BTD, attended_BTD)
+        return self._normed(query_BTD, self.output(attended_BTD))
 
-    def packed(self, x_1XD: Tensor, packing: Packing) -> Tensor:
-        """Of real positions to those of their sequence, `[1, X, D]`."""
-        state_1XY = joint_linear(x_1XD, self.query, self.key, self.value)
-        attended_XD = packed_attention(state_1XY.squeeze(0), packing, self.heads, self._rate)
-        return self._finished(x_1XD, attended_XD.unsqueeze(0))
+    def packed(self, x_XD: Tensor, packing: Packing) -> Tensor:
+        """Of real positions to those of their sequence, `[X, D]`."""
+        return self._normed(x_XD, multihead(x_XD, packing, self._maps, self.heads, self._rate))
 
-    def packed_cross(self, query_1XD: Tensor, queries: Packing, context_1YD: Tensor, keys: Packing) -> Tensor:
-        """Of real positions to those of another sequence, `[1, X, D]`."""
-        own_1XD, state_1YX = self.query(query_1XD), joint_linear(context_1YD, self.key, self.value)
-        arrays = own_1XD.squeeze(0), state_1YX.squeeze(0), (queries, keys)
-        attended_XD = packed_cross_attention(*arrays, self.heads, self._rate)
-        return self._finished(query_1XD, attended_XD.unsqueeze(0))
+    def packed_cross(self, query_XD: Tensor, queries: Packing, context_YD: Tensor, keys: Packing) -> Tensor:
+        """Of real positions to those of another sequence, `[X, D]`."""
+        arrays = query_XD, context_YD, (queries, keys)
+        return self._normed(query_XD, cross_multihead(*arrays, self._maps, self.heads, self._rate))
+
+    @property
+    def _maps(self) -> Maps:
+        return Maps(self.query, self.key, self.value, self.output)
 
     @property
     def _rate(self) -> float:
         return self.dropout.rate if self.training else 0.0
 
-    def _finished(self, query: Tensor, attended: Tensor) -> Tensor:
-        result: Tensor = self.norm(self.dropout.add(query, self.output(attended)))
-        return result
+    def _normed(self, query: Tensor, answer: Tensor) -> Tensor:
+        return add_norm(query, answer, self.norm, self._rate)[1]
 
 
 class PostNormFeedForward(nn.Module):
@@ -79,8 +79,8 @@ class PostNormFeedForward(nn.Module):
         return torch.cat([self._apply_to(flat_XD[block]) for block in blocks]).view_as(x_BTD)
 
     def _apply_to(self, x: Tensor) -> Tensor:
-        result: Tensor = self.norm(self.dropout.add(x, self.output(F.gelu(self.inner(x)))))
-        return result
+        rate = self.dropout.rate if self.training else 0.0
+        return add_norm(x, feed_forward(x, self.inner, self.output), self.norm, rate)[1]
 
 
 class PostNormLayer(nn.Module):
@@ -100,4 +100,5 @@ class PostNormLayer(nn.Module):
             padded_BTD: Tensor = self.feed_forward(self.attention(x_BTD, x_BTD, mask_BT))
             return padded_BTD
         packing = Packing.of(mask_BT)
-        return packing.unpack(self.feed_forward(self.attention.packed(packing.pack(x_BTD), packing)))
+        attended_XD = self.attention.packed(packing.pack(x_BTD).squeeze(0), packing)
+        return packing.unpack(self.feed_forward(attended_XD.unsqueeze(0)))

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark.kernels.attention import packed_attention
 from benchmark.kernels.elementwise import dropout
-from benchmark.kernels.linear import joint_linear, linear
+from benchmark.kernels.multihead import Maps, multihead
 from benchmark.kernels.packing import Packing
+from benchmark.kernels.residual import add_norm, feed_forward
 
 
 def token_states(encoder: Any, token_NT: Tensor, mask_NT: Tensor) -> Tensor:
@@ -57,24 +56,17 @@ def _embedded(embeddings: Any, token_NT: Tensor, packing: Packing) -> Tensor:
 def _layer(layer: Any, x_1XH: Tensor, packing: Packing) -> Tensor:
     """Self-attention, then the feed-forward part, each with its residual and layer norm."""
     attention, joined = layer.attention.self, layer.attention.output
-    state_1XY = joint_linear(x_1XH, attention.query, attention.key, attention.value)
     rate = attention.dropout.p if attention.training else 0.0
-    attended_XH = packed_attention(state_1XY.squeeze(0), packing, attention.num_attention_heads, rate)
+    maps = Maps(attention.query, attention.key, attention.value, joined.dense)
+    attended_XH = multihead(x_1XH.squeeze(0), packing, maps, attention.num_attention_heads, rate)
     x_1XH = _added(joined, attended_XH.unsqueeze(0), x_1XH)
-    inner = layer.intermediate.dense
-    hidden_1XG = F.gelu(linear(x_1XH, inner.weight, inner.bias))
-    return _added(layer.output, hidden_1XG, x_1XH)
+    hidden_1XH = feed_forward(x_1XH, layer.intermediate.dense, layer.output.dense)
+    return _added(layer.output, hidden_1XH, x_1XH)
 
 
-def _added(output: Any, hidden: Tensor, base: Tensor) -> Tensor:
-    """LayerNorm(base + dropout(dense(hidden)))."""
-    made = linear(hidden, output.dense.weight, output.dense.bias)
-    if output.training and output.dropout.p and made.dtype == base.dtype:
-        total = dropout(made, output.dropout.p, base=base)
-    else:
-        total = base + _dropped(made, output.dropout)
-    normed: Tensor = output.LayerNorm(total)
-    return normed
+def _added(output: Any, x: Tensor, base: Tensor) -> Tensor:
+    """LayerNorm(base + dropout(x))."""
+    return add_norm(base, x, output.LayerNorm, output.dropout.p if output.training else 0.0)[1]
 
 
 def _dropped(x: Tensor, module: Any) -> Tensor:

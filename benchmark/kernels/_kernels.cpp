@@ -911,6 +911,91 @@ CLONED void soft_pool_backward_one(const float *x, int64_t count, int64_t D, con
     }
 }
 
+// ---------------------------------------------------------------------- residual sums, layer norms, GELU
+
+// Rows of a block, which is whole DRAWS whatever D is: sum = base + dropout(x).
+CLONED void add_dropped_rows(const float *base, const float *x, float *sum, uint64_t seed, uint32_t threshold, float scale,
+                             int64_t first, int64_t last) {
+    if (threshold)
+        for_kept(seed, threshold, scale, first, last,
+                 [=](int64_t e, float factor) { sum[e] = base[e] + x[e] * factor; });
+    else
+        for (int64_t e = first; e < last; ++e) sum[e] = base[e] + x[e];
+}
+
+// y = (x - mean) / deviation * weight + offset of each row; `statistics` holds mean and 1 / deviation.
+CLONED void norm_rows(const float *x, const float *weight, const float *offset, float *y, float *statistics, float eps,
+                      int64_t D, int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; ++row) {
+        const float *from = x + row * D;
+        float *to = y + row * D, sum = 0, square = 0;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t d = 0; d < D; ++d) sum += from[d];
+        const float mean = sum / float(D);
+#pragma omp simd reduction(+ : square)
+        for (int64_t d = 0; d < D; ++d) square += (from[d] - mean) * (from[d] - mean);
+        const float inverse = 1.0f / std::sqrt(square / float(D) + eps);
+        for (int64_t d = 0; d < D; ++d) to[d] = (from[d] - mean) * inverse * weight[d] + offset[d];
+        statistics[2 * row] = mean;
+        statistics[2 * row + 1] = inverse;
+    }
+}
+
+// With z the normalised row and h = weight dy: dx = (h - mean(h) - z mean(h z)) / deviation + beside; the gradients of
+// weight and offset are added to.
+CLONED void norm_backward_rows(const float *x, const float *weight, const float *statistics, const float *gradient,
+                               const float *beside, float *result, float *of_weight, float *of_offset, int64_t D,
+                               int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; ++row) {
+        const float *from = x + row * D, *dy = gradient + row * D;
+        const float mean = statistics[2 * row], inverse = statistics[2 * row + 1];
+        float *to = result + row * D, sum = 0, along = 0;
+#pragma omp simd reduction(+ : sum, along)
+        for (int64_t d = 0; d < D; ++d) {
+            const float h = weight[d] * dy[d];
+            sum += h;
+            along += h * ((from[d] - mean) * inverse);
+        }
+        sum /= float(D);
+        along /= float(D);
+        for (int64_t d = 0; d < D; ++d) {
+            const float z = (from[d] - mean) * inverse;
+            to[d] = (weight[d] * dy[d] - sum - z * along) * inverse;
+            of_weight[d] += dy[d] * z;
+            of_offset[d] += dy[d];
+        }
+        if (beside)
+            for (int64_t d = 0; d < D; ++d) to[d] += beside[row * D + d];
+    }
+}
+
+// e^(-x^2 / 2) and the share of a standard normal that lies below x: Abramowitz and Stegun 7.1.26, within 1.5e-7.
+INLINE Lanes normal_below(Lanes x, Lanes &bell) {
+    const Lanes zero = {}, size = x < zero ? -x : x;
+    const Lanes t = 1.0f / (1.0f + 0.231641888f * size);
+    bell = exponential(-0.5f * size * size);
+    const Lanes polynomial =
+        ((((0.5307027145f * t - 0.7265760135f) * t + 0.7107068705f) * t - 0.142248368f) * t + 0.127414796f) * t;
+    const Lanes above = polynomial * bell;
+    return x < zero ? above : 1.0f - above;
+}
+
+CLONED void gelu_part(const float *x, float *y, int64_t first, int64_t last) {
+    for (int64_t e = first; e < last; e += LANES) {
+        Lanes bell;
+        const Lanes value = part_of(x + e, last - e);
+        put_part(y + e, value * normal_below(value, bell), last - e);
+    }
+}
+
+CLONED void gelu_backward_part(const float *x, const float *gradient, float *result, int64_t first, int64_t last) {
+    for (int64_t e = first; e < last; e += LANES) {
+        Lanes bell;
+        const Lanes value = part_of(x + e, last - e), below = normal_below(value, bell);
+        put_part(result + e, part_of(gradient + e, last - e) * (below + value * bell * 0.398942280f), last - e);
+    }
+}
+
 // ------------------------------------------------------------------------------------------------------ Adam
 
 // One step on `count` elements; `step_size` and `root` hold the corrections for the number of steps.
@@ -1791,6 +1876,51 @@ void add_rows(const float *from, const int64_t *index_X, float *to, int64_t X, i
         const int64_t last = share + 1 < shares ? parts * (share + 1) / shares * LANES : width;
         for (int64_t x = 0; x < X; ++x) add_scaled(to + index_X[x] * width + first, from + x * width + first, 1.0f, last - first);
     }
+}
+
+// y = norm(sum), sum = base + dropout(x); without a base norm(x), and `sum` is not written. All [X, D].
+void add_norm(const float *x, const float *base, const float *weight, const float *offset, float *sum, float *y,
+              float *statistics, uint64_t seed, uint32_t threshold, float kept, float eps, int64_t X, int64_t D,
+              int32_t threads) {
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t first = 0; first < X; first += ROWS) {
+        const int64_t last = first + ROWS < X ? first + ROWS : X;
+        if (base) add_dropped_rows(base, x, sum, seed, threshold, kept, first * D, last * D);
+        norm_rows(base ? sum : x, weight, offset, y, statistics, eps, D, first, last);
+    }
+}
+
+// `beside` (may be null) is the gradient that reaches the sum itself; `of_x` is null where nothing is dropped, and x has
+// the base's gradient. Gradients of weight and offset are summed block by block, in their order.
+void add_norm_backward(const float *sum, const float *weight, const float *statistics, const float *gradient,
+                       const float *beside, float *of_base, float *of_x, float *of_weight, float *of_offset, uint64_t seed,
+                       uint32_t threshold, float kept, int64_t X, int64_t D, int32_t threads) {
+    const int64_t blocks = (X + ROWS - 1) / ROWS;
+    std::vector<float> parts(blocks * 2 * D, 0.0f);
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t block = 0; block < blocks; ++block) {
+        const int64_t first = block * ROWS, last = first + ROWS < X ? first + ROWS : X;
+        float *own = parts.data() + block * 2 * D;
+        norm_backward_rows(sum, weight, statistics, gradient, beside, of_base, own, own + D, D, first, last);
+        if (of_x) dropout_part(of_base, of_x, seed, threshold, kept, first * D, last * D);
+    }
+    for (int64_t block = 0; block < blocks; ++block) {
+        add_scaled(of_weight, parts.data() + block * 2 * D, 1.0f, D);
+        add_scaled(of_offset, parts.data() + block * 2 * D + D, 1.0f, D);
+    }
+}
+
+// y = x Phi(x), Phi the distribution of a standard normal.
+void gelu(const float *x, float *y, int64_t count, int32_t threads) {
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t first = 0; first < count; first += PART)
+        gelu_part(x, y, first, first + PART < count ? first + PART : count);
+}
+
+void gelu_backward(const float *x, const float *gradient, float *result, int64_t count, int32_t threads) {
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t first = 0; first < count; first += PART)
+        gelu_backward_part(x, gradient, result, first, first + PART < count ? first + PART : count);
 }
 
 // Row b sums over the real positions of review review_B[b], which attend to those of product product_B[b]. query and

@@ -10,6 +10,7 @@ together, and a sequence's result does not depend on how far others are padded.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -110,71 +111,83 @@ def _compiled(
 ) -> Tensor:
     first, *others = (x.contiguous() for x in arrays)
     second = others[0] if others else None
-    result: Tensor = _Attention.apply(first, second, form, queries, keys, heads, rate, packed)  # type: ignore[no-untyped-call]
+    attending = Attending(form, queries, keys, heads, rate, packed)
+    result: Tensor = _Attention.apply(first, second, attending)  # type: ignore[no-untyped-call]
     return result
+
+
+@dataclass
+class Attending:
+    """One call of the compiled code, forward and backward. `form` says how queries, keys and values are spread over two
+    arrays: "qkv", "q kv" or "qk v"."""
+
+    form: str
+    queries: Places
+    keys: Places
+    heads: int
+    rate: float
+    packed: bool
+
+    def __post_init__(self) -> None:
+        (query_X, queries), (key_X, keys) = self.queries, self.keys
+        self.indices = query_X, queries.start_N1, key_X, keys.start_N1
+
+    def forward(self, first: Tensor, second: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What the queries find, and the logarithms of their sums of exponentials `[H, X]`."""
+        strides, width, value_width = _widths(first, second, self.form)
+        (_, queries), (_, keys) = self.queries, self.keys
+        # drawn once: with the same seed the backward pass drops the same weights
+        self.settings = (width // self.heads) ** -0.5, *draw(self.rate)
+        head = self.heads, width // self.heads, value_width // self.heads
+        self.sizes = *strides, queries.shape[0], queries.shape[1], keys.shape[1], *head, self.packed
+        n_queries = len(queries)
+        # rows that are not written are padding, and packed there is none
+        make = first.new_empty if self.packed else first.new_zeros
+        attended = make(*((n_queries,) if self.packed else first.shape[:-1]), value_width)
+        log = first.new_empty(self.heads, n_queries)
+        places = _places(first, second, self.form)
+        call("attention", *places, *self.indices, attended, log, *self.settings, *self.sizes)
+        return attended, log
+
+    def backward(
+        self, first: Tensor, second: Tensor | None, attended: Tensor, log: Tensor, gradient: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Gradients of both arrays."""
+        query_X = self.indices[0]
+        # packed and yet by index: rows are shared by sequences, and their gradients are added up afterwards
+        shared = self.packed and query_X is not None
+        # packed, every row is written; else those of padding are not
+        like = torch.empty_like if self.packed else torch.zeros_like
+        made = (
+            first.new_empty(len(query_X), first.shape[-1]) if shared and query_X is not None else like(first)
+        )
+        results = made, None if second is None else like(second)
+        arrays = *_places(first, second, self.form), *self.indices, attended, log, gradient.contiguous()
+        call("attention_backward", *arrays, *_places(*results, self.form), *self.settings, *self.sizes)
+        if shared and query_X is not None:
+            made = torch.zeros_like(first)
+            call("add_rows", results[0], query_X, made, len(query_X), first.shape[-1])
+        return made, results[1]
 
 
 class _Attention(torch.autograd.Function):
     """Head by head in the cache: logits and weights are computed again in the backward pass, never stored. Half
-    precisions are widened as they are read, for sums over positions are taken in float32, and kept as they came.
-
-    `form` says how queries, keys and values are spread over the two arrays: "qkv", "q kv" or "qk v".
-    """
+    precisions are widened as they are read, for sums over positions are taken in float32, and kept as they came."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        first: Tensor,
-        second: Tensor | None,
-        form: str,
-        queries: Places,
-        keys: Places,
-        heads: int,
-        rate: float,
-        packed: bool,
-    ) -> Tensor:
-        given = first, second
-        first, second = _widened(*given)
-        strides, width, value_width = _widths(first, second, form)
-        (query_X, queries_N), (key_X, keys_N) = queries, keys
-        start = queries_N.start_N1, keys_N.start_N1
-        # drawn once: with the same seed the backward pass drops the same weights
-        ctx.settings = (width // heads) ** -0.5, *draw(rate)
-        T, S = queries_N.shape[1], keys_N.shape[1]
-        ctx.sizes = *strides, queries_N.shape[0], T, S, heads, width // heads, value_width // heads, packed
-        ctx.form, ctx.indices = form, (query_X, start[0], key_X, start[1])
-        n_queries = len(queries_N)
-        # rows that are not written are padding, and packed there is none
-        make = first.new_empty if packed else first.new_zeros
-        attended = make(*((n_queries,) if packed else first.shape[:-1]), value_width)
-        log = first.new_empty(heads, n_queries)
-        call(
-            "attention", *_places(first, second, form), *ctx.indices, attended, log, *ctx.settings, *ctx.sizes
-        )
-        ctx.save_for_backward(*given, attended, log)
-        return attended.to(given[0].dtype)
+    def forward(ctx: Any, first: Tensor, second: Tensor | None, attending: Attending) -> Tensor:
+        attended, log = attending.forward(*_widened(first, second))
+        ctx.attending = attending
+        ctx.save_for_backward(first, second, attended, log)
+        return attended.to(first.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        *given, attended, log = ctx.saved_tensors
-        first, second = _widened(*given)
-        query_X, packed = ctx.indices[0], ctx.sizes[-1]
-        # packed and yet by index: rows are shared by sequences, and their gradients are added up afterwards
-        shared = packed and query_X is not None
-        # packed, every row is written; else those of padding are not
-        like = torch.empty_like if packed else torch.zeros_like
-        made = first.new_empty(len(query_X), first.shape[-1]) if shared else like(first)
-        results = made, None if second is None else like(second)
-        gradient = gradient.float().contiguous()
-        arrays = *_places(first, second, ctx.form), *ctx.indices, attended, log, gradient
-        call("attention_backward", *arrays, *_places(*results, ctx.form), *ctx.settings, *ctx.sizes)
-        if shared:
-            made = torch.zeros_like(first)
-            call("add_rows", results[0], query_X, made, len(query_X), first.shape[-1])
-        of_first = made.to(given[0].dtype)
-        of_second = None if results[1] is None else results[1].to(given[1].dtype)
-        return of_first, of_second, None, None, None, None, None, None
+        first, second, attended, log = ctx.saved_tensors
+        arrays = *_widened(first, second), attended, log, gradient.float()
+        of_first, of_second = ctx.attending.backward(*arrays)
+        return of_first.to(first.dtype), None if of_second is None else of_second.to(second.dtype), None
 
 
 def _widened(first: Tensor, second: Tensor | None) -> tuple[Tensor, Tensor | None]:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from benchmark.kernels import native
 from benchmark.kernels.convolution import convolution_in_torch
 from benchmark.kernels.products import is_worth_it, product
 
@@ -33,7 +34,54 @@ def linear(x_NTF: Tensor, weight_HF: Tensor, bias_H: Tensor | None = None) -> Te
 
 def joint_linear(x_NTF: Tensor, *maps: nn.Linear) -> Tensor:
     """Several linear maps of the same positions as one, their results side by side."""
-    return linear(x_NTF, torch.cat([m.weight for m in maps]), torch.cat([m.bias for m in maps]))
+    weights: list[Tensor] = [m.weight for m in maps]
+    biases: list[Tensor] = [m.bias for m in maps]
+    if native.usable(x_NTF, *weights) and torch.is_grad_enabled():
+        result: Tensor = _JointLinear.apply(x_NTF, *weights, *biases)  # type: ignore[no-untyped-call]
+        return result
+    return linear(x_NTF, torch.cat(weights), torch.cat(biases))
+
+
+class _JointLinear(torch.autograd.Function):
+    """The maps' parameters stand side by side here alone: gradients are slices of those of the whole."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *parameters: Tensor) -> Tensor:
+        weights, biases = parameters[: len(parameters) // 2], parameters[len(parameters) // 2 :]
+        weight_HF = torch.cat(weights)
+        ctx.save_for_backward(x, weight_HF)
+        ctx.sizes = [len(weight) for weight in weights]
+        return mapped(x, weight_HF, torch.cat(biases))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight_HF = ctx.saved_tensors
+        of_x, of_weight, of_bias = gradients_of_map(
+            gradient.reshape(-1, len(weight_HF)),
+            x.reshape(-1, x.shape[-1]),
+            weight_HF,
+            wanted=ctx.needs_input_grad[0],
+        )
+        of_x = None if of_x is None else of_x.view_as(x)
+        return of_x, *of_weight.split_with_sizes(ctx.sizes), *of_bias.split_with_sizes(ctx.sizes)
+
+
+def mapped(x: Tensor, weight_HF: Tensor, bias_H: Tensor) -> Tensor:
+    """`linear` where no gradient is taken: within functions that have a backward pass of their own."""
+    if is_worth_it(x.numel() * len(weight_HF), x, weight_HF):
+        return _mapped(x, weight_HF, bias_H)
+    return F.linear(x, weight_HF, bias_H)
+
+
+def gradients_of_map(
+    gradient_XH: Tensor, x_XF: Tensor, weight_HF: Tensor, *, wanted: bool = True
+) -> tuple[Tensor | None, Tensor, Tensor]:
+    """Of a linear map's input (if `wanted`), weight and bias."""
+    compiled = is_worth_it(x_XF.numel() * len(weight_HF), gradient_XH, x_XF, weight_HF)
+    times = product if compiled else torch.mm
+    of_x = times(gradient_XH, weight_HF) if wanted else None
+    return of_x, times(gradient_XH.T, x_XF), gradient_XH.sum(0)
 
 
 def _in_torch(x: Tensor, weight_HF: Tensor, bias_H: Tensor | None) -> Tensor:

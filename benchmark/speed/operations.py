@@ -203,7 +203,8 @@ KERNELS: Mapping[str, Count] = {
     "product": _product,
     "products": _products,
     **dict.fromkeys(("dropout", "gate", "unit_vectors", "unit_vectors_backward", "adam"), _none),
-    **dict.fromkeys(("soft_pool", "soft_pool_backward"), _none),
+    **dict.fromkeys(("soft_pool", "soft_pool_backward", "gelu", "gelu_backward"), _none),
+    **dict.fromkeys(("add_norm", "add_norm_backward"), _none),
 }
 """Function of the compiled code -> its operations; those that go element by element have none."""
 
