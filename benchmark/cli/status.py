@@ -237,7 +237,7 @@ def _grid(cells: dict[tuple[str, str, str], dict[str, list[Any]]], n_wanted: int
     order = {name: number for number, name in enumerate(models.METHODS)}
     places = list(dict.fromkeys((dataset, category) for dataset, category, _ in cells))
     found = sorted(
-        {model for _, _, model in cells}, key=lambda model: order.get(model.partition("-no-")[0], 99)
+        {model for _, _, model in cells}, key=lambda model: (order.get(model.partition("-no-")[0], 99), model)
     )
     rows = [[model, *(_cell(cells.get((*place, model)), n_wanted) for place in places)] for model in found]
     return tabulate(

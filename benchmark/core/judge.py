@@ -93,7 +93,7 @@ class Judge:
         found = self._of_order(order)
         tied_P = self._tied_products(score_R[order]) if ties == "expected" else np.zeros(0, dtype=np.int64)
         if len(tied_P):
-            for name, values in self._of_products(tied_P, score_R, ties).items():
+            for name, values in self._of_products(tied_P, score_R, order, ties).items():
                 found[name][tied_P] = values
         return found
 
@@ -107,7 +107,7 @@ class Judge:
         if not len(tied_P):
             return 0.0, gain
         stable, expected = (
-            self._of_products(tied_P, score_R, policy) for policy in ("file-order", "expected")
+            self._of_products(tied_P, score_R, order, policy) for policy in ("file-order", "expected")
         )
         for name in gain:
             gain[name][tied_P] = stable[name] - expected[name]
@@ -158,13 +158,15 @@ class Judge:
         }
 
     def _of_products(
-        self, chosen_P: Ints, score_R: NDArray[np.floating[Any]], ties: Ties
+        self, chosen_P: Ints, score_R: NDArray[np.floating[Any]], order: Ints, ties: Ties
     ) -> dict[str, Floats]:
-        """The metrics of some products, by the general rule."""
+        """The metrics of some products, by the general rule; `order` is that of all reviews."""
         number_P = np.full(self.n_products, -1)
         number_P[chosen_P] = np.arange(len(chosen_P))
         own_R = number_P[self.product_R]
-        rows = np.flatnonzero(own_R >= 0)
+        chosen_R = own_R >= 0
+        rows = np.flatnonzero(chosen_R)
+        place_R = np.cumsum(chosen_R) - 1  # in `rows`
         return per_product_metrics(
             self.label_R[rows],
             score_R[rows],
@@ -172,6 +174,7 @@ class Judge:
             len(chosen_P),
             threshold=self.threshold,
             ties=ties,
+            order=place_R[order[chosen_R[order]]],
         )
 
     def _ties(self, sorted_R: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:

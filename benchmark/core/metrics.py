@@ -82,17 +82,22 @@ def per_product_metrics(
     *,
     threshold: float = 0,
     ties: Ties = "expected",
+    order: Ints | None = None,
 ) -> dict[str, Floats]:
     """AP, NDCG@3, NDCG@5 and reciprocal rank of every product, each float64 [n_products] in [0, 1].
 
     Keys are `METRICS`. A product number without any review gets 0 like one with nothing relevant, so
     number only the products that have reviews.
 
+    Args:
+        order: the reviews by product and, within one, best score first, equal ones as in the file, where that is
+            known; else they are sorted.
+
     Raises:
         ValueError: lengths differ, a product number is out of range, or a score or label is NaN or
             infinite (the message names the product).
     """
-    ranking = _rank(label_R, score_R, product_R, n_products, threshold, ties)
+    ranking = _rank(label_R, score_R, product_R, n_products, threshold, ties, order)
     return {
         "map": average_precision(ranking),
         "ndcg@3": ndcg_at_k(ranking, 3),
@@ -162,6 +167,7 @@ def _rank(
     n_products: int,
     threshold: float,
     ties: Ties,
+    order: Ints | None = None,
 ) -> _Ranking:
     if ties not in get_args(Ties):
         raise ValueError(f"ties must be one of {', '.join(get_args(Ties))}, not {ties!r}")
@@ -172,7 +178,8 @@ def _rank(
     _check_finite("score", score, product)
     _check_finite("label", label, product)
 
-    order = np.lexsort((-score, product))  # stable: equal scores keep the file's order
+    if order is None:
+        order = np.lexsort((-score, product))  # stable: equal scores keep the file's order
     label, score, product = label[order], score[order], product[order]
     first_of_product = _changes(product)
     first_of_block = first_of_product | _changes(score)

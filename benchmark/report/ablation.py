@@ -115,27 +115,33 @@ class _Ablation:
         return [(), *single, *dict.fromkeys(drop for drop in run if drop not in single)]
 
     def cell(self, column: Column, drop: Drop) -> Cell:
-        dataset = column.keys["dataset"]
-        setting, seeds = self.settings[dataset], self.seeds[dataset]
-        return setting.cell(column.keys["category"], self.method, drop, seeds)
+        return self._cell(column.keys["dataset"], column.keys["category"], drop)
+
+    def _cell(self, dataset: str, category: str, drop: Drop) -> Cell:
+        return self.settings[dataset].cell(category, self.method, drop, self.seeds[dataset])
 
     @cached_property
     def tests(self) -> dict[tuple[tuple[str, ...], Drop], Comparison]:
         """Reduced against full for every column and variant that is complete; a family is a data set and
         metric."""
         tests: dict[tuple[tuple[str, ...], Drop], Comparison] = {}
-        for dataset, metric in dict.fromkeys((c.keys["dataset"], c.keys["metric"]) for c in self.columns):
+        for dataset, categories in self.categories.items():
             places = [
-                (column, drop)
-                for column in self.columns
-                if (column.keys["dataset"], column.keys["metric"]) == (dataset, metric)
-                and self.cell(column, ()).complete
+                (category, drop)
+                for category in categories
+                if self._cell(dataset, category, ()).complete
                 for drop in self.variants
-                if drop and self.cell(column, drop).complete
+                if drop and self._cell(dataset, category, drop).complete
             ]
-            pairs = [(self.cell(column, drop), self.cell(column, ())) for column, drop in places]
-            compared = compare_pairs(pairs, metric, paired=True)
-            tests |= {(_key(column), drop): one for (column, drop), one in zip(places, compared, strict=True)}
+            pairs = [
+                (self._cell(dataset, category, drop), self._cell(dataset, category, ()))
+                for category, drop in places
+            ]
+            for metric, compared in compare_pairs(pairs, PAPER_METRICS, paired=True).items():
+                tests |= {
+                    ((dataset, category, metric), drop): one
+                    for (category, drop), one in zip(places, compared, strict=True)
+                }
         return tests
 
     def entry(self, column: Column, drop: Drop) -> Entry:

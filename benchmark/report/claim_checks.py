@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy.special import stdtrit
@@ -79,16 +80,16 @@ def _all_above(
 ) -> Finding:
     """Supported if A is significantly above B in every cell, refuted if significantly below in one."""
     missing = _missing(settings, seeds, sorted({name for pair in pairs for name in pair}))
-    found = []
+    found: list[Comparison] = []
     for setting in ordered(settings):
-        for metric in PAPER_METRICS:
-            cells = [
-                (setting.cell(category, a, seeds=seeds), setting.cell(category, b, seeds=seeds))
-                for category in setting.data_set.category_names
-                for a, b in pairs
-            ]
-            complete = [(a, b) for a, b in cells if a.complete and b.complete]
-            found += compare_pairs(complete, metric)
+        cells = [
+            (setting.cell(category, a, seeds=seeds), setting.cell(category, b, seeds=seeds))
+            for category in setting.data_set.category_names
+            for a, b in pairs
+        ]
+        complete = [(a, b) for a, b in cells if a.complete and b.complete]
+        for ones in compare_pairs(complete, PAPER_METRICS).values():
+            found += ones
     above = [one for one in found if _significant(one) and one.result.difference > 0]
     below = [one for one in found if _significant(one) and one.result.difference < 0]
     open_ = [one for one in found if not _significant(one)]
@@ -189,12 +190,10 @@ def _ablation_comparisons(
     settings: Settings, seeds: Sequence[int] | None, pairs: Sequence[Pair]
 ) -> list[Comparison]:
     """A's variant against B's, where both are complete, paired by seed; Holm over all data sets and metrics."""
-    places = [(metric, a, b) for metric in PAPER_METRICS for a, b in _ablation_pairs(settings, seeds, pairs)]
-    results = [cell_test(a, b, metric, paired=True) for metric, a, b in places]
-    return [
-        Comparison(a.category, metric, a, b, result, p)
-        for (metric, a, b), result, p in zip(places, results, corrected(results), strict=True)
-    ]
+    by_metric = compare_pairs(_ablation_pairs(settings, seeds, pairs), PAPER_METRICS, paired=True)
+    found = [one for ones in by_metric.values() for one in ones]
+    adjusted = corrected([one.result for one in found])
+    return [replace(one, p_holm=p) for one, p in zip(found, adjusted, strict=True)]
 
 
 def _ablation_pairs(

@@ -14,12 +14,12 @@ from itertools import groupby, pairwise, product
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmark import models
 from benchmark.core.errors import DataError
 from benchmark.data.dataset_file import to_record
 from benchmark.data.datasets import DataSet, rank
+from benchmark.report.cell import Cell as Cell
 from benchmark.report.versions import newest
 from benchmark.runs.described import data_sets_of
 from benchmark.runs.spec import Conditions
@@ -27,77 +27,8 @@ from benchmark.runs.store import StoredRun
 from benchmark.stats.correction import holm
 from benchmark.stats.crossed import CrossedResult, crossed_test, paired_test
 
-Floats = NDArray[np.float64]
 _Place = tuple[str, str, tuple[str, ...]]
 """Category, method, dropped parts."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One method on one category, its runs in the order of their seeds."""
-
-    category: str
-    method: str
-    drop: tuple[str, ...]
-    runs: tuple[StoredRun, ...] = field(repr=False)
-    wanted: tuple[int, ...]
-    """The seeds that make the cell complete."""
-
-    @property
-    def complete(self) -> bool:
-        return bool(self.wanted) and len(self.runs) == len(self.wanted)
-
-    @property
-    def missing(self) -> str:
-        """What a table prints in place of a value: `4/5 seeds`, `not run`; empty if the cell is complete."""
-        if self.complete:
-            return ""
-        return f"{len(self.runs)}/{len(self.wanted)} seeds" if self.runs else "not run"
-
-    @cached_property
-    def products(self) -> tuple[str, ...]:
-        """Ids of the test products, in the data's order; DataError if two runs saw others."""
-        first = self.runs[0].products
-        for run in self.runs[1:]:
-            ids = run.products
-            if ids is not first and ids != first:
-                raise DataError(
-                    f"{run.folder}: other test products than {self.runs[0].folder}. Run one again."
-                )
-        return first
-
-    def values(self, metric: str) -> Floats:
-        """`[seeds, products]` of one metric."""
-        assert self.products is not None  # the check is the point
-        return np.stack([run.values(metric) for run in self.runs])
-
-    def seed_means(self, metric: str) -> Floats:
-        """The data set's value of every seed: the unweighted mean over its products."""
-        if metric not in self._means:
-            self._means[metric] = self.values(metric).mean(axis=1)
-        return self._means[metric]
-
-    @cached_property
-    def _means(self) -> dict[str, Floats]:
-        return {}
-
-    def mean(self, metric: str) -> float:
-        return float(self.seed_means(metric).mean())
-
-    def sd(self, metric: str) -> float:
-        """Over seeds, n-1; NaN with one seed."""
-        means = self.seed_means(metric)
-        return float(means.std(ddof=1)) if len(means) > 1 else float("nan")
-
-    def random_order(self, metric: str) -> float:
-        """Expected value of a random order of the same reviews."""
-        return float(self.runs[0].random_values(metric).mean())
-
-    @property
-    def oracle(self) -> float:
-        """Every metric's value of the reviews ranked by their labels: the share of products with a relevant
-        one. What is attainable from the inputs is another bound, known where it was planted."""
-        return float((self.runs[0].n_relevant > 0).mean())
 
 
 @dataclass(frozen=True)
@@ -206,20 +137,25 @@ class Setting:
             own = self.cell(category, proposed, seeds=seeds)
             others = [self.cell(category, name, seeds=seeds) for name in names if name != proposed]
             pairs += [(own, other) for other in others if own.complete and other.complete]
-        return compare_pairs(pairs, metric)
+        return compare_pairs(pairs, [metric])[metric]
 
 
 def compare_pairs(
-    pairs: Sequence[tuple[Cell, Cell]], metric: str, *, paired: bool = False
-) -> list[Comparison]:
-    """The crossed test of every pair, corrected over all of them; `paired` as in `cell_test`. The two cells of
-    a pair must be of one category; DataError if their test products differ."""
-    results = [cell_test(a, b, metric, paired=paired) for a, b in pairs]
-    adjusted = corrected(results)
-    return [
-        Comparison(a.category, metric, a, b, result, p)
-        for (a, b), result, p in zip(pairs, results, adjusted, strict=True)
-    ]
+    pairs: Sequence[tuple[Cell, Cell]], metrics: Sequence[str], *, paired: bool = False
+) -> dict[str, list[Comparison]]:
+    """Metric -> the crossed test of every pair, corrected over all of them; `paired` as in `cell_test`. The two cells
+    of a pair must be of one category; DataError if their test products differ."""
+    results: dict[str, list[CrossedResult]] = {metric: [] for metric in metrics}
+    for a, b in pairs:  # all that is asked of a pair while its runs are at hand
+        for metric, found in results.items():
+            found.append(cell_test(a, b, metric, paired=paired))
+    return {
+        metric: [
+            Comparison(a.category, metric, a, b, result, p)
+            for (a, b), result, p in zip(pairs, found, corrected(found), strict=True)
+        ]
+        for metric, found in results.items()
+    }
 
 
 def corrected(results: Sequence[CrossedResult]) -> list[float | None]:
@@ -237,8 +173,9 @@ def cell_test(a: Cell, b: Cell, metric: str, *, paired: bool = False, level: flo
     if a.products != b.products:
         raise DataError(f"{a.runs[0].folder} and {b.runs[0].folder}: other test products. Run one again.")
     seeds_A, seeds_B = ([run.spec.seed for run in cell.runs] for cell in (a, b))
-    test = paired_test if paired and seeds_A == seeds_B else crossed_test
-    return test(a.values(metric), b.values(metric), level=level)
+    if paired and seeds_A == seeds_B:
+        return paired_test(a.values(metric), b.values(metric), level=level)
+    return crossed_test(a.side(metric), b.side(metric), level=level)
 
 
 def best_baseline(comparisons: Iterable[Comparison], category: str) -> Comparison | None:

@@ -10,13 +10,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
 
 from benchmark.core.words import check_choice
 from benchmark.report.entries import Style, entry_text
 from benchmark.report.table import Column, Row, Table
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 WIDTHS = ("page", "column")
 DEVIATIONS = {
@@ -192,6 +195,8 @@ def escape(text: str) -> str:
 
 
 def _environment() -> Environment:
+    from jinja2 import Environment, StrictUndefined  # every table comes by here, few are set in LaTeX
+
     return Environment(
         variable_start_string="<<",
         variable_end_string=">>",

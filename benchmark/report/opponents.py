@@ -20,6 +20,7 @@ from benchmark.report.sentinels import OPPONENTS, Floats, Sentinel, judge_of, se
 from benchmark.runs.reviews import TestData
 from benchmark.runs.store import StoredRun
 from benchmark.stats.crossed import CrossedResult, fixed_test
+from benchmark.stats.sides import Side, fixed_side
 
 ALPHA = 0.05
 
@@ -110,8 +111,16 @@ def against_trivial(cells: Sequence[Cell], scorers: TrivialScorers, metric: str)
     """Every complete cell against every trivial scorer of its category, Holm over all of them; of each cell
     the comparison with the best scorer is returned. Choosing it after looking costs nothing, since the
     correction is over all."""
+    known: dict[tuple[object, ...], Side] = {}
+
+    def fixed(scorer: Sentinel, cell: Cell) -> Side:
+        key = (cell.category, scorer.name, len(cell.runs), cell.products)
+        if key not in known:
+            known[key] = fixed_side(_values(scorer, metric, cell), len(cell.runs))
+        return known[key]
+
     places = [
-        (cell, scorer, fixed_test(cell.values(metric), _values(scorer, metric, cell)))
+        (cell, scorer, fixed_test(cell.side(metric), fixed(scorer, cell)))
         for cell in cells
         if cell.complete and (cell.category, metric) not in scorers.mute
         for scorer in scorers.opponents(cell.category)

@@ -182,20 +182,21 @@ def _chosen(family: Sequence[Comparison], against: str) -> list[Comparison]:
 
 
 def _finding(one: Comparison, setting: Setting, robust: bool, power: bool, worthwhile: float) -> Finding:
-    a, b = one.a.values(one.metric), one.b.values(one.metric)
     # seeded by what is compared: a number does not depend on what else is reported
     rng = generator(
         "robustness", setting.conditions.dataset, one.category, one.metric, one.a.method, one.b.method
     )
     # A metric that cannot tell, or too few products, has no power to speak of.
-    enough = min(len(a), len(b)) >= 2 and one.result.n_informative >= MIN_PRODUCTS
+    enough = min(one.result.n_seeds) >= 2 and one.result.n_informative >= MIN_PRODUCTS
+    a, b = one.a.side(one.metric), one.b.side(one.metric)
+    tables = (one.a.values(one.metric), one.b.values(one.metric)) if robust or power else None
     return Finding(
         comparison=one,
         verdict=verdict(one, worthwhile),
         probability=probability_better(a, b),
         products=win_tie_loss(a, b),
-        robust=robustness(a, b, rng) if robust else None,
-        power=seeds_needed(a, b, worthwhile / 100) if power and enough else None,
+        robust=robustness(*tables, rng) if tables and robust else None,
+        power=seeds_needed(*tables, worthwhile / 100) if tables and power and enough else None,
     )
 
 

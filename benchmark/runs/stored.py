@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # What was read last, for the next question about it. A grid of any size is read in bounded memory.
 _VALUES: Recent[tuple[Any, ...], Mapping[str, Floats]] = Recent(
-    96 << 20, lambda values: sum(one.nbytes for one in values.values())
+    32 << 20, lambda values: sum(one.nbytes for one in values.values())
 )
 _TABLES: Recent[tuple[Any, ...], pd.DataFrame] = Recent(
     64 << 20, lambda table: 100 * table.size
@@ -174,11 +174,14 @@ class StoredRun:
         product what the scores give. Empty if they are, else the sentence that says what is not; DataError for
         a file that cannot be read."""
         if self.in_arrays:
-            stored: Mapping[str, Floats] = self._values
+            score_R = self.score_R
+            if not np.isfinite(score_R).all():
+                return f"{self.folder / 'scores.npy'}: not all scores are finite"
             kept = (self.folder / "per_product.npy").exists()
-            again: Mapping[str, Floats] = self._judge.metrics(self.score_R) if kept else {}
+            stored: Mapping[str, Floats] = self._values if kept else {}
+            again: Mapping[str, Floats] = self._judge.metrics(score_R) if kept else {}
             file = "per_product.npy"
-            if PARTS in self.sums and len(self._array(PARTS)) != len(self.score_R):
+            if PARTS in self.sums and len(self._array(PARTS)) != len(score_R):
                 return f"{self.folder / 'parts.npy'}: not of the test reviews of its data"
         else:
             reviews = ["review_id", "product_id", "label"]
@@ -226,6 +229,11 @@ class StoredRun:
         """What its files are, for what is kept of them."""
         return (self.folder, *self.sums.values())
 
+    @cached_property
+    def key(self) -> tuple[Any, ...]:
+        """What its `values` follow from: equal for the same files, judged alike."""
+        return (*self._written, self.threshold, self.ties)
+
     @property
     def _as_stored(self) -> bool:
         return self.threshold is None and self.ties == "expected"
@@ -233,7 +241,7 @@ class StoredRun:
     @property
     def _values(self) -> Mapping[str, Floats]:
         """The METRICS of every test product."""
-        return _VALUES.get((*self._written, self.threshold, self.ties), self._read_values)
+        return _VALUES.get(self.key, self._read_values)
 
     def _read_values(self) -> Mapping[str, Floats]:
         if not self.in_arrays:

@@ -17,10 +17,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import stdtr, stdtrit
 
-Floats = NDArray[np.float64]
+from benchmark.stats.sides import (
+    Floats,
+    Margins,
+    Side,
+    check_tables,
+    fixed_side,
+    margins,
+    residual_mean_square,
+    side,
+    sides,
+)
 
 MIN_SEEDS = 3
 """Fewer on either side: no test."""
@@ -150,32 +160,30 @@ class Components:
         return np.exp(high)
 
 
-def crossed_test(a: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> CrossedResult:
+def crossed_test(a: ArrayLike | Side, b: ArrayLike | Side, *, level: float = 0.95) -> CrossedResult:
     """Test of A against B from their values `[seeds, products]`, the same products in the same order.
 
     Args:
-        a, b: one value per seed and product; the numbers of seeds may differ.
+        a, b: one value per seed and product, or the `side` of such a table; the numbers of seeds may differ.
         level: of the interval.
 
     Raises:
         ValueError: not two-dimensional, empty, other products on one side, or a value is not finite.
     """
-    x_A, x_B = check_tables(a, b)
-    both = np.concatenate([x_A, x_B])
-    informative = int((np.ptp(both, axis=0) > SAME).sum())
-    seeds = (x_A.shape[0], x_B.shape[0])
-    return _result(components(x_A, x_B), seeds, informative, float(np.abs(both).max()), level)
+    one, other = sides(a, b)
+    spread_P = np.maximum(one.high_P, other.high_P) - np.minimum(one.low_P, other.low_P)
+    parts = _components(one.margins, other.margins)
+    seeds = (len(one.seed_means), len(other.seed_means))
+    return _result(parts, seeds, int((spread_P > SAME).sum()), max(one.scale, other.scale), level)
 
 
-def fixed_test(a: ArrayLike, b_P: ArrayLike, *, level: float = 0.95) -> CrossedResult:
-    """Test of A `[seeds, products]` against a scorer without seeds, `[products]`: that side's seeds show no
-    variance, and A's number of seeds decides whether a test is possible."""
-    x_A = np.asarray(a, dtype=np.float64)
-    return replace(
-        # equal rows: no variance between seeds and no residual, so that this side adds nothing to v
-        crossed_test(x_A, np.tile(np.asarray(b_P, dtype=np.float64), (len(x_A), 1)), level=level),
-        n_seeds=(len(x_A), 1),
-    )
+def fixed_test(a: ArrayLike | Side, b: ArrayLike | Side, *, level: float = 0.95) -> CrossedResult:
+    """Test of A `[seeds, products]` against a scorer without seeds, `[products]` or its `fixed_side`: that side's seeds
+    show no variance, and A's number of seeds decides whether a test is possible."""
+    one = a if isinstance(a, Side) else side(a, "a")
+    n_seeds = len(one.seed_means)
+    other = b if isinstance(b, Side) else fixed_side(b, n_seeds)
+    return replace(crossed_test(one, other, level=level), n_seeds=(n_seeds, 1))
 
 
 def paired_test(a: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> CrossedResult:
@@ -203,14 +211,16 @@ def components(x_A: Floats, x_B: Floats) -> Components:
     v_M = var_s(mean_p x_M) / S_M and v_P = var_p(mean_s x_A - mean_s x_B) / n, with n-1 variances;
     v_E = MSE_A / (S_A n) + MSE_B / (S_B n), MSE_M being the residual mean square of the two-way table.
     """
-    n = x_A.shape[-1]
-    by_product_A, by_product_B = x_A.mean(axis=-2), x_B.mean(axis=-2)
-    seeds = (x_A.shape[-2], x_B.shape[-2])
+    return _components(margins(x_A), margins(x_B))
+
+
+def _components(a: Margins, b: Margins) -> Components:
+    n, seeds = a.product_mean.shape[-1], (a.seed_mean.shape[-1], b.seed_mean.shape[-1])
     return Components(
-        difference=by_product_A.mean(axis=-1) - by_product_B.mean(axis=-1),
-        v_seeds=tuple(_sample_variance(x.mean(axis=-1)) / x.shape[-2] for x in (x_A, x_B)),
-        v_P=_sample_variance(by_product_A - by_product_B) / n,
-        v_E=residual_mean_square(x_A) / (seeds[0] * n) + residual_mean_square(x_B) / (seeds[1] * n),
+        difference=a.product_mean.mean(axis=-1) - b.product_mean.mean(axis=-1),
+        v_seeds=tuple(_sample_variance(one.seed_mean) / one.seed_mean.shape[-1] for one in (a, b)),
+        v_P=_sample_variance(a.product_mean - b.product_mean) / n,
+        v_E=a.residual / (seeds[0] * n) + b.residual / (seeds[1] * n),
         seeds=seeds,
         n=n,
     )
@@ -230,19 +240,6 @@ def paired_components(gap: Floats) -> Components:
     )
 
 
-def residual_mean_square(x: Floats) -> Floats:
-    """sum (x - seed mean - product mean + grand mean)^2 / ((S-1)(n-1)) of `[..., S, n]`; 0 if S or n is 1."""
-    n_seeds, n = x.shape[-2:]
-    if n_seeds < 2 or n < 2:
-        return np.zeros(x.shape[:-2])
-    by_product = x - x.mean(axis=-2, keepdims=True)
-    # centred along both axes in turn, which is the double centring with the grand mean
-    residual = by_product - by_product.mean(axis=-1, keepdims=True)
-    total = np.einsum("...sp,...sp->...", residual, residual)
-    mean_square: Floats = total / ((n_seeds - 1) * (n - 1))
-    return mean_square
-
-
 def seed_interval(means: ArrayLike, *, level: float = 0.95) -> tuple[float, float] | None:
     """t interval of one method's mean on these products, from its seeds' means; None with fewer than 3 seeds.
 
@@ -254,19 +251,6 @@ def seed_interval(means: ArrayLike, *, level: float = 0.95) -> tuple[float, floa
         return None
     half_width = float(stdtrit(len(x) - 1, (1 + level) / 2) * np.sqrt(_sample_variance(x) / len(x)))
     return float(x.mean()) - half_width, float(x.mean()) + half_width
-
-
-def check_tables(a: ArrayLike, b: ArrayLike) -> tuple[Floats, Floats]:
-    """Both as float64 `[seeds, products]`; ValueError if they are not two tables over the same products."""
-    x_A, x_B = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    for name, x in (("a", x_A), ("b", x_B)):
-        if x.ndim != 2 or x.size == 0:
-            raise ValueError(f"{name} must be [seeds, products] and not empty, its shape is {list(x.shape)}")
-        if not np.isfinite(x).all():
-            raise ValueError(f"{name} holds values that are not finite")
-    if x_A.shape[1] != x_B.shape[1]:
-        raise ValueError(f"a has {x_A.shape[1]} products, b has {x_B.shape[1]}: they must be the same ones")
-    return x_A, x_B
 
 
 def _result(

@@ -9,14 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import gammaincinv, ndtr
 
-from benchmark.stats.crossed import (
-    MIN_SEEDS,
-    Components,
-    Floats,
-    check_tables,
-    components,
-    residual_mean_square,
-)
+from benchmark.stats.crossed import MIN_SEEDS, Components, components
+from benchmark.stats.sides import Floats, check_tables, residual_mean_square
 
 MAX_SEEDS = 1000
 """Beyond this, more seeds are no answer."""

@@ -16,7 +16,8 @@ from numpy.random import Generator
 from numpy.typing import ArrayLike
 from scipy.special import stdtr
 
-from benchmark.stats.crossed import SAME, Floats, check_tables, components
+from benchmark.stats.crossed import SAME, components
+from benchmark.stats.sides import Floats, check_tables
 
 EXACT_LIMIT = 20_000
 """Assignments of seeds to methods, up to which all are listed."""

@@ -16,6 +16,7 @@ from benchmark.engine import execute
 from benchmark.runs import store
 from benchmark.runs.spec import NUMERICS_VERSION, spec_from_json
 from tests.command_line import bench
+from tests.fixtures_runs import write_run
 
 
 @pytest.fixture
@@ -79,6 +80,16 @@ def test_a_run_without_a_sign_of_life_was_killed_and_nothing_is_promised(
     assert "killed" in text
     assert "0 running, 1 unfinished folder of runs that were killed" in text
     assert "left" not in text
+
+
+def test_ablations_stand_below_their_method_by_name(tmp_path: Path) -> None:
+    parts = ("d", "ptrv", "b", "rtrv", "ptrt", "pvrv", "pvrt")
+    for method, drops in (("mmss", parts), ("mcr", ()), ("bimpm", ())):
+        for drop in ((), *((part,) for part in drops)):
+            write_run(tmp_path, method, drop=drop)
+    rows = bench("status", "--results", str(tmp_path)).stdout.splitlines()
+    names = [row.split("|")[1].strip() for row in rows if row.startswith("| ")][1:]
+    assert names == ["bimpm", "mcr", "mmss", *(f"mmss-no-{part}" for part in sorted(parts))]
 
 
 def test_watching_needs_a_terminal(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from benchmark.cli import app
+from benchmark.report import cell
 from benchmark.runs import reviews, stored
 from tests.faults.cases import SECONDS, HangError, limited
 from tests.fixtures_release import write_release
@@ -77,7 +78,7 @@ class Bench:
     @staticmethod
     def call(words: list[str]) -> Result:
         # as a new process, which has read nothing yet
-        for kept in (stored._VALUES, stored._TABLES, stored._DATA, reviews._KNOWN):
+        for kept in (stored._VALUES, stored._TABLES, stored._DATA, reviews._KNOWN, cell._SIDES):
             kept.clear()
         with limited(SECONDS):
             return CliRunner().invoke(app, words)

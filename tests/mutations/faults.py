@@ -22,6 +22,7 @@ LAYERS = "tests/mmss/test_layers.py"
 CROSSED = "tests/stats/test_crossed.py"
 CORRECTION = "tests/stats/test_correction.py"
 GRID = "tests/report/test_grid.py"
+CELL = "tests/report/test_cell.py"
 TABLES = "tests/report/test_tables.py"
 RUNS = "tests/runs/test_runs.py"
 ARRAYS = "tests/runs/test_arrays.py"
@@ -512,7 +513,7 @@ METRIC = (
 STATISTICS = (
     Fault(
         "population variance",
-        "benchmark/stats/crossed.py",
+        "benchmark/stats/sides.py",
         "/ ((n_seeds - 1) * (n - 1))",
         "/ (n_seeds * n)",
         CROSSED,
@@ -520,15 +521,15 @@ STATISTICS = (
     Fault(
         "seeds add no variance",
         "benchmark/stats/crossed.py",
-        "v_seeds=tuple(_sample_variance(x.mean(axis=-1)) / x.shape[-2] for x in (x_A, x_B)),",
-        "v_seeds=tuple(0 * _sample_variance(x.mean(axis=-1)) / x.shape[-2] for x in (x_A, x_B)),",
+        "v_seeds=tuple(_sample_variance(one.seed_mean)",
+        "v_seeds=tuple(0 * _sample_variance(one.seed_mean)",
         CROSSED,
     ),
     Fault(
         "products add no variance",
         "benchmark/stats/crossed.py",
-        "v_P=_sample_variance(by_product_A - by_product_B) / n,",
-        "v_P=0 * _sample_variance(by_product_A - by_product_B) / n,",
+        "v_P=_sample_variance(a.product_mean - b.product_mean) / n,",
+        "v_P=0 * _sample_variance(a.product_mean - b.product_mean) / n,",
         CROSSED,
         fast=True,
     ),
@@ -593,15 +594,38 @@ STATISTICS = (
 
 REPORT = (
     Fault(
-        "a seed's mean over reviews' products weighted",
+        "a cell is read once a metric",
+        "benchmark/report/cell.py",
+        "return _SIDES.get(tuple(run.key for run in self.runs), self._sides)",
+        "return self._sides()",
+        CELL,
+    ),
+    Fault(
+        "cells of other thresholds share what is kept",
+        "benchmark/runs/stored.py",
+        "return (*self._written, self.threshold, self.ties)",
+        "return (*self._written, self.ties)",
+        CELL,
+        fast=True,
+    ),
+    Fault(
+        "an ablation's pairs are read once a metric",
         "benchmark/report/grid.py",
-        "self._means[metric] = self.values(metric).mean(axis=1)",
-        "self._means[metric] = np.median(self.values(metric), axis=1)",
+        "    for a, b in pairs:  # all that is asked of a pair while its runs are at hand\n"
+        "        for metric, found in results.items():\n",
+        "    for metric, found in results.items():\n        for a, b in pairs:\n",
+        CELL,
+    ),
+    Fault(
+        "a seed's mean over reviews' products weighted",
+        "benchmark/stats/sides.py",
+        "return Margins(x.mean(axis=-2), x.mean(axis=-1),",
+        "return Margins(x.mean(axis=-2), np.median(x, axis=-1),",
         GRID,
     ),
     Fault(
         "the population's standard deviation",
-        "benchmark/report/grid.py",
+        "benchmark/report/cell.py",
         "means.std(ddof=1)",
         "means.std(ddof=0)",
         GRID,
@@ -629,7 +653,7 @@ REPORT = (
     ),
     Fault(
         "an incomplete cell is complete",
-        "benchmark/report/grid.py",
+        "benchmark/report/cell.py",
         "len(self.runs) == len(self.wanted)",
         "bool(self.runs)",
         GRID,
@@ -663,6 +687,13 @@ STORE = (
         "benchmark/core/judge.py",
         "tied[1:] = (sorted_R[1:] == sorted_R[:-1]) & (self._rank[1:] > 1)",
         "tied[1:] = (sorted_R[1:] == sorted_R[:-1]) & (self._rank[1:] > 2)",
+        JUDGE,
+    ),
+    Fault(
+        "products with ties are ranked as the file has their reviews",
+        "benchmark/core/judge.py",
+        "order=place_R[order[chosen_R[order]]],",
+        "order=np.arange(len(rows)),",
         JUDGE,
     ),
     Fault(

@@ -191,6 +191,24 @@ def test_arrays_of_another_length_are_refused(tmp_path, name):
     assert name in said
 
 
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_score_that_is_no_number_is_a_contradiction(tmp_path, number, kept):
+    """Also of an export, which leaves out the values per product: nothing else would look at the scores yet."""
+    run, _ = one(tmp_path)
+    scores = np.load(run.folder / "scores.npy")
+    scores[1] = number
+    (run.folder / "scores.npy").write_bytes(to_npy(scores))
+    reseal(run.folder)
+    if not kept:
+        (run.folder / "per_product.npy").unlink()
+    (again,) = load_runs(tmp_path)
+    assert again.contradiction().endswith("scores.npy: not all scores are finite")
+    export([again], {}, tmp_path / "runs.zip")
+    with pytest.raises(DataError, match="not all scores are finite"), opened(tmp_path / "runs.zip"):
+        pass
+
+
 def test_a_score_that_was_changed_is_noticed_though_the_mark_agrees(tmp_path):
     run, _ = one(tmp_path)
     assert run.contradiction() == ""

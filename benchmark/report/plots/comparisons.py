@@ -69,9 +69,10 @@ def seed_dots(title: str, cells: Sequence[Cell], metric: str, proposed: str = mo
 
 def win_loss(title: str, one: Comparison, most: int = 240) -> Panel:
     """The products by what the proposed method gains or loses on them, seeds averaged."""
-    gap = 100 * (one.a.values(one.metric).mean(axis=0) - one.b.values(one.metric).mean(axis=0))
+    a, b = one.a.side(one.metric), one.b.side(one.metric)
+    gap = 100 * (a.product_means - b.product_means)
     order = np.sort(gap)[::-1]
-    counts = win_tie_loss(one.a.values(one.metric), one.b.values(one.metric))
+    counts = win_tie_loss(a, b)
 
     def draw(axes: Axes) -> None:
         chosen = np.unique(np.linspace(0, len(order) - 1, min(most, len(order))).round().astype(int))
