@@ -1,20 +1,15 @@
 """Intra-review coherence of MCR (Liu et al., ACL 2021): two small graph networks over words and RoIs.
 
-N graphs, B rows (product, review), T nodes (words first, then RoIs), C node width, H hidden width of the
-pair network. Node pairs are scored by a two-layer network, e_ij = w₂ᵀ relu(W₁ [x_i ; x_j] + b₁) + b₂; W₁ is split
-into the halves that meet x_i and x_j, and `kernels.graphs` does the rest.
+N graphs, B rows (product, review), T nodes (words first, then RoIs), C node width. Node pairs are scored by a two-layer
+network, e_ij = w₂ᵀ relu(W₁ [x_i ; x_j] + b₁) + b₂; `kernels.graphs` computes it.
 """
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from baselines.parts.layers import masked_mean
-from benchmark.kernels.arrays import MASKED
-from benchmark.kernels.graphs import pair_attention
-from benchmark.kernels.linear import linear
-from benchmark.kernels.products import batched_product
+from benchmark.kernels.graphs import claim_pool, messages
 
 
 class GraphReasoning(nn.Module):
@@ -29,12 +24,7 @@ class GraphReasoning(nn.Module):
 
     def forward(self, node_NTC: Tensor, mask_NT: Tensor) -> Tensor:
         """`[N, T, C]`; padded nodes i are computed like any others, padded nodes j are never read."""
-        # W₁ [x_i ; x_j] = W₁ᵃ x_i + W₁ᵇ x_j: the T x T pairs of vectors are never built
-        own_HC, other_HC = self.first.weight.chunk(2, dim=1)
-        a_NTH = linear(node_NTC, own_HC, self.first.bias)
-        b_NTH = linear(node_NTC, other_HC)
-        weight_NTT = pair_attention(a_NTH, b_NTH, self.second.weight.squeeze(0), mask_NT)
-        return batched_product(weight_NTT.to(node_NTC.dtype), node_NTC)
+        return messages(node_NTC, mask_NT, (self.first.weight, self.first.bias, self.second.weight))
 
 
 class Coherence(nn.Module):
@@ -67,12 +57,7 @@ class Coherence(nn.Module):
             node_NTC = layer(node_NTC, mask_NT)
         return node_NTC
 
-    def pool(self, claim_BC: Tensor, node_BTC: Tensor, mask_BT: Tensor) -> Tensor:
-        """The review's nodes, weighed by what the product claims, `[B, C]`."""
-        # split as in the graphs; the claim comes first in [q ; x_j], and weights are loaded so
-        claim_HC, node_HC = self.first.weight.chunk(2, dim=1)
-        claim_BH = linear(claim_BC, claim_HC, self.first.bias)
-        hidden_BTH = torch.relu(claim_BH.unsqueeze(1) + linear(node_BTC, node_HC))
-        logit_BT = self.second(hidden_BTH).squeeze(-1).masked_fill(~mask_BT, MASKED)
-        pooled_BC: Tensor = torch.bmm(logit_BT.softmax(-1).unsqueeze(1), node_BTC).squeeze(1)
-        return pooled_BC
+    def pool(self, claim_NC: Tensor, product_B: Tensor, node_BTC: Tensor, mask_BT: Tensor) -> Tensor:
+        """The reviews' nodes of rows, weighed by what the row's product claims, `[B, C]`."""
+        network = self.first.weight, self.first.bias, self.second.weight
+        return claim_pool(claim_NC, product_B, node_BTC, mask_BT, network, self.second.bias)

@@ -127,10 +127,8 @@ class ContextFeatures(nn.Module):
         features = [
             self._mean(attention, product, review, rows, query) for attention, product, review, query in sides
         ]
-        product_B, review_B = rows
-        node_BTC, node_mask_BT = rows_of(r.graph, review_B), rows_of(r.node_mask, review_B)
-        coherence_BC = self.coherence.pool(p.graph.index_select(0, product_B), node_BTC, node_mask_BT)
-        return torch.cat([*features, coherence_BC], 1)
+        node_BTC, node_mask_BT = rows_of(r.graph, rows[1]), rows_of(r.node_mask, rows[1])
+        return torch.cat([*features, self.coherence.pool(p.graph, rows[0], node_BTC, node_mask_BT)], 1)
 
     def _attentions(self) -> tuple[ProductAwareAttention, ...]:
         """Of f1..f4."""
@@ -149,4 +147,4 @@ class ContextFeatures(nn.Module):
         mask_MT = review[1]
         if self.released:
             return total_BF / mask_MT.shape[1]
-        return total_BF / mask_MT.sum(1, keepdim=True).clamp(min=1)[rows[1]]
+        return total_BF / rows_of(mask_MT, rows[1]).sum(1, keepdim=True).clamp(min=1)

@@ -702,6 +702,176 @@ INLINE const int64_t *places(const Sequences &rows, int64_t n, int64_t length, s
     return space.data();
 }
 
+// ----------------------------------------------------- MCR's coherence: messages within graphs, and their pooling
+
+// y_j = e^(x_j - highest) / sum over `count` floats, `wide` of which may be written; behind them zeros.
+INLINE void softmax_row(float *x, int64_t count, int64_t wide) {
+    for (int64_t j = count; j < wide; ++j) x[j] = -std::numeric_limits<float>::infinity();
+    Loose *row = (Loose *)x;
+    Lanes top = row[0], sum = {};
+    for (int64_t v = 1; v < wide / LANES; ++v) top = row[v] > top ? row[v] : top;
+    float highest = top[0];
+    for (int64_t lane = 1; lane < LANES; ++lane) highest = top[lane] > highest ? top[lane] : highest;
+    for (int64_t v = 0; v < wide / LANES; ++v) {
+        row[v] = exponential(row[v] - highest);
+        sum += row[v];
+    }
+    const float inverse = 1.0f / total(sum);
+    for (int64_t v = 0; v < wide / LANES; ++v) row[v] *= inverse;
+}
+
+// One graph: T nodes of width C, and of each the two halves (a, b) of the pair network's first layer, H wide; widths in
+// whole vectors padded with zeros.
+struct Graph {
+    int64_t T, H, C, rows, high, wide;  // rows, high and wide: T, H and C in whole vectors
+    std::vector<float> a, b, b_T, offset, logit, node, node_T, tile, outer, of_a, of_b, of_node, gradient, scratch;
+
+    Graph(int64_t T, int64_t H, int64_t C, bool backward)
+        : T(T), H(H), C(C), rows(whole_lanes(T)), high(whole_lanes(H)), wide(whole_lanes(C)) {
+        const int64_t tall = (T + OWN - 1) / OWN * OWN;
+        node.assign(tall * wide, 0.0f);
+        if (!backward) {
+            a.assign(T * H, 0.0f);
+            b_T.assign(H * rows, 0.0f);
+            offset.assign(rows, 0.0f);
+            logit.assign(T * T, 0.0f);
+            tile.assign(OWN * rows, 0.0f);
+            return;
+        }
+        for (auto *array : {&a, &b, &of_a, &of_b}) array->assign(T * high, 0.0f);
+        for (auto *array : {&outer, &of_node}) array->assign(tall * wide, 0.0f);
+        node_T.assign(C * rows, 0.0f);
+        tile.assign(OWN * rows, 0.0f);
+        gradient.assign(T * T, 0.0f);
+        scratch.assign(OWN * T, 0.0f);
+    }
+};
+
+constexpr float MASKED = -1e23f;  // logit of a masked node: finite, so that of nodes which all are masked each weighs alike
+
+// weight_TT = softmax_j of the pair network; out_i = sum_j weight_ij node_j.
+CLONED void messages(Graph &g, const float *ab, const float *w, const uint8_t *mask, const float *node, float *weight,
+                     float *out) {
+    for (int64_t t = 0; t < g.T; ++t) {
+        std::memcpy(g.a.data() + t * g.H, ab + t * 2 * g.H, sizeof(float) * g.H);
+        for (int64_t h = 0; h < g.H; ++h) g.b_T[h * g.rows + t] = ab[t * 2 * g.H + g.H + h];
+        g.offset[t] = mask[t] ? 0.0f : MASKED;
+        std::memcpy(g.node.data() + t * g.wide, node + t * g.C, sizeof(float) * g.C);
+    }
+    pair_scores_graph(g.a.data(), g.b_T.data(), w, g.offset.data(), g.logit.data(), g.T, g.H);
+    for (int64_t i = 0; i < g.T; i += OWN) {
+        const int64_t own = i + OWN <= g.T ? OWN : g.T - i;
+        for (int64_t k = 0; k < own; ++k) {
+            float *row = g.tile.data() + k * g.rows;
+            std::memcpy(row, g.logit.data() + (i + k) * g.T, sizeof(float) * g.T);
+            softmax_row(row, g.T, g.rows);
+            std::memcpy(weight + (i + k) * g.T, row, sizeof(float) * g.T);
+        }
+        for (int64_t c = 0; c < g.wide; c += LANES) {
+            Lanes sum[OWN][1] = {};
+            combine<1>(g.tile.data(), g.rows, g.node.data() + c, g.wide, g.T, sum);
+            const int64_t there = g.C - c < LANES ? g.C - c : LANES;
+            for (int64_t k = 0; k < own; ++k) std::memcpy(out + (i + k) * g.C + c, sum[k], sizeof(float) * there);
+        }
+    }
+}
+
+// Gradients of both halves, of the nodes as they are summed, and of w.
+CLONED void messages_backward(Graph &g, const float *ab, const float *w, const float *node, const float *weight,
+                              const float *gradient, float *of_ab, float *of_node, float *of_w) {
+    for (int64_t t = 0; t < g.T; ++t) {
+        for (int64_t h = 0; h < g.H; ++h) {
+            g.a[t * g.high + h] = ab[t * 2 * g.H + h];
+            g.b[t * g.high + h] = -ab[t * 2 * g.H + g.H + h];
+        }
+        std::memcpy(g.node.data() + t * g.wide, node + t * g.C, sizeof(float) * g.C);
+        std::memcpy(g.outer.data() + t * g.wide, gradient + t * g.C, sizeof(float) * g.C);
+    }
+    transpose(g.node, g.node_T, g.T, g.rows, g.C, g.wide);
+    std::memset(g.of_node.data(), 0, sizeof(float) * g.of_node.size());
+    std::memset(g.of_b.data(), 0, sizeof(float) * g.of_b.size());
+    for (int64_t i = 0; i < g.T; i += OWN) {
+        const int64_t own = i + OWN <= g.T ? OWN : g.T - i;
+        float *tile = g.tile.data();
+        const float *outer = g.outer.data() + i * g.wide;
+        products(outer, g.wide, g.node_T.data(), 1.0f, tile, g.rows, g.C);
+        for (int64_t k = 0; k < own; ++k)
+            std::memcpy(g.gradient.data() + (i + k) * g.T, tile + k * g.rows, sizeof(float) * g.T);
+        std::memset(tile, 0, sizeof(float) * OWN * g.rows);
+        for (int64_t k = 0; k < own; ++k)
+            std::memcpy(tile + k * g.rows, weight + (i + k) * g.T, sizeof(float) * g.T);
+        for (int64_t c = 0; c < g.wide; c += LANES)
+            add_outer<1>(tile, g.rows, outer + c, g.wide, g.of_node.data() + c, g.T);
+    }
+    pair_scores_backward_graph(g.a.data(), g.b.data(), weight, g.gradient.data(), g.of_a.data(), g.of_b.data(),
+                               g.scratch.data(), g.T, g.high);
+    std::memset(of_w, 0, sizeof(float) * g.H);
+    for (int64_t t = 0; t < g.T; ++t) {
+        const float *a = g.a.data() + t * g.high, *negative = g.b.data() + t * g.high;
+        const float *own = g.of_a.data() + t * g.high, *other = g.of_b.data() + t * g.high;
+        for (int64_t h = 0; h < g.H; ++h) {
+            of_w[h] += a[h] * own[h] - negative[h] * other[h];
+            of_ab[t * 2 * g.H + h] = own[h] * w[h];
+            of_ab[t * 2 * g.H + g.H + h] = other[h] * w[h];
+        }
+        std::memcpy(of_node + t * g.C, g.of_node.data() + t * g.wide, sizeof(float) * g.C);
+    }
+}
+
+// Logits of one row's nodes: w . relu(claim + own_t) + bias.
+INLINE void claim_logits(const float *claim, const float *own, const float *w, float bias, const uint8_t *mask,
+                         float *logit, int64_t T, int64_t H) {
+    for (int64_t t = 0; t < T; ++t) {
+        float sum = bias;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t h = 0; h < H; ++h) {
+            const float x = claim[h] + own[t * H + h];
+            sum += w[h] * (x > 0.0f ? x : 0.0f);
+        }
+        logit[t] = mask[t] ? sum : MASKED;
+    }
+}
+
+// weight_T = softmax of the logits; out = sum_t weight_t node_t.
+CLONED void claim_pool_row(const float *claim, const float *own, const float *w, float bias, const uint8_t *mask,
+                           const float *node, float *weight, float *out, float *scratch, int64_t T, int64_t H, int64_t C) {
+    claim_logits(claim, own, w, bias, mask, scratch, T, H);
+    softmax_row(scratch, T, whole_lanes(T));
+    std::memcpy(weight, scratch, sizeof(float) * T);
+    std::memset(out, 0, sizeof(float) * C);
+    for (int64_t t = 0; t < T; ++t)
+        for (int64_t c = 0; c < C; ++c) out[c] += weight[t] * node[t * C + c];
+}
+
+// Gradients of one row: of claim and w (written), of the nodes' half and of the nodes (written), of bias (returned).
+CLONED float claim_pool_backward_row(const float *claim, const float *own, const float *w, const uint8_t *mask,
+                                     const float *node, const float *weight, const float *gradient, float *of_claim,
+                                     float *of_own, float *of_w, float *of_node, float *scratch, int64_t T, int64_t H,
+                                     int64_t C) {
+    float all = 0, of_bias = 0;
+    for (int64_t t = 0; t < T; ++t) {
+        float along = 0;
+#pragma omp simd reduction(+ : along)
+        for (int64_t c = 0; c < C; ++c) along += gradient[c] * node[t * C + c];
+        for (int64_t c = 0; c < C; ++c) of_node[t * C + c] = weight[t] * gradient[c];
+        scratch[t] = along;
+        all += weight[t] * along;
+    }
+    std::memset(of_claim, 0, sizeof(float) * H);
+    std::memset(of_w, 0, sizeof(float) * H);
+    for (int64_t t = 0; t < T; ++t) {
+        const float e = mask[t] ? weight[t] * (scratch[t] - all) : 0.0f;
+        of_bias += e;
+        for (int64_t h = 0; h < H; ++h) {
+            const float x = claim[h] + own[t * H + h], passed = x > 0.0f ? e : 0.0f;
+            of_w[h] += passed * x;
+            of_own[t * H + h] = passed * w[h];
+            of_claim[h] += passed * w[h];
+        }
+    }
+    return of_bias;
+}
+
 // ------------------------------------------------------------------ sums of MCR's product-aware attention
 
 // Items and the rows that point at them, in ascending order for each item.
@@ -1642,40 +1812,6 @@ extern "C" {
 extern const char kernels_source[];  // read in the file, before it is loaded: is it of this source?
 const char kernels_source[] = "mrhp-bench kernels of source " SOURCE_SHA256;
 
-void pair_scores(const float *a_NTH, const float *b_NTH, const float *w_H, const float *offset_NT, float *e_NTT,
-                 int64_t N, int64_t T, int64_t H, int32_t threads) {
-    const int64_t padded = whole_lanes(T);
-#pragma omp parallel num_threads(threads)
-    {
-        std::vector<float> b_HT(H * padded, 0.0f), offset_T(padded, 0.0f);
-#pragma omp for schedule(static)
-        for (int64_t n = 0; n < N; ++n) {
-            const float *b_TH = b_NTH + n * T * H;
-            for (int64_t t = 0; t < T; ++t)
-                for (int64_t h = 0; h < H; ++h) b_HT[h * padded + t] = b_TH[t * H + h];
-            std::memcpy(offset_T.data(), offset_NT + n * T, sizeof(float) * T);
-            pair_scores_graph(a_NTH + n * T * H, b_HT.data(), w_H, offset_T.data(), e_NTT + n * T * T, T, H);
-        }
-    }
-}
-
-// H here is whole vectors.
-void pair_scores_backward(const float *a_NTH, const float *negative_NTH, const float *weight_NTT,
-                          const float *gradient_NTT, float *own_NTH, float *other_NTH, int64_t N, int64_t T,
-                          int64_t H, int32_t threads) {
-#pragma omp parallel num_threads(threads)
-    {
-        std::vector<float> g_IT(OWN * T);
-#pragma omp for schedule(static)
-        for (int64_t n = 0; n < N; ++n) {
-            std::memset(other_NTH + n * T * H, 0, sizeof(float) * T * H);
-            pair_scores_backward_graph(a_NTH + n * T * H, negative_NTH + n * T * H, weight_NTT + n * T * T,
-                                       gradient_NTT + n * T * T, own_NTH + n * T * H, other_NTH + n * T * H,
-                                       g_IT.data(), T, H);
-        }
-    }
-}
-
 // weight: for each size, [filters, A x C, size, size]; masks may be null.
 void strongest(const float *map_BLR, const float *weight, const uint8_t *product_mask_BL,
                const uint8_t *review_mask_BR, float *value_BSK, int32_t *cell_BSK, int64_t B, int64_t A,
@@ -1921,6 +2057,74 @@ void gelu_backward(const float *x, const float *gradient, float *result, int64_t
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t first = 0; first < count; first += PART)
         gelu_backward_part(x, gradient, result, first, first + PART < count ? first + PART : count);
+}
+
+// ab [N, T, 2 H]: of each node what it adds to a pair as the one that looks, and as the one that is looked at; node and
+// out [N, T, C], weight [N, T, T].
+void messages(const float *ab, const float *w, const uint8_t *mask, const float *node, float *weight, float *out, int64_t N,
+              int64_t T, int64_t H, int64_t C, int32_t threads) {
+#pragma omp parallel num_threads(threads)
+    {
+        Graph graph(T, H, C, false);
+#pragma omp for schedule(static)
+        for (int64_t n = 0; n < N; ++n)
+            messages(graph, ab + n * T * 2 * H, w, mask + n * T, node + n * T * C, weight + n * T * T, out + n * T * C);
+    }
+}
+
+// of_w is [N, H].
+void messages_backward(const float *ab, const float *w, const float *node, const float *weight, const float *gradient,
+                       float *of_ab, float *of_node, float *of_w, int64_t N, int64_t T, int64_t H, int64_t C,
+                       int32_t threads) {
+#pragma omp parallel num_threads(threads)
+    {
+        Graph graph(T, H, C, true);
+#pragma omp for schedule(static)
+        for (int64_t n = 0; n < N; ++n)
+            messages_backward(graph, ab + n * T * 2 * H, w, node + n * T * C, weight + n * T * T, gradient + n * T * C,
+                              of_ab + n * T * 2 * H, of_node + n * T * C, of_w + n * H);
+    }
+}
+
+// Row b weighs its nodes by the claim of product product_B[b]: claim [N, H] and own [B, T, H] are what both add to the
+// hidden layer; node [B, T, C]; weight [B, T], out [B, C].
+void claim_pool(const float *claim, const float *own, const float *w, const float *bias, const uint8_t *mask,
+                const float *node, const int64_t *product_B, float *weight, float *out, int64_t B, int64_t N, int64_t T,
+                int64_t H, int64_t C, int32_t threads) {
+    (void)N;
+#pragma omp parallel num_threads(threads)
+    {
+        std::vector<float> scratch(whole_lanes(T));
+#pragma omp for schedule(static)
+        for (int64_t b = 0; b < B; ++b)
+            claim_pool_row(claim + product_B[b] * H, own + b * T * H, w, *bias, mask + b * T, node + b * T * C,
+                           weight + b * T, out + b * C, scratch.data(), T, H, C);
+    }
+}
+
+// Gradients of claims are added up in the order of their rows; those of w and of bias are [B, H] and [B].
+void claim_pool_backward(const float *claim, const float *own, const float *w, const uint8_t *mask, const float *node,
+                         const int64_t *product_B, const float *weight, const float *gradient, float *of_claim,
+                         float *of_own, float *of_w, float *of_bias, float *of_node, int64_t B, int64_t N, int64_t T,
+                         int64_t H, int64_t C, int32_t threads) {
+    const Groups of_product(product_B, B, N);
+    std::vector<float> claims(B * H);
+#pragma omp parallel num_threads(threads)
+    {
+        std::vector<float> scratch(T);
+#pragma omp for schedule(static)
+        for (int64_t b = 0; b < B; ++b)
+            of_bias[b] = claim_pool_backward_row(claim + product_B[b] * H, own + b * T * H, w, mask + b * T,
+                                                 node + b * T * C, weight + b * T, gradient + b * C,
+                                                 claims.data() + b * H, of_own + b * T * H, of_w + b * H,
+                                                 of_node + b * T * C, scratch.data(), T, H, C);
+#pragma omp for schedule(static)
+        for (int64_t p = 0; p < N; ++p) {
+            std::memset(of_claim + p * H, 0, sizeof(float) * H);
+            for (int64_t x = of_product.start[p]; x < of_product.start[p + 1]; ++x)
+                add_scaled(of_claim + p * H, claims.data() + of_product.row[x] * H, 1.0f, H);
+        }
+    }
 }
 
 // Row b sums over the real positions of review review_B[b], which attend to those of product product_B[b]. query and

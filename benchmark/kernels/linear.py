@@ -67,7 +67,7 @@ class _JointLinear(torch.autograd.Function):
         return of_x, *of_weight.split_with_sizes(ctx.sizes), *of_bias.split_with_sizes(ctx.sizes)
 
 
-def mapped(x: Tensor, weight_HF: Tensor, bias_H: Tensor) -> Tensor:
+def mapped(x: Tensor, weight_HF: Tensor, bias_H: Tensor | None) -> Tensor:
     """`linear` where no gradient is taken: within functions that have a backward pass of their own."""
     if is_worth_it(x.numel() * len(weight_HF), x, weight_HF):
         return _mapped(x, weight_HF, bias_H)

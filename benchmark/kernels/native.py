@@ -21,8 +21,6 @@ DROPOUT_STEPS = 1 << 16
 _POINTER, _SIZE, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
 _DRAWN = [ctypes.c_float, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_float]
 SIGNATURES: dict[str, list[Any]] = {
-    "pair_scores": [_POINTER] * 5 + [_SIZE] * 3 + [_INT],
-    "pair_scores_backward": [_POINTER] * 6 + [_SIZE] * 3 + [_INT],
     "strongest": [_POINTER] * 6 + [_SIZE] * 8 + [_INT],
     "strongest_backward": [_POINTER] * 10 + [_SIZE] * 9 + [_INT],
     "strongest_map_backward": [_POINTER] * 6 + [_SIZE] * 7 + [_INT],
@@ -50,6 +48,10 @@ SIGNATURES: dict[str, list[Any]] = {
     "add_norm_backward": [_POINTER] * 9 + _DRAWN[1:] + [_SIZE] * 2 + [_INT],
     "gelu": [_POINTER] * 2 + [_SIZE, _INT],
     "gelu_backward": [_POINTER] * 3 + [_SIZE, _INT],
+    "messages": [_POINTER] * 6 + [_SIZE] * 4 + [_INT],
+    "messages_backward": [_POINTER] * 8 + [_SIZE] * 4 + [_INT],
+    "claim_pool": [_POINTER] * 9 + [_SIZE] * 5 + [_INT],
+    "claim_pool_backward": [_POINTER] * 13 + [_SIZE] * 5 + [_INT],
     "soft_pool": [_POINTER] * 5 + [_SIZE] * 2 + [_INT],
     "soft_pool_backward": [_POINTER] * 7 + [_SIZE] * 2 + [_INT],
     "adam": [_POINTER] * 3 + [ctypes.c_double] * 4 + [_SIZE, _INT],

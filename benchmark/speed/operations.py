@@ -35,14 +35,25 @@ def _sizes(given: tuple[Any, ...], count: int) -> list[int]:
     return [int(size) for size in given[-count:]]
 
 
-def _pair_scores(*given: Any) -> int:
-    N, T, H = _sizes(given, 3)
-    return 4 * N * T * T * H  # an addition, a maximum, a multiply-add
+def _messages(*given: Any) -> int:
+    """Of each pair of nodes, an addition, a maximum and a multiply-add of H; a weighed sum of nodes."""
+    N, T, H, C = _sizes(given, 4)
+    return N * T * T * (4 * H + 2 * C)
 
 
-def _pair_scores_backward(*given: Any) -> int:
-    N, T, H = _sizes(given, 3)
-    return 3 * N * T * T * H  # a comparison, two additions
+def _messages_backward(*given: Any) -> int:
+    N, T, H, C = _sizes(given, 4)
+    return N * T * T * (3 * H + 4 * C)  # a comparison, two additions; gradients of weights and of nodes
+
+
+def _claim_pool(*given: Any) -> int:
+    B, _, T, H, C = _sizes(given, 5)
+    return B * T * (4 * H + 2 * C)  # an addition, a maximum, a multiply-add; a weighed sum
+
+
+def _claim_pool_backward(*given: Any) -> int:
+    B, _, T, H, C = _sizes(given, 5)
+    return B * T * (6 * H + 4 * C)
 
 
 def _strongest(*given: Any) -> int:
@@ -178,8 +189,10 @@ def _none(*given: Any) -> int:
 
 
 KERNELS: Mapping[str, Count] = {
-    "pair_scores": _pair_scores,
-    "pair_scores_backward": _pair_scores_backward,
+    "messages": _messages,
+    "messages_backward": _messages_backward,
+    "claim_pool": _claim_pool,
+    "claim_pool_backward": _claim_pool_backward,
     "strongest": _strongest,
     "strongest_backward": _strongest_backward,
     "strongest_map_backward": _strongest_map_backward,

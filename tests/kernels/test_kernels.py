@@ -35,7 +35,6 @@ from benchmark.kernels.attention import (
 )
 from benchmark.kernels.cosines import weighted_cosines
 from benchmark.kernels.elementwise import unit_vectors
-from benchmark.kernels.graphs import pair_attention
 from benchmark.kernels.linear import linear
 from benchmark.kernels.lstm import _LSTM
 from benchmark.kernels.packing import Packing
@@ -66,18 +65,6 @@ def in_both_precisions(function, *arguments):
         weight = torch.linspace(-1, 1, value.numel(), dtype=dtype).view_as(value)
         results.append([value, *torch.autograd.grad((value * weight).sum(), given)])
     return zip(*results, strict=True)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(1, 3), st.integers(1, 70), st.integers(1, 50), SEEDS)
-def test_pair_attention(n_graphs, n_nodes, hidden, seed):
-    """Sizes on both sides of whole vectors and tiles, some graphs without a valid node."""
-    random = torch.Generator().manual_seed(seed)
-    shape = n_graphs, n_nodes, hidden
-    a, b, w = (torch.randn(*s, generator=random) for s in (shape, shape, (hidden,)))
-    mask = length_mask(torch.randint(0, n_nodes + 1, (n_graphs,), generator=random), n_nodes)
-    for ours, exact in in_both_precisions(lambda *x: pair_attention(*x, mask), a, b, w):
-        torch.testing.assert_close(ours.double(), exact, rtol=1e-3, atol=1e-4)
 
 
 def distinct_winners(seed):
@@ -450,11 +437,10 @@ def test_results_do_not_depend_on_the_number_of_threads(threads):
     for count in (1, 2, 3):
         threads(count)
         torch.manual_seed(1)
-        arguments = [x.clone().requires_grad_() for x in (a, b, w, *distinct_winners(0))]
+        arguments = [x.clone().requires_grad_() for x in (a, b, *distinct_winners(0))]
         dropout = Dropout(0.4)
         values = [
-            pair_attention(*arguments[:3], mask),
-            pooling.cosines(*(unit_vectors(x) for x in arguments[3:]), rows),
+            pooling.cosines(*(unit_vectors(x) for x in arguments[2:]), rows),
             dropout(arguments[0]),
             dropout.relu(arguments[1]),
             dropout.add(arguments[0], arguments[1]),
