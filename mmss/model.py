@@ -129,6 +129,10 @@ class MMSS(RankingModel):
             "rv": rv.pooled()[batch.review_B],
         }
 
+    def _of_subtasks(self, features: dict[str, Tensor]) -> Tensor:
+        """The interactions that the subtasks look at, `[S, B, D]`."""
+        return torch.stack([features[name] for name in self.config.subtasks])
+
     def target(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Eq. 6-8: (f_g* `[B, G]`, yhat_g `[B]`)."""
         # Eq. 6: the order of the names is that of the columns of `represent`, so stored weights depend on it
@@ -150,7 +154,7 @@ class MMSS(RankingModel):
         filled = batch.reviews.real_N is not None
         row_N, kept_N = batch.reviews.row_N, first_rows(batch.review_B, len(batch.reviews), filled)
         # a review always stands with its own product, so any of its rows has the same f_s
-        own_SNG, prediction_SN = self.subtasks({name: f_BD[kept_N] for name, f_BD in features.items()})
+        own_SNG, prediction_SN = self.subtasks(self._of_subtasks(features).index_select(1, kept_N))
         # read before `observe`, which with label_update=batch moves the labels of first visits
         pseudo_SN, label_N = self.pseudo_labels.of(row_N)
         loss_S = subtask_losses(prediction_SN, pseudo_SN, label_N, batch.reviews.real_N)
@@ -168,7 +172,7 @@ class MMSS(RankingModel):
         """yhat_s (Eq. 9) of each subtask by its interaction's name, for Figure 4; none where nothing trained them."""
         if self.subtasks is None:
             return {}
-        _, prediction_SB = self.subtasks(self.features(batch))
+        _, prediction_SB = self.subtasks(self._of_subtasks(self.features(batch)))
         return dict(zip(self.config.subtasks, prediction_SB, strict=True))
 
     def parameter_groups(self, learning_rate: float) -> Iterable[dict[str, Any]]:

@@ -5,6 +5,8 @@ N distinct reviews of a batch, S subtasks, D = d_t, G = d_g.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +17,7 @@ LOG_VARIANCE_LIMIT = 10.0
 
 
 class Subtask(nn.Module):
-    """Eq. 9: `f_s* = GELU(Linear_s(f_s))`, `yhat_s = MLP_s(f_s*)`."""
+    """The maps of one subtask: `represent`, and `predict` with or without a hidden layer."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -26,11 +28,6 @@ class Subtask(nn.Module):
             if config.subtask_mlp == "hidden"
             else nn.Linear(config.d_g, 1)
         )
-
-    def forward(self, f_ND: Tensor) -> tuple[Tensor, Tensor]:
-        """(f_s* `[N, G]`, yhat_s `[N]`)."""
-        representation_NG = nn.functional.gelu(self.represent(f_ND))
-        return representation_NG, self.predict(representation_NG).squeeze(-1)
 
 
 class Subtasks(nn.Module):
@@ -43,10 +40,15 @@ class Subtasks(nn.Module):
         self.log_variance_S = nn.Parameter(torch.zeros(len(config.subtasks)))
         """log sigma_s^2."""
 
-    def forward(self, f: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Interactions `f_ND` by name -> (f_s* `[S, N, G]`, yhat_s `[S, N]`)."""
-        outputs = [task(f[name]) for name, task in self.tasks.items()]
-        return torch.stack([pair[0] for pair in outputs]), torch.stack([pair[1] for pair in outputs])
+    def forward(self, f_SND: Tensor) -> tuple[Tensor, Tensor]:
+        """Eq. 9, of the interactions in the order of the subtasks: `f_s* = GELU(Linear_s(f_s))`, `[S, N, G]`, and
+        `yhat_s = MLP_s(f_s*)`, `[S, N]`."""
+        represent, *predict = zip(*(maps_of(task) for task in self.tasks.values()), strict=True)
+        representation_SNG = nn.functional.gelu(each(represent, f_SND))
+        x = each(predict[0], representation_SNG)
+        for maps in predict[1:]:
+            x = each(maps, nn.functional.gelu(x))
+        return representation_SNG, x.squeeze(-1)
 
     def balanced(self, loss_S: Tensor) -> Tensor:
         """Eq. 15 of the losses L_s as one scalar; exactly 0 while every L_s is (as in epoch 1)."""
@@ -61,6 +63,17 @@ class Subtasks(nn.Module):
         beyond them, and the parameter could never come back."""
         free_S = self.log_variance_S
         return free_S + (free_S.clamp(-LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT) - free_S).detach()
+
+
+def maps_of(task: nn.Module) -> list[nn.Linear]:
+    """A subtask's maps in their order; a GELU stands between any two."""
+    return [module for module in task.modules() if isinstance(module, nn.Linear)]
+
+
+def each(maps: Sequence[nn.Linear], x_SNF: Tensor) -> Tensor:
+    """Every subtask's own map of its own input, `[S, N, H]`, as one product of stacked matrices."""
+    weight_SHF, bias_SH = (torch.stack([getattr(m, name) for m in maps]) for name in ("weight", "bias"))
+    return torch.baddbmm(bias_SH.unsqueeze(1), x_SNF, weight_SHF.mT)
 
 
 def subtask_losses(

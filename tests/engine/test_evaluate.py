@@ -106,7 +106,8 @@ def test_what_a_method_says_beside_its_scores_is_stored_by_review(corpus: Path, 
         with torch.no_grad():
             features = model.features(batch)
             for name, part_R in trained.parts.items():
-                _, alone = model.subtasks.tasks[name](features[name])
+                task = model.subtasks.tasks[name]
+                alone = task.predict(torch.nn.functional.gelu(task.represent(features[name]))).squeeze(-1)
                 np.testing.assert_allclose(part_R[own], alone.numpy(), rtol=1e-4, atol=1e-5)
     (plain,) = expand(Choices(("amazon",), ("home",), ("egcnn",), (0,), device="cpu"), [data])
     assert explain_split(runner.build_model(plain, data), data.test, collator, CPU) == {}

@@ -106,3 +106,32 @@ def test_size_of_the_subtask_mlp(mlp: str, count: int) -> None:
     subtasks = Subtasks(Config(**(SMALL | {"subtask_mlp": mlp})))
     for task in subtasks.tasks.values():
         assert sum(parameter.numel() for parameter in task.predict.parameters()) == count
+
+
+@pytest.mark.parametrize("mlp", ["hidden", "linear"])
+@pytest.mark.parametrize("drop", [(), ("ptrt", "rtrv")])
+def test_all_subtasks_at_once_are_each_by_itself(mlp: str, drop: tuple[str, ...]) -> None:
+    """Eq. 9 with every subtask's own modules, one after the other: values, and gradients of all parameters."""
+    torch.manual_seed(0)
+    subtasks = Subtasks(Config(**(SMALL | {"subtask_mlp": mlp, "drop": drop}))).double()
+    f_SND = torch.randn(len(subtasks.tasks), 5, SMALL["width"], dtype=torch.float64, requires_grad=True)
+
+    def of_each() -> tuple[torch.Tensor, torch.Tensor]:
+        representations = [
+            torch.nn.functional.gelu(task.represent(f_ND))
+            for task, f_ND in zip(subtasks.tasks.values(), f_SND, strict=True)
+        ]
+        predictions = [
+            task.predict(x).squeeze(1)
+            for task, x in zip(subtasks.tasks.values(), representations, strict=True)
+        ]
+        return torch.stack(representations), torch.stack(predictions)
+
+    wanted = [f_SND, *subtasks.tasks.parameters()]
+    found = []
+    for representation_SNG, prediction_SN in (subtasks(f_SND), of_each()):
+        assert prediction_SN.shape == f_SND.shape[:2]
+        total = representation_SNG.square().sum() + (prediction_SN * torch.arange(5)).sum()
+        found.append([representation_SNG, prediction_SN, *torch.autograd.grad(total, wanted)])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
