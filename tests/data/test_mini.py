@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -250,6 +251,7 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path, monkeypatch: pytes
             datasets=("amazon",),
             categories=("home",),
         )
+        gc.collect()
         tracemalloc.start()
         write_corpus(tmp_path / str(products), spec)
         _, most = tracemalloc.get_traced_memory()
@@ -258,7 +260,8 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path, monkeypatch: pytes
 
     peak(2)  # imports
     few, many = peak(20), peak(160)
-    assert many < 1.3 * few  # the features of the larger one alone are seven times `few`'s
+    # the features of the larger one alone are seven times `few`; garbage that waits for its collection varies
+    assert many < 2 * few
 
 
 def test_columns_file_is_pandas_columns_json(tmp_path: Path) -> None:
