@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from baselines.parts.contrast import Interaction, LSTMTextEncoder, adaptive_contrast
 from baselines.parts.encoders import RoiEncoder
-from baselines.parts.layers import check_field, check_heads, masked_max, mlp
+from baselines.parts.layers import check_field, check_heads, mlp
 from baselines.parts.matching import ContextFeatures, row_steps
 from baselines.parts.pooling import KernelMaxPooling
 from baselines.parts.reference_names import MCL_NAMES, MCL_UNUSED
@@ -25,6 +25,7 @@ from baselines.parts.transformer import PostNormLayer
 from baselines.parts.words import TextConfig, TextMethod, word_tables
 from benchmark.core.model import Departure, RankingLoss
 from benchmark.core.types import Batch, CorpusShape, Items, Padding, rows_of
+from benchmark.kernels.maxima import part_maxima
 from benchmark.kernels.packing import shapes_are_fixed
 
 PRODUCT_TEXT, REVIEW_TEXT, PRODUCT_IMAGE, REVIEW_IMAGE = range(4)
@@ -333,10 +334,10 @@ class MCL(TextMethod):
         """Joint layer, interactions, features of rows; arguments as `encode` returns them, one for a row."""
         parts = [product[0], review[0], product[2], review[2]]
         masks = [product[1], review[1], product[3], review[3]]
-        joined_BTH = self.joint(torch.cat(parts, 1), torch.cat(masks, 1))
-        parts = list(joined_BTH.split_with_sizes([part.shape[1] for part in parts], 1))
+        lengths, mask_BT = [part.shape[1] for part in parts], torch.cat(masks, 1)
+        joined_BTH = self.joint(torch.cat(parts, 1), mask_BT)
         # P17: released, the joint layer leaves padded positions non-zero
-        p_text, r_text, p_image, r_image = parts
+        p_text, r_text, p_image, r_image = joined_BTH.split_with_sizes(lengths, 1)
         p_text_mask, r_text_mask, p_image_mask, r_image_mask = masks
         text_BRH = self.text_interaction(p_text, p_text_mask, r_text, r_text_mask)
         image_BVH = self.image_interaction(p_image, p_image_mask, r_image, r_image_mask)
@@ -351,7 +352,10 @@ class MCL(TextMethod):
             self._pool(self.image_pooling, image_BVH, r_image_mask),
             context,
         ]
-        return Rows(torch.cat(features, 1), self._max(parts, masks), torch.stack([m.any(1) for m in masks]))
+        # max-pooled sequences; as released, over padded positions too (P19)
+        pooled_BT = torch.ones_like(mask_BT) if self.is_released else mask_BT
+        pooled_4BH = part_maxima(joined_BTH, pooled_BT, lengths)
+        return Rows(torch.cat(features, 1), pooled_4BH, torch.stack([mask.any(1) for mask in masks]))
 
     def _pool(self, pooling: KernelMaxPooling, x_BTH: Tensor, mask_BT: Tensor) -> Tensor:
         """The states as a one-channel T x H map, pooled."""
@@ -359,12 +363,6 @@ class MCL(TextMethod):
             return pooling(x_BTH.unsqueeze(1))  # type: ignore[no-any-return]
         # padded rows are zero, which a filter on the last real row reaches
         return pooling(x_BTH.unsqueeze(1), mask_BT)  # type: ignore[no-any-return]
-
-    def _max(self, parts: list[Tensor], masks: list[Tensor]) -> Tensor:
-        """Max-pooled sequences `[4, B, H]`; as released, over padded positions too (P19)."""
-        if self.is_released:
-            return torch.stack([part.amax(1) for part in parts])
-        return torch.stack([masked_max(part, mask) for part, mask in zip(parts, masks, strict=True)])
 
     def _contrast(self, rows: Rows, batch: Batch, row_P: Tensor, part_P: Tensor | None = None) -> Tensor:
         """Mean of the six contrastive terms, of those rows that take part (None: all)."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.parts.layers import Dropout
 from baselines.parts.transformer import PostNormAttention, PostNormFeedForward
 from benchmark.kernels import native
+from benchmark.kernels.contrast import circle_loss
+from benchmark.kernels.elementwise import unit_vectors
 from benchmark.kernels.lstm import trained_lstm
 from benchmark.kernels.packing import Packing
+from benchmark.kernels.products import batched_product
 
 
 class LSTMTextEncoder(nn.Module):
@@ -62,23 +63,10 @@ class Interaction(nn.Module):
         return review.unpack(self.feed_forward(self.attention.packed(x_XH, review).unsqueeze(0)))
 
 
-def adaptive_contrast(x_PH: Tensor, y_PH: Tensor, negative_PP: Tensor, margin: float, scale: float) -> Tensor:
-    """Circle-loss contrast of rows x_i with their positives y_i and the negatives y_j that the mask admits:
-
-    mean_i softplus( -γ a⁺ (π_i - (1 - m)) + log Σ_j exp(γ a⁻ (ν_ij - m)) ), π_i = cos(x_i, y_i),
-    ν_ij = cos(x_i, y_j), a⁺ = max(0, 1 + m - π), a⁻ = max(0, ν + m), both constants for the gradient.
-
-    A row without negatives is left out; 0 if none is left. Axes before these are terms of their own.
-    """
-    used_P = negative_PP.any(-1)
-    cosine_PP = F.normalize(x_PH, dim=-1) @ F.normalize(y_PH, dim=-1).mT
-    positive_P = cosine_PP.diagonal(dim1=-2, dim2=-1)
-    pull_P = (1 + margin - positive_P).clamp(min=0).detach()
-    push_PP = (cosine_PP + margin).clamp(min=0).detach()
-    pulled_P = -scale * pull_P * (positive_P - (1 - margin))
-    # of a row that is left out all stay, for a sum over nothing has no gradient
-    kept_PP = negative_PP | ~used_P.unsqueeze(-1)
-    pushed_PP = (scale * push_PP * (cosine_PP - margin)).masked_fill(~kept_PP, -torch.inf)
-    # exponents reach 256 * 1.25 * 0.75 = 240; float32's exp overflows at 89, logsumexp does not
-    term_P = F.softplus(pulled_P + pushed_PP.logsumexp(-1)) * used_P
-    return term_P.sum(-1) / used_P.sum(-1).clamp(min=1)
+def adaptive_contrast(
+    x_KPH: Tensor, y_KPH: Tensor, negative_KPP: Tensor, margin: float, scale: float
+) -> Tensor:
+    """Contrast of rows x_i with their positives y_i and the negatives y_j that the mask admits, of K kinds of pairs,
+    `[K]`: `kernels.contrast.circle_loss` of their cosines."""
+    cosine_KPP = batched_product(unit_vectors(x_KPH), unit_vectors(y_KPH).mT)
+    return circle_loss(cosine_KPP, negative_KPP, margin, scale)

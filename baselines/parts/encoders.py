@@ -98,7 +98,7 @@ class RoiEncoderLayer(nn.Module):
         rate, relu_rate = (self.dropout.rate, self.relu_dropout.rate) if self.training else (0.0, 0.0)
         attended_1XD = self.attend(self.norms[0](x_1XD), packing)
         x_1XD, normed_1XD = add_norm(x_1XD, attended_1XD, self.norms[1], rate)  # type: ignore[arg-type]
-        return self.dropout.add(x_1XD, feed_forward(normed_1XD, self.fc1, self.fc2, relu_rate))
+        return self.dropout.add(x_1XD, feed_forward(normed_1XD, self.fc1, self.fc2, "relu", relu_rate))
 
     def attend(self, x_1XD: Tensor, packing: Packing) -> Tensor:
         """Scaled dot-product self-attention; heads are consecutive blocks of channels."""

@@ -21,6 +21,7 @@ from benchmark.kernels.convolution import convolution
 from benchmark.kernels.elementwise import dropout
 from benchmark.kernels.linear import Linear, linear
 from benchmark.kernels.products import batched_product
+from benchmark.kernels.residual import feed_forward
 from benchmark.kernels.words import sum_words
 
 
@@ -43,12 +44,6 @@ def masked_mean(x_NTF: Tensor, mask_NT: Tensor) -> Tensor:
     """Mean over valid positions, `[N, F]`; zeros where there is none."""
     weight_NT1 = mask_NT.to(x_NTF.dtype).unsqueeze(-1)
     return (x_NTF * weight_NT1).sum(1) / weight_NT1.sum(1).clamp(min=1)
-
-
-def masked_max(x_NTF: Tensor, mask_NT: Tensor) -> Tensor:
-    """Element-wise maximum over valid positions, `[N, F]`; zeros where there is none."""
-    top_NF = x_NTF.masked_fill(~mask_NT.unsqueeze(-1), -torch.inf).amax(1)
-    return torch.where(mask_NT.any(1, keepdim=True), top_NF, torch.zeros_like(top_NF))
 
 
 def masked_softmax(logit: Tensor, mask: Tensor) -> Tensor:
@@ -91,13 +86,26 @@ def word_embedding(corpus: CorpusShape, field: str, width: int) -> nn.Embedding:
     return table
 
 
-def mlp(*widths: int, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
+class MLP(nn.Sequential):
+    """Linear layers with ReLU or tanh between them; two of them are one function."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if len(self) != 3:
+            result: Tensor = super().forward(input)  # type: ignore[no-untyped-call]
+            return result
+        first, activation, second = self
+        assert isinstance(first, Linear)
+        assert isinstance(second, Linear)
+        return feed_forward(input, first, second, "tanh" if isinstance(activation, nn.Tanh) else "relu")
+
+
+def mlp(*widths: int, activation: type[nn.ReLU] | type[nn.Tanh] = nn.ReLU) -> MLP:
     """Linear layers of the given widths with an activation between them (none after the last)."""
     layers: list[nn.Module] = []
     for index, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
         layers += [activation()] if index else []
         layers.append(Linear(inputs, outputs))
-    return nn.Sequential(*layers)
+    return MLP(*layers)
 
 
 def conv_over_time(x_NTE: Tensor, conv: nn.Conv1d, with_bias: bool = True) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from benchmark.kernels.pooling import strongest_answers, strongest_cosines
+from benchmark.kernels.pooling import strongest_answers, strongest_cosines, winners_norm
 
 
 class KernelMaxPooling(nn.Module):
@@ -50,16 +50,7 @@ class KernelMaxPooling(nn.Module):
         return self._normed(strongest_answers(map_BCLR, self._weight(), masks, self.sizes, self.keep))
 
     def _normed(self, value_BSK: Tensor) -> Tensor:
-        """tanh, order and layer norm of the winners' values; -inf where there is none."""
-        # bias and tanh keep the order within a filter, so they wait until the winners are known
-        bias_S1 = torch.cat([conv.bias for conv in self.convs]).unsqueeze(1)  # type: ignore[misc]
-        # noted before tanh, which makes -inf an innocent -1
-        none_BSK = value_BSK == -torch.inf
-        value_BSK = torch.tanh(value_BSK + bias_S1).masked_fill(none_BSK, 0)
-        # [n, keep, filters], as the reference's layer norm has its weights
-        value = torch.unflatten(value_BSK, 1, (self.sizes, self.filters)).transpose(2, 3)
-        normed: Tensor = self.norm(value)
-        return normed.flatten(1)
+        return winners_norm(value_BSK, [conv.bias for conv in self.convs], self.norm)  # type: ignore[misc]
 
     def _weight(self) -> Tensor:
         """All filters, flat, size after size."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -137,7 +138,8 @@ def rows_of(x: Tensor, index_B: Tensor) -> Tensor:
     """`x[index_B]`, without a copy where that is a range of rows, as a batch's reviews are (on a GPU, looking would
     take longer than copying)."""
     if x.device.type == "cpu" and len(index_B):
-        first, end = int(index_B[0]), int(index_B[0]) + len(index_B)
-        if int(index_B[-1]) == end - 1 and torch.equal(index_B, torch.arange(first, end)):
+        place_B = index_B.numpy()  # NumPy's operations: torch's take five times as long to begin
+        first, end = int(place_B[0]), int(place_B[0]) + len(place_B)
+        if int(place_B[-1]) == end - 1 and (np.diff(place_B) == 1).all():
             return x if end - first == len(x) else x[first:end]
     return x.index_select(0, index_B)

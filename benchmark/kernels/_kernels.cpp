@@ -872,6 +872,53 @@ CLONED float claim_pool_backward_row(const float *claim, const float *own, const
     return of_bias;
 }
 
+// --------------------------------------------------- MCL: maxima over parts of a sequence, the adaptive contrast
+
+// Largest of each channel over the real positions [first, last), and where it stands; 0 and -1 if there is none.
+CLONED void part_maximum(const float *x, const uint8_t *mask, int64_t first, int64_t last, int64_t H, float *top,
+                         int32_t *winner) {
+    bool any = false;
+    for (int64_t h = 0; h < H; ++h) {
+        top[h] = 0.0f;
+        winner[h] = -1;
+    }
+    for (int64_t t = first; t < last; ++t) {
+        if (!mask[t]) continue;
+        const float *row = x + t * H;
+        for (int64_t h = 0; h < H; ++h) {
+            const bool better = !any || row[h] > top[h];
+            top[h] = better ? row[h] : top[h];
+            winner[h] = better ? int32_t(t) : winner[h];
+        }
+        any = true;
+    }
+}
+
+// One anchor i: softplus(pulled + log sum_j exp(pushed_j)) over its negatives, and its gradient by each cosine; 0 where it
+// has no negatives.
+CLONED float contrast_anchor(const float *cosine, const uint8_t *negative, int64_t i, float margin, float scale,
+                             float *gradient, float *pushed, int64_t P) {
+    float top = -std::numeric_limits<float>::infinity();
+    for (int64_t j = 0; j < P; ++j) {
+        const float weight = cosine[j] + margin > 0.0f ? cosine[j] + margin : 0.0f;
+        gradient[j] = 0.0f;
+        pushed[j] = negative[j] ? scale * weight * (cosine[j] - margin) : -std::numeric_limits<float>::infinity();
+        top = pushed[j] > top ? pushed[j] : top;
+    }
+    if (top == -std::numeric_limits<float>::infinity()) return 0.0f;
+    float sum = 0;
+    for (int64_t j = 0; j < P; ++j) sum += pushed[j] = std::exp(pushed[j] - top);
+    const float pull = 1.0f + margin - cosine[i] > 0.0f ? 1.0f + margin - cosine[i] : 0.0f;
+    const float x = top + std::log(sum) - scale * pull * (cosine[i] - (1.0f - margin));
+    const float slope = 1.0f / (1.0f + std::exp(-x));
+    for (int64_t j = 0; j < P; ++j) {
+        const float weight = cosine[j] + margin > 0.0f ? cosine[j] + margin : 0.0f;
+        gradient[j] = slope * (pushed[j] / sum) * scale * weight;
+    }
+    gradient[i] -= slope * scale * pull;
+    return x > 0.0f ? x + std::log1p(std::exp(-x)) : std::log1p(std::exp(x));
+}
+
 // ------------------------------------------------------------------ sums of MCR's product-aware attention
 
 // Items and the rows that point at them, in ascending order for each item.
@@ -1137,6 +1184,18 @@ CLONED void norm_backward_rows(const float *x, const float *weight, const float 
         if (beside)
             for (int64_t d = 0; d < D; ++d) to[d] += beside[row * D + d];
     }
+}
+
+// One row of MCR's pooling: tanh(value + bias) of the winners, 0 where there is none, from [sizes x filters, keep] to
+// [sizes, keep, filters].
+INLINE void active_winners(const float *value_SK, const float *bias_S, float *active, int64_t sizes, int64_t filters,
+                           int64_t keep) {
+    for (int64_t s = 0; s < sizes * filters; ++s)
+        for (int64_t k = 0; k < keep; ++k) {
+            const float value = value_SK[s * keep + k];
+            const bool none = value == -std::numeric_limits<float>::infinity();
+            active[(s / filters * keep + k) * filters + s % filters] = none ? 0.0f : std::tanh(value + bias_S[s]);
+        }
 }
 
 // e^(-x^2 / 2) and the share of a standard normal that lies below x: Abramowitz and Stegun 7.1.26, within 1.5e-7.
@@ -2046,6 +2105,48 @@ void add_norm_backward(const float *sum, const float *weight, const float *stati
     }
 }
 
+// value [B, sizes x filters, keep]; active and y [B, sizes x keep x filters], y the layer norm of each row.
+void winners_norm(const float *value, const float *bias, const float *weight, const float *offset, float *active, float *y,
+                  float *statistics, float eps, int64_t B, int64_t sizes, int64_t filters, int64_t keep, int32_t threads) {
+    const int64_t D = sizes * filters * keep;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t b = 0; b < B; ++b) {
+        active_winners(value + b * D, bias, active + b * D, sizes, filters, keep);
+        norm_rows(active, weight, offset, y, statistics, eps, D, b, b + 1);
+    }
+}
+
+// Gradients of parameters are summed row by row, in their order.
+void winners_norm_backward(const float *value, const float *active, const float *weight, const float *statistics,
+                           const float *gradient, float *of_value, float *of_bias, float *of_weight, float *of_offset,
+                           int64_t B, int64_t sizes, int64_t filters, int64_t keep, int32_t threads) {
+    const int64_t D = sizes * filters * keep, S = sizes * filters;
+    std::vector<float> parts(B * (2 * D + S), 0.0f);
+#pragma omp parallel num_threads(threads)
+    {
+        std::vector<float> made(D);
+#pragma omp for schedule(static)
+        for (int64_t b = 0; b < B; ++b) {
+            float *own = parts.data() + b * (2 * D + S);
+            const float *row = active + b * D, *slope = statistics + 2 * b;
+            norm_backward_rows(row, weight, slope, gradient + b * D, nullptr, made.data(), own, own + D, D, 0, 1);
+            for (int64_t s = 0; s < S; ++s)
+                for (int64_t k = 0; k < keep; ++k) {
+                    const int64_t at = (s / filters * keep + k) * filters + s % filters, slot = (b * S + s) * keep + k;
+                    const bool none = value[slot] == -std::numeric_limits<float>::infinity();
+                    of_value[slot] = none ? 0.0f : made[at] * (1.0f - row[at] * row[at]);
+                    own[2 * D + s] += of_value[slot];
+                }
+        }
+    }
+    for (int64_t b = 0; b < B; ++b) {
+        const float *own = parts.data() + b * (2 * D + S);
+        add_scaled(of_weight, own, 1.0f, D);
+        add_scaled(of_offset, own + D, 1.0f, D);
+        add_scaled(of_bias, own + 2 * D, 1.0f, S);
+    }
+}
+
 // y = x Phi(x), Phi the distribution of a standard normal.
 void gelu(const float *x, float *y, int64_t count, int32_t threads) {
 #pragma omp parallel for schedule(static) num_threads(threads)
@@ -2124,6 +2225,48 @@ void claim_pool_backward(const float *claim, const float *own, const float *w, c
             for (int64_t x = of_product.start[p]; x < of_product.start[p + 1]; ++x)
                 add_scaled(of_claim + p * H, claims.data() + of_product.row[x] * H, 1.0f, H);
         }
+    }
+}
+
+// x [B, T, H], whose positions are K parts, part k from start_K1[k] to start_K1[k + 1]; top and winner [K, B, H].
+void part_maxima(const float *x, const uint8_t *mask, const int64_t *start_K1, float *top, int32_t *winner, int64_t B,
+                 int64_t T, int64_t H, int64_t K, int32_t threads) {
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t b = 0; b < B; ++b)
+        for (int64_t k = 0; k < K; ++k)
+            part_maximum(x + b * T * H, mask + b * T, start_K1[k], start_K1[k + 1], H, top + (k * B + b) * H,
+                         winner + (k * B + b) * H);
+}
+
+// The result is added to; no position wins twice.
+void part_maxima_backward(const int32_t *winner, const float *gradient, float *result, int64_t B, int64_t T, int64_t H,
+                          int64_t K, int32_t threads) {
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t b = 0; b < B; ++b)
+        for (int64_t k = 0; k < K; ++k)
+            for (int64_t h = 0; h < H; ++h) {
+                const int64_t at = (k * B + b) * H + h;
+                if (winner[at] >= 0) result[(b * T + winner[at]) * H + h] = gradient[at];
+            }
+}
+
+// cosine and negative [K, P, P] of K kinds of pairs; term [K]: the mean over anchors that have negatives, and its
+// gradient by each cosine.
+void contrast(const float *cosine, const uint8_t *negative, float *term, float *gradient, float margin, float scale,
+              int64_t K, int64_t P, int32_t threads) {
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t k = 0; k < K; ++k) {
+        std::vector<float> pushed(P);
+        int64_t used = 0;
+        float sum = 0;
+        for (int64_t i = 0; i < P; ++i) {
+            const int64_t at = (k * P + i) * P;
+            for (int64_t j = 0, any = 0; j < P && !any; ++j) used += any = negative[at + j] != 0;
+            sum += contrast_anchor(cosine + at, negative + at, i, margin, scale, gradient + at, pushed.data(), P);
+        }
+        const float share = 1.0f / float(used ? used : 1);
+        term[k] = sum * share;
+        for (int64_t x = k * P * P; x < (k + 1) * P * P; ++x) gradient[x] *= share;
     }
 }
 

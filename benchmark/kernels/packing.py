@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,7 +51,8 @@ class Packing:
     def of(cls, mask_NL: Tensor) -> Packing:
         if shapes_are_fixed(mask_NL):
             return cls(torch.arange(mask_NL.numel(), device=mask_NL.device), mask_NL, is_fixed=True)
-        return cls(mask_NL.flatten().nonzero().squeeze(1), mask_NL)
+        # NumPy's: a fifth of the time of torch's
+        return cls(torch.from_numpy(np.flatnonzero(mask_NL.numpy())), mask_NL)
 
     @classmethod
     def full(cls, n_sequences: int, length: int, device: torch.device) -> Packing:
@@ -68,9 +70,9 @@ class Packing:
         """int64 [N + 1]: sequence n has the positions from `start_N1[n]` to `start_N1[n + 1]` of all that are taken."""
         if self.is_fixed:
             return torch.arange(len(self.mask_NL) + 1, device=self.place_X.device) * self.mask_NL.shape[1]
-        start_N1 = self.place_X.new_zeros(len(self.mask_NL) + 1)
-        torch.cumsum(self.mask_NL.sum(1), 0, out=start_N1[1:])
-        return start_N1
+        n_sequences, length = self.shape
+        places = self.place_X.numpy()
+        return torch.from_numpy(np.searchsorted(places, np.arange(n_sequences + 1) * length))
 
     def __len__(self) -> int:
         """X."""

@@ -11,11 +11,12 @@ gradient: the filtered maps are never kept, nor differentiated.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from benchmark.core.types import rows_of
@@ -202,3 +203,46 @@ class _StrongestAnswers(torch.autograd.Function):
         arrays = map_B1LCR, weight, cell_BSK, gradient_BSK.contiguous(), map_gradient, tap_gradient
         call("strongest_map_backward", *arrays, B, C, L, R, ctx.sizes, filters, keep)
         return map_gradient, tap_gradient.sum(0), None, None, None
+
+
+def winners_norm(value_BSK: Tensor, biases: Sequence[Tensor], norm: nn.LayerNorm) -> Tensor:
+    """tanh of the winners' values with their filters' bias, 0 where there is none; in the order [sizes, K, filters] and
+    layer-normalised as a whole, `[B, S K]`. One bias array for each size."""
+    sizes, _, filters = norm.normalized_shape
+    if native.usable(value_BSK, norm.weight):
+        arrays = value_BSK.contiguous(), norm.weight, norm.bias, norm.eps
+        result: Tensor = _WinnersNorm.apply(*arrays, *biases)  # type: ignore[no-untyped-call]
+        return result
+    # bias and tanh keep the order within a filter, so they wait until the winners are known
+    bias_S1 = torch.cat(list(biases)).unsqueeze(1)
+    # noted before tanh, which makes -inf an innocent -1
+    none_BSK = value_BSK == -torch.inf
+    value_BSK = torch.tanh(value_BSK + bias_S1).masked_fill(none_BSK, 0)
+    normed: Tensor = norm(torch.unflatten(value_BSK, 1, (sizes, filters)).transpose(2, 3))
+    return normed.flatten(1)
+
+
+class _WinnersNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, value_BSK: Tensor, weight: Tensor, offset: Tensor, eps: float, *biases: Tensor
+    ) -> Tensor:
+        sizes, keep, filters = weight.shape
+        ctx.sizes = len(value_BSK), sizes, filters, keep
+        active_BX, normed_BX = value_BSK.new_empty(2, len(value_BSK), weight.numel()).unbind()
+        statistics_B2 = value_BSK.new_empty(len(value_BSK), 2)
+        results = active_BX, normed_BX, statistics_B2
+        call("winners_norm", value_BSK, torch.cat(biases), weight, offset, *results, eps, *ctx.sizes)
+        ctx.save_for_backward(value_BSK, active_BX, weight, statistics_B2)
+        return normed_BX
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient_BX: Tensor) -> tuple[Tensor | None, ...]:
+        value_BSK, _, weight, _ = ctx.saved_tensors
+        of_value = torch.empty_like(value_BSK)
+        of_weight, of_offset = weight.new_zeros(2, *weight.shape).unbind()
+        of_bias_S = weight.new_zeros(value_BSK.shape[1])
+        results = of_value, of_bias_S, of_weight, of_offset
+        call("winners_norm_backward", *ctx.saved_tensors, gradient_BX.contiguous(), *results, *ctx.sizes)
+        return of_value, of_weight, of_offset, None, *of_bias_S.chunk(ctx.sizes[1])

@@ -6,7 +6,7 @@ X positions of all sequences, D width, G inner width.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -59,17 +59,22 @@ class _AddNorm(torch.autograd.Function):
         return of_base if of_x is None else of_x, of_base, of_weight, of_bias, None, None
 
 
-def feed_forward(x: Tensor, first: nn.Linear, second: nn.Linear, relu_rate: float | None = None) -> Tensor:
-    """W₂ gelu(W₁ x + b₁) + b₂ with the exact (erf) GELU; or dropout(relu(.)) in its place, at the rate given."""
+Activation = Literal["gelu", "relu", "tanh"]
+
+
+def feed_forward(
+    x: Tensor, first: nn.Linear, second: nn.Linear, activation: Activation = "gelu", rate: float = 0.0
+) -> Tensor:
+    """W₂ a(W₁ x + b₁) + b₂; the GELU is the exact (erf) one. `rate`: of a dropout behind relu."""
     weights = first.weight, first.bias, second.weight, second.bias
     if not native.usable(x, *weights):
         inner = linear(x, *weights[:2])
-        if relu_rate is None:
-            inner = F.gelu(inner)
+        if rate:
+            inner = dropout(inner, rate, relu=True)
         else:
-            inner = dropout(inner, relu_rate, relu=True) if relu_rate else torch.relu(inner)
+            inner = F.gelu(inner) if activation == "gelu" else getattr(torch, activation)(inner)
         return linear(inner, *weights[2:])
-    result: Tensor = _FeedForward.apply(x, *weights, relu_rate)  # type: ignore[no-untyped-call]
+    result: Tensor = _FeedForward.apply(x, *weights, activation, rate)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -82,18 +87,22 @@ class _FeedForward(torch.autograd.Function):
         first_G: Tensor,
         second_DG: Tensor,
         second_D: Tensor,
-        relu_rate: float | None,
+        activation: Activation,
+        rate: float,
     ) -> Tensor:
         x_XD = x.reshape(-1, x.shape[-1])
         inner_XG = mapped(x_XD, first_GD, first_G)
-        active_XG = torch.empty_like(inner_XG)
-        ctx.draw = None if relu_rate is None else draw(relu_rate)
-        if ctx.draw is None:
-            call("gelu", inner_XG, active_XG, inner_XG.numel())
+        ctx.activation, ctx.draw = activation, draw(rate)
+        if activation == "tanh" or (activation == "relu" and not rate):
+            active_XG = getattr(torch, activation)(inner_XG)
         else:
-            call("dropout", inner_XG, None, active_XG, *ctx.draw, inner_XG.numel(), True)
-        # of relu, what was active says enough
-        kept_XG = inner_XG if ctx.draw is None else None
+            active_XG = torch.empty_like(inner_XG)
+            if activation == "gelu":
+                call("gelu", inner_XG, active_XG, inner_XG.numel())
+            else:
+                call("dropout", inner_XG, None, active_XG, *ctx.draw, inner_XG.numel(), True)
+        # of the others, what was active says enough
+        kept_XG = inner_XG if activation == "gelu" else None
         ctx.save_for_backward(x_XD, first_GD, second_DG, kept_XG, active_XG)
         return mapped(active_XG, second_DG, second_D).view(*x.shape[:-1], len(second_D))
 
@@ -105,11 +114,13 @@ class _FeedForward(torch.autograd.Function):
         of_active_XG, *of_second = gradients_of_map(gradient_XD, active_XG, second_DG)
         assert of_active_XG is not None
         # in place: each element is read before it is written
-        if ctx.draw is None:
+        if ctx.activation == "gelu":
             call("gelu_backward", inner_XG, of_active_XG, of_active_XG, inner_XG.numel())
+        elif ctx.activation == "tanh":
+            of_active_XG = torch.ops.aten.tanh_backward(of_active_XG, active_XG)
         else:
             arrays = active_XG, of_active_XG, of_active_XG
             call("gate", *arrays, ctx.draw[2], active_XG.numel())
         of_x, *of_first = gradients_of_map(of_active_XG, x_XD, first_GD, wanted=ctx.needs_input_grad[0])
         of_x = None if of_x is None else of_x.view(*gradient.shape[:-1], x_XD.shape[1])
-        return of_x, *of_first, *of_second, None
+        return of_x, *of_first, *of_second, None, None

@@ -217,7 +217,8 @@ KERNELS: Mapping[str, Count] = {
     "products": _products,
     **dict.fromkeys(("dropout", "gate", "unit_vectors", "unit_vectors_backward", "adam"), _none),
     **dict.fromkeys(("soft_pool", "soft_pool_backward", "gelu", "gelu_backward"), _none),
-    **dict.fromkeys(("add_norm", "add_norm_backward"), _none),
+    **dict.fromkeys(("add_norm", "add_norm_backward", "part_maxima_backward"), _none),
+    **dict.fromkeys(("part_maxima", "contrast", "winners_norm", "winners_norm_backward"), _none),
 }
 """Function of the compiled code -> its operations; those that go element by element have none."""
 

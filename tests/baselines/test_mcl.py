@@ -35,13 +35,13 @@ def test_adaptive_contrast_by_hand(margin):
     x, y = random.normal(size=(2, 5, 4))
     negative = random.random((5, 5)) < 0.5
     negative[2] = False  # a row without negatives is left out
-    ours = adaptive_contrast(*(torch.from_numpy(v) for v in (x, y, negative)), margin, 8.0)
+    ours = adaptive_contrast(*(torch.from_numpy(v)[None] for v in (x, y, negative)), margin, 8.0)
     np.testing.assert_allclose(ours.item(), contrast_by_hand(x, y, negative, margin, 8.0), rtol=1e-9)
 
 
 def test_no_negatives_give_zero_and_a_finite_gradient():
-    x = torch.randn(3, 4, requires_grad=True)
-    value = adaptive_contrast(x, torch.randn(3, 4), torch.zeros(3, 3, dtype=torch.bool), 0.25, 256.0)
+    x = torch.randn(1, 3, 4, requires_grad=True)
+    value = adaptive_contrast(x, torch.randn(1, 3, 4), torch.zeros(1, 3, 3, dtype=torch.bool), 0.25, 256.0)
     assert value.item() == 0
 
 
@@ -50,7 +50,7 @@ def test_the_weights_are_constants_for_the_gradient():
     x = torch.tensor([[1.0, 0.2], [0.1, 1.0]], dtype=torch.float64, requires_grad=True)
     y = torch.tensor([[0.9, 0.4], [-0.3, 1.0]], dtype=torch.float64)
     negative = torch.tensor([[False, True], [True, False]])
-    (ours,) = torch.autograd.grad(adaptive_contrast(x, y, negative, 0.25, 4.0), x)
+    (ours,) = torch.autograd.grad(adaptive_contrast(x[None], y[None], negative[None], 0.25, 4.0)[0], x)
 
     def cosines(v):
         return (v / v.norm(dim=1, keepdim=True)) @ (y / y.norm(dim=1, keepdim=True)).T

@@ -17,13 +17,14 @@ from baselines.parts import layers
 from baselines.parts.contrast import Interaction
 from baselines.parts.encoders import RoiEncoderLayer, TextConvEncoder
 from baselines.parts.graph import Coherence, GraphReasoning
-from baselines.parts.layers import Dropout, ProductAwareAttention, masked_max, masked_mean
+from baselines.parts.layers import Dropout, ProductAwareAttention, masked_mean
 from baselines.parts.pooling import KernelMaxPooling
 from baselines.parts.transformer import PostNormFeedForward, PostNormLayer
 from benchmark.core.types import CorpusShape, length_mask, rows_of
 from benchmark.kernels import arrays, graphs
 from benchmark.kernels.elementwise import unit_vectors
 from benchmark.kernels.graphs import pair_attention
+from benchmark.kernels.maxima import part_maxima
 from benchmark.kernels.packing import Packing
 
 ONE_PAIR_AT_A_TIME, A_FEW_ROWS, EVERYTHING = 1, 64, 1 << 20
@@ -228,7 +229,7 @@ def test_product_aware_attention_by_hand():
 def test_masked_mean_and_max(counts, seed):
     x = np.random.default_rng(seed).normal(size=(len(counts), 4, 3))
     mask = length_mask(torch.tensor(counts), 4)
-    mean, top = masked_mean(torch.from_numpy(x), mask), masked_max(torch.from_numpy(x), mask)
+    mean, top = masked_mean(torch.from_numpy(x), mask), part_maxima(torch.from_numpy(x), mask, [4])[0]
     for n, count in enumerate(counts):
         np.testing.assert_allclose(mean[n], x[n, :count].mean(0) if count else 0.0, atol=1e-12)
         np.testing.assert_allclose(top[n], x[n, :count].max(0) if count else 0.0)

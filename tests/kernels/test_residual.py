@@ -24,6 +24,9 @@ __all__ = ["threads"]
 pytestmark = pytest.mark.skipif(not native.available(), reason="the compiled code was not built")
 
 
+ACTIVATIONS = {"gelu": F.gelu, "relu": torch.relu, "tanh": torch.tanh}
+
+
 def with_gradients(function, inputs, modules):
     """Values, and gradients of inputs and parameters, of a weighted sum that no symmetry hides."""
     given_here = [x.detach().clone().requires_grad_() for x in inputs]
@@ -83,17 +86,19 @@ def test_add_norm_drops_what_dropout_drops(shape):
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 60), st.integers(1, 40), st.integers(1, 70), st.booleans(), SEEDS)
-def test_feed_forward(n_rows, width, inner, relu, seed):
+@given(
+    st.integers(0, 60), st.integers(1, 40), st.integers(1, 70), st.sampled_from(sorted(ACTIVATIONS)), SEEDS
+)
+def test_feed_forward(n_rows, width, inner, activation, seed):
     torch.manual_seed(seed)
     x = 2 * torch.randn(1, n_rows, width)
     first, second = nn.Linear(width, inner), nn.Linear(inner, width)
 
     def ours(x, first, second):
-        return (feed_forward(x, first, second, 0.0 if relu else None),)
+        return (feed_forward(x, first, second, activation),)
 
     def plain(x, first, second):
-        return (second(torch.relu(first(x)) if relu else F.gelu(first(x))),)
+        return (second(ACTIVATIONS[activation](first(x))),)
 
     agree(ours, plain, (x,), [first, second], tolerance=1e-3)
 
@@ -106,7 +111,7 @@ def test_feed_forward_drops_what_dropout_drops():
         torch.manual_seed(5)
         return with_gradients(function, (x,), [first, second])
 
-    ours = seeded(lambda x: (feed_forward(x, first, second, 0.4),))
+    ours = seeded(lambda x: (feed_forward(x, first, second, "relu", 0.4),))
     plain = seeded(lambda x: (second(dropout(first(x), 0.4, relu=True)),))
     for found, wanted in zip(ours, plain, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
