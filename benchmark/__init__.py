@@ -7,7 +7,6 @@ first used. None needs torch but `load_ranker`, when it is called, and `run`, in
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,10 +17,8 @@ if TYPE_CHECKING:
     from benchmark.stats.crossed import crossed_test as crossed_test
     from benchmark.stats.crossed import paired_test as paired_test
 
-try:
-    __version__ = version("mrhp-bench")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0+unknown"
+__version__: str
+"""Of the installed package; looked up when it is asked for, which most processes never do."""
 
 _HOME = {
     "crossed_test": "benchmark.stats.crossed",
@@ -37,10 +34,22 @@ __all__ = ["__version__", *_HOME]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        found = globals()[name] = _version()
+        return found
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+    return sorted({*globals(), *__all__})
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("mrhp-bench")
+    except PackageNotFoundError:  # a source tree that was never installed
+        return "0+unknown"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import subprocess
 import sys
+from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from benchmark import models
 from benchmark.core.errors import BenchError, UsageError
 from benchmark.data.mini.corpus import MiniSpec, write_corpus
 from tests.fixtures_runs import write_run
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -122,3 +126,18 @@ def test_run_trains_what_is_missing_and_gives_all(tmp_path, monkeypatch):
         BenchError, match=r"not today \(.*faulty\.py:6, in score; the full traceback is in .*\.failed\.json\)"
     ):
         benchmark.run(f"{tmp_path / 'faulty.py'}:Faulty", seeds=[0], **settings)
+
+
+def test_the_version_is_the_installed_packages_and_costs_nothing_until_it_is_asked_for() -> None:
+    """A process that reads feature files is started for every processor."""
+    program = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "import benchmark; print('importlib.metadata' in sys.modules, benchmark.__version__)"
+    )
+    words = [sys.executable, "-I", "-S", "-c", program]
+    found = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert found.stdout.split()[0] == "False"
+    assert benchmark.__version__ == metadata.version("mrhp-bench")
+    assert "__version__" in dir(benchmark)
+    with pytest.raises(AttributeError, match="no attribute 'x'"):
+        _ = benchmark.x

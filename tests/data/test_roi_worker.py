@@ -221,3 +221,30 @@ def test_a_large_field_beside_x_is_not_even_read() -> None:
     buffer = io.BytesIO()
     torch.save([{"x": X, "image": torch.zeros(1000, 1000)}], buffer)
     assert worker.read_features(buffer.getvalue()).rois_VF is not None
+
+
+class Written(io.RawIOBase):
+    """A pipe's end that keeps what each call wrote."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, piece: Any) -> int:
+        self.pieces.append(bytes(piece))
+        return len(piece)
+
+
+@pytest.mark.parametrize("n", [0, 1, 128])
+def test_a_reply_is_written_in_one_piece(n: int) -> None:
+    """A second one would wake the parent a second time for every file."""
+    rois_VF = (np.arange(n * 2048) % 999).reshape(n, 2048).astype(np.float16) if n else None
+    said = worker.Reply(worker.ROIS if n else worker.UNREADABLE, "why", rois_VF)
+    written = Written()
+    pipe = io.BufferedWriter(written)
+    worker._send(pipe, said)
+    (piece,) = written.pieces
+    assert piece.endswith(b"why" + (b"" if rois_VF is None else rois_VF.tobytes()))
+    assert struct.unpack_from("<Bii", piece) == (said.kind, n, 2048 if n else 0)
