@@ -196,4 +196,4 @@ def test_a_large_split_takes_a_moment():
     labels, scores = rng.integers(0, 5, 100_000), rng.normal(size=100_000).round(1)
     start = time.process_time()
     per_product_metrics(labels, scores, product, 4500)
-    assert time.process_time() - start < 10  # by loops over reviews it would be minutes
+    assert time.process_time() - start < 10  # well below 1 where nothing else runs
