@@ -116,7 +116,6 @@ class PRHNet(TextMethod):
         """The product-aware review vector, `[B, F]`."""
         product_NLF = self._encode(batch.products, self.product_embedding, self.product_lstm)
         review_NRF = self._encode(batch.reviews, self.review_embedding, self.review_lstm)
-        query_NLF = self.attention.query(product_NLF)
         product, review = (
             (product_NLF, batch.products.token_mask_NT),
             (review_NRF, batch.reviews.token_mask_NT),
@@ -126,7 +125,7 @@ class PRHNet(TextMethod):
         for start in range(0, len(batch), at_once):
             p_B = batch.product_B[start : start + at_once]
             r_B = batch.review_B[start : start + at_once]
-            aware_BF = self.attention.summed(product, review, (p_B, r_B), query_NLF)
+            aware_BF = self.attention.summed(product, review, (p_B, r_B))
             # padded rows are left out of the sum, so the divisor is the real length, as released
             features.append(aware_BF / batch.reviews.token_count_N[r_B, None])
         return torch.cat(features)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from benchmark.core.types import CorpusShape
 from benchmark.kernels.arrays import MASKED
-from benchmark.kernels.aware import aware_sums, aware_weights
+from benchmark.kernels.aware import aware_query, aware_sums, aware_weights
 from benchmark.kernels.convolution import convolution
 from benchmark.kernels.elementwise import dropout
 from benchmark.kernels.linear import Linear, linear
@@ -155,7 +155,9 @@ class ProductAwareAttention(nn.Module):
     ) -> Tensor:
         """`[B, R, F]`. A product without any valid position adds nothing, provided that its padded positions
         are zero."""
-        weight_BRL = aware_weights(self.query(product_BLF), product_mask_BL, review_BRF)
+        weight_BRL = aware_weights(
+            aware_query(product_BLF, self.w, self.b.view(-1)), product_mask_BL, review_BRF
+        )
         return (review_BRF + batched_product(weight_BRL, product_BLF)) * review_mask_BR.unsqueeze(-1)
 
     def summed(
@@ -163,14 +165,7 @@ class ProductAwareAttention(nn.Module):
         product: tuple[Tensor, Tensor],
         review: tuple[Tensor, Tensor],
         rows: tuple[Tensor, Tensor],
-        query_NLF: Tensor | None = None,
     ) -> Tensor:
         """The sum of `forward`'s result over the review's positions, `[B, F]`, for rows that point at products and
-        reviews, of which states and mask are given. `query_NLF` is `query` of the products, where it is known."""
-        query_NLF = self.query(product[0]) if query_NLF is None else query_NLF
-        return aware_sums(query_NLF, *product, *review, rows)
-
-    def query(self, product_NLF: Tensor) -> Tensor:
-        """relu(P w + b), which the review's positions are compared with."""
-        # the reference multiplies by w, `linear` by its transpose
-        return torch.relu(linear(product_NLF, self.w.T, self.b.view(-1)))
+        reviews, of which states and mask are given."""
+        return aware_sums(*product, *review, rows, self.w, self.b.view(-1))

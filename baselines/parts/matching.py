@@ -9,7 +9,7 @@ Numbers f1..f5 follow the order of the features in the released scorer input.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -45,8 +45,6 @@ class Item:
     common_image_NVC: Tensor
     graph: Tensor
     """Products: the claim vector `[N, C]`; reviews: nodes after message passing `[N, T + V, C]`."""
-    queries: tuple[Tensor, ...] = ()
-    """Products: what the four attentions compare a review's positions with."""
 
     @property
     def node_mask(self) -> Tensor:
@@ -79,11 +77,7 @@ class ContextFeatures(nn.Module):
         self, text_NTH: Tensor, text_mask_NT: Tensor, image_NVD: Tensor, image_mask_NV: Tensor
     ) -> Item:
         """Everything about products that does not depend on the review."""
-        item = self._item(text_NTH, text_mask_NT, image_NVD, image_mask_NV, self.coherence.claim)
-        # f3 crosses the product's image with the review's text, f4 its text with the review's image
-        attended = text_NTH, image_NVD, item.common_image_NVC, item.common_text_NTC
-        queries = tuple(a.query(x) for a, x in zip(self._attentions(), attended, strict=True))
-        return replace(item, queries=queries)
+        return self._item(text_NTH, text_mask_NT, image_NVD, image_mask_NV, self.coherence.claim)
 
     def review(
         self, text_NTH: Tensor, text_mask_NT: Tensor, image_NVD: Tensor, image_mask_NV: Tensor
@@ -116,23 +110,15 @@ class ContextFeatures(nn.Module):
         """`[B, H + D + 3 C]` of rows that point at products and reviews."""
         text, image = (p.text_NTH, p.text_mask_NT), (p.image_NVD, p.image_mask_NV)
         common_text, common_image = (p.common_text_NTC, p.text_mask_NT), (p.common_image_NVC, p.image_mask_NV)
-        reviews = (
-            (r.text_NTH, r.text_mask_NT),
-            (r.image_NVD, r.image_mask_NV),
-            (r.common_text_NTC, r.text_mask_NT),
-            (r.common_image_NVC, r.image_mask_NV),
-        )
-        products = text, image, common_image, common_text
-        sides = zip(self._attentions(), products, reviews, p.queries, strict=True)
+        # f3 crosses the product's image with the review's text, f4 its text with the review's image
         features = [
-            self._mean(attention, product, review, rows, query) for attention, product, review, query in sides
+            self._mean(self.text_attention, text, (r.text_NTH, r.text_mask_NT), rows),
+            self._mean(self.image_attention, image, (r.image_NVD, r.image_mask_NV), rows),
+            self._mean(self.image_to_text, common_image, (r.common_text_NTC, r.text_mask_NT), rows),
+            self._mean(self.text_to_image, common_text, (r.common_image_NVC, r.image_mask_NV), rows),
         ]
         node_BTC, node_mask_BT = rows_of(r.graph, rows[1]), rows_of(r.node_mask, rows[1])
         return torch.cat([*features, self.coherence.pool(p.graph, rows[0], node_BTC, node_mask_BT)], 1)
-
-    def _attentions(self) -> tuple[ProductAwareAttention, ...]:
-        """Of f1..f4."""
-        return self.text_attention, self.image_attention, self.image_to_text, self.text_to_image
 
     def _mean(
         self,
@@ -140,10 +126,9 @@ class ContextFeatures(nn.Module):
         product: tuple[Tensor, Tensor],
         review: tuple[Tensor, Tensor],
         rows: tuple[Tensor, Tensor],
-        query_NLF: Tensor,
     ) -> Tensor:
         """Mean over the review's positions of what the attention makes of them, `[B, F]`."""
-        total_BF = attention.summed(product, review, rows, query_NLF)
+        total_BF = attention.summed(product, review, rows)
         mask_MT = review[1]
         if self.released:
             return total_BF / mask_MT.shape[1]

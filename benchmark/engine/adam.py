@@ -64,12 +64,13 @@ class Adam(torch.optim.Adam):
 
     def step(self, closure: Any = None) -> Any:
         # without a gradient a parameter is skipped whole: its moments and clock stand still, as in torch
-        given = [[p for p in group["params"] if p.grad is not None] for group in self.param_groups]
+        found = [[(p, p.grad) for p in group["params"]] for group in self.param_groups]
         if closure or torch.is_autocast_enabled("cpu") or not native.available():
             return super().step(closure)
         with torch.no_grad():
+            given = [[p for p, gradient in pairs if gradient is not None] for pairs in found]
             known = [self._of_group(number, params) for number, params in enumerate(given)]
-            gradients = [[p.grad for p in params] for params in given]
+            gradients = [[gradient for _, gradient in pairs if gradient is not None] for pairs in found]
             if any(k is None for k in known) or not all(map(_are_float32, gradients)):
                 return super().step(closure)
             for group, k, arrays in zip(self.param_groups, known, gradients, strict=True):

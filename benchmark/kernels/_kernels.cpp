@@ -40,6 +40,32 @@ typedef float Loose __attribute__((vector_size(4 * LANES), aligned(4)));  // at 
 
 INLINE int64_t whole_lanes(int64_t count) { return (count + LANES - 1) / LANES * LANES; }
 
+// Halves of vectors, to combine the lanes of one: in four steps that depend on one another instead of sixteen.
+typedef float Half __attribute__((vector_size(2 * LANES)));
+typedef float Quarter __attribute__((vector_size(LANES)));
+
+INLINE float total(Lanes x) {
+    Half halves[2];
+    std::memcpy(halves, &x, sizeof x);
+    const Half half = halves[0] + halves[1];
+    Quarter quarters[2];
+    std::memcpy(quarters, &half, sizeof half);
+    const Quarter quarter = quarters[0] + quarters[1];
+    return (quarter[0] + quarter[2]) + (quarter[1] + quarter[3]);
+}
+
+INLINE float highest_of(Lanes x) {
+    Half halves[2];
+    std::memcpy(halves, &x, sizeof x);
+    const Half half = halves[0] > halves[1] ? halves[0] : halves[1];
+    Quarter quarters[2];
+    std::memcpy(quarters, &half, sizeof half);
+    const Quarter quarter = quarters[0] > quarters[1] ? quarters[0] : quarters[1];
+    const float even = quarter[0] > quarter[2] ? quarter[0] : quarter[2];
+    const float odd = quarter[1] > quarter[3] ? quarter[1] : quarter[3];
+    return even > odd ? even : odd;
+}
+
 // ---------------------------------------------------------------- pair network of MCR's coherence graphs
 
 constexpr int64_t OWN = 4;       // nodes i of a tile
@@ -198,8 +224,7 @@ INLINE void strongest_row(const float *map, const float *weight, const float *of
         for (int f = 0; f < TILE; ++f) {
             Lanes top = answer[f][0];
             for (int64_t v = 1; v < COLUMNS; ++v) top = answer[f][v] > top ? answer[f][v] : top;
-            float highest = top[0];
-            for (int64_t lane = 1; lane < LANES; ++lane) highest = top[lane] > highest ? top[lane] : highest;
+            const float highest = highest_of(top);
             if (!(highest > best[f].threshold())) continue;
             const float *values = (const float *)answer[f];
             for (int64_t column = 0; column < COLUMNS * LANES && start + column < columns; ++column)
@@ -428,11 +453,6 @@ INLINE Lanes exponential(Lanes x) {
     return x > least ? y * power : zero;
 }
 
-INLINE float total(Lanes x) {
-    float sum = 0;
-    for (int64_t lane = 0; lane < LANES; ++lane) sum += x[lane];
-    return sum;
-}
 
 // What one head of one sequence needs, gathered once: T queries, S keys and values; widths padded to whole vectors with
 // zeros. Made for the longest sequence, used for each in turn.
@@ -511,7 +531,11 @@ INLINE void draw(const Draws &draws, int64_t i, Head &head) {
         float *factor = head.factor.data() + k * head.rows;
         for_kept(draws.seed, draws.threshold, draws.scale, first, first + needed,
                  [&](int64_t e, float kept) { drawn[e - first] = kept; });
-        for (int64_t j = 0; j < head.S; ++j) factor[j] = drawn[head.key_at ? head.key_at[j] : j];
+        if (!head.key_at) {
+            std::memcpy(factor, drawn, sizeof(float) * head.S);
+            continue;
+        }
+        for (int64_t j = 0; j < head.S; ++j) factor[j] = drawn[head.key_at[j]];
     }
 }
 
@@ -551,8 +575,7 @@ CLONED void attention_head(Head &head, float *output, float *log_T, int64_t stri
             const Loose *factor = (const Loose *)(head.factor.data() + k * head.rows);
             Lanes top = row[0], sum = {};
             for (int64_t v = 1; v < head.rows / LANES; ++v) top = row[v] > top ? Lanes(row[v]) : top;
-            float highest = top[0];
-            for (int64_t lane = 1; lane < LANES; ++lane) highest = top[lane] > highest ? top[lane] : highest;
+            const float highest = highest_of(top);
             for (int64_t v = 0; v < head.rows / LANES; ++v) {
                 const Lanes y = exponential(row[v] - highest);
                 sum += y;
@@ -710,8 +733,7 @@ INLINE void softmax_row(float *x, int64_t count, int64_t wide) {
     Loose *row = (Loose *)x;
     Lanes top = row[0], sum = {};
     for (int64_t v = 1; v < wide / LANES; ++v) top = row[v] > top ? row[v] : top;
-    float highest = top[0];
-    for (int64_t lane = 1; lane < LANES; ++lane) highest = top[lane] > highest ? top[lane] : highest;
+    const float highest = highest_of(top);
     for (int64_t v = 0; v < wide / LANES; ++v) {
         row[v] = exponential(row[v] - highest);
         sum += row[v];
@@ -885,8 +907,9 @@ CLONED void part_maximum(const float *x, const uint8_t *mask, int64_t first, int
     for (int64_t t = first; t < last; ++t) {
         if (!mask[t]) continue;
         const float *row = x + t * H;
+#pragma omp simd
         for (int64_t h = 0; h < H; ++h) {
-            const bool better = !any || row[h] > top[h];
+            const bool better = !any | (row[h] > top[h]);
             top[h] = better ? row[h] : top[h];
             winner[h] = better ? int32_t(t) : winner[h];
         }
@@ -996,8 +1019,7 @@ CLONED void aware_sum(Aware &pair, float *log_R, float *out) {
             Loose *row = (Loose *)row_L;
             Lanes top = row[0], sum = {};
             for (int64_t v = 1; v < columns; ++v) top = row[v] > top ? row[v] : top;
-            float highest = top[0];
-            for (int64_t lane = 1; lane < LANES; ++lane) highest = top[lane] > highest ? top[lane] : highest;
+            const float highest = highest_of(top);
             for (int64_t v = 0; v < columns; ++v) {
                 const Lanes y = exponential(row[v] - highest);
                 sum += y;
@@ -1735,6 +1757,14 @@ CLONED void sum_words_text(const float *product_UPC, const int64_t *slot_T, cons
 CLONED void add_scaled(float *to, const float *from, float factor, int64_t count) {
 #pragma omp simd
     for (int64_t i = 0; i < count; ++i) to[i] += factor * from[i];
+}
+
+// Sums of `count` columns, whose rows are `stride` apart.
+CLONED void column_sums(const float *x, float *sum, int64_t rows, int64_t stride, int64_t count) {
+    std::memset(sum, 0, sizeof(float) * count);
+    for (int64_t row = 0; row < rows; ++row)
+#pragma omp simd
+        for (int64_t i = 0; i < count; ++i) sum[i] += x[row * stride + i];
 }
 
 // ------------------------------------------------------------------------------------------ matrix products
@@ -2629,6 +2659,16 @@ void product(const float *a, const float *b, const float *offset, float *c, int6
         }
     }
     delete[] packed;
+}
+
+// Of x W^T + b: gradients of x [X, F] (may be null), W [H, F] and b [H] (may be null) from that of the result, [X, H].
+void map_backward(const float *gradient, const float *x, const float *weight, float *of_x, float *of_weight, float *of_bias,
+                  int64_t X, int64_t H, int64_t F, int32_t threads) {
+    if (of_x) product(gradient, weight, nullptr, of_x, H, 1, F, 1, X, F, H, threads);
+    product(gradient, x, nullptr, of_weight, 1, H, F, 1, H, F, X, threads);
+    if (!of_bias) return;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t h = 0; h < H; h += ROWS) column_sums(gradient + h, of_bias + h, X, H, h + ROWS < H ? ROWS : H - h);
 }
 
 // C_b [M, N] = A_b [M, K] B_b [K, N] of many small matrices, the steps between them, their rows and columns given.

@@ -78,10 +78,15 @@ def gradients_of_map(
     gradient_XH: Tensor, x_XF: Tensor, weight_HF: Tensor, *, wanted: bool = True
 ) -> tuple[Tensor | None, Tensor, Tensor]:
     """Of a linear map's input (if `wanted`), weight and bias."""
-    compiled = is_worth_it(x_XF.numel() * len(weight_HF), gradient_XH, x_XF, weight_HF)
-    times = product if compiled else torch.mm
-    of_x = times(gradient_XH, weight_HF) if wanted else None
-    return of_x, times(gradient_XH.T, x_XF), gradient_XH.sum(0)
+    if is_worth_it(x_XF.numel() * len(weight_HF), gradient_XH, x_XF, weight_HF):
+        (H, F), X = weight_HF.shape, len(x_XF)
+        of_x = torch.empty_like(x_XF, memory_format=torch.contiguous_format) if wanted else None
+        of_weight, of_bias = weight_HF.new_empty(H, F), weight_HF.new_empty(H)
+        arrays = gradient_XH.contiguous(), x_XF.contiguous(), weight_HF.contiguous()
+        native.call("map_backward", *arrays, of_x, of_weight, of_bias, X, H, F)
+        return of_x, of_weight, of_bias
+    of_x = torch.mm(gradient_XH, weight_HF) if wanted else None
+    return of_x, torch.mm(gradient_XH.T, x_XF), gradient_XH.sum(0)
 
 
 def _in_torch(x: Tensor, weight_HF: Tensor, bias_H: Tensor | None) -> Tensor:
@@ -102,15 +107,10 @@ class _Linear(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight_HF = ctx.saved_tensors
-        of_x = of_weight = of_bias = None
-        gradient_XH = gradient.reshape(-1, len(weight_HF))
-        if ctx.needs_input_grad[0]:
-            of_x = product(gradient_XH, weight_HF).view_as(x)
-        if ctx.needs_input_grad[1]:
-            of_weight = product(gradient_XH.T, x.reshape(-1, x.shape[-1]))
-        if ctx.has_bias and ctx.needs_input_grad[2]:
-            of_bias = gradient_XH.sum(0)
-        return of_x, of_weight, of_bias
+        flat = gradient.reshape(-1, len(weight_HF)), x.reshape(-1, x.shape[-1])
+        of_x, of_weight, of_bias = gradients_of_map(*flat, weight_HF, wanted=ctx.needs_input_grad[0])
+        of_x = None if of_x is None else of_x.view_as(x)
+        return of_x, of_weight, of_bias if ctx.has_bias else None
 
 
 def _mapped(x: Tensor, weight_HF: Tensor, bias_H: Tensor | None) -> Tensor:

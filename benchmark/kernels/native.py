@@ -61,6 +61,7 @@ SIGNATURES: dict[str, list[Any]] = {
     "soft_pool_backward": [_POINTER] * 7 + [_SIZE] * 2 + [_INT],
     "adam": [_POINTER] * 3 + [ctypes.c_double] * 4 + [_SIZE, _INT],
     "product": [_POINTER] * 4 + [_SIZE] * 7 + [_INT],
+    "map_backward": [_POINTER] * 6 + [_SIZE] * 3 + [_INT],
     "products": [_POINTER] * 3 + [_SIZE] * 10 + [_INT],
     "gate": [_POINTER] * 3 + [ctypes.c_float, _SIZE, _INT],
 }
@@ -131,6 +132,8 @@ def usable_for_scoring(*tensors: Tensor) -> bool:
     return not torch.is_grad_enabled() and usable(*tensors)
 
 
+_TAKEN = frozenset((torch.float32, torch.int64, torch.int32, torch.bool))
+
 _watchers: list[Callable[[str, tuple[Any, ...]], None]] = []
 
 
@@ -152,7 +155,7 @@ def call(name: str, *arguments: Any) -> None:
     raw = []
     for x in arguments:
         if isinstance(x, Tensor):
-            if not x.is_contiguous() or (x.is_floating_point() and x.dtype != torch.float32):
+            if not x.is_contiguous() or x.dtype not in _TAKEN:
                 raise TypeError(f"{name}: a tensor {tuple(x.shape)} of {x.dtype}, strides {x.stride()}")
             # `arguments` still holds the tensor, so its memory outlives the call
             x = x.data_ptr()

@@ -184,6 +184,11 @@ def _products(*given: Any) -> int:
     return 2 * math.prod(_sizes(given, 4))
 
 
+def _map_backward(*given: Any) -> int:
+    """Gradients of the weight, and of the input where it wants one."""
+    return 2 * math.prod(_sizes(given, 3)) * (1 if given[3] is None else 2)
+
+
 def _none(*given: Any) -> int:
     return 0
 
@@ -215,6 +220,7 @@ KERNELS: Mapping[str, Count] = {
     "add_rows": _add_rows,
     "product": _product,
     "products": _products,
+    "map_backward": _map_backward,
     **dict.fromkeys(("dropout", "gate", "unit_vectors", "unit_vectors_backward", "adam"), _none),
     **dict.fromkeys(("soft_pool", "soft_pool_backward", "gelu", "gelu_backward"), _none),
     **dict.fromkeys(("add_norm", "add_norm_backward", "part_maxima_backward"), _none),

@@ -178,7 +178,7 @@ def attention(*, mask=True, transposed=False, axis=-1, summed=True, by_padded_le
         share = review_mask.float().mean(1, keepdim=True) if by_padded_length else 1
         return aware.sum(1) * share
 
-    def of_rows(self, product, review, rows, query):
+    def of_rows(self, product, review, rows):
         of_product, of_review = (
             [x[row] for x in side] for side, row in zip((product, review), rows, strict=True)
         )
@@ -323,9 +323,8 @@ MUTATIONS = {
         "mcr",
         matching.ContextFeatures,
         "_mean",
-        lambda self, attention, product, review, rows, query: (
-            attention.summed(product, review, rows, query)
-            / review[1].sum(1, keepdim=True).clamp(min=1)[rows[1]]
+        lambda self, attention, product, review, rows: (
+            attention.summed(product, review, rows) / review[1].sum(1, keepdim=True).clamp(min=1)[rows[1]]
         ),
     ),
     "padded nodes not in the claim": Mutation(

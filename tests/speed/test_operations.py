@@ -127,11 +127,11 @@ def test_attention_in_compiled_code_counts_as_its_twin_does() -> None:
 
 @needs_kernels
 def test_sums_of_attention_count_real_positions() -> None:
-    query, product, review = (torch.randn(2, n, 3, requires_grad=True) for n in (4, 4, 5))
+    product, review = (torch.randn(2, n, 3, requires_grad=True) for n in (4, 5))
     masks = torch.arange(4) < torch.tensor([[4], [2]]), torch.arange(5) < torch.tensor([[5], [1]])
     rows = torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1])
     with operations.counting(torch.nn.Identity()) as found:
-        aware_sums(query, product, masks[0], review, masks[1], rows).sum().backward()
+        aware_sums(product, masks[0], review, masks[1], rows, torch.eye(3), torch.ones(3)).sum().backward()
     logits = 2 * 3 * (4 * 5 + 2 * 5 + 2 * 1)
     assert found.by_part["aware_sums"] == logits
     assert found.by_part["aware_sums_backward"] == 3 * logits
@@ -185,7 +185,8 @@ def test_products_of_the_compiled_code(monkeypatch) -> None:
         convolution(x, weight).sum().backward()
         products.batched_product(x, x.transpose(1, 2)).sum().backward()
     windows, filters = 3 * 10 - 1, 2 * 4 * 5
-    of_linear, of_convolution = 2 * (2 * 30 * 4 * 5), 2 * windows * filters * 2 + 2 * 30 * filters
+    of_linear, of_convolution = 2 * 30 * 4 * 5, 2 * windows * filters * 2 + 2 * 30 * filters
     assert found.by_part["product"] == of_linear + of_convolution
+    assert found.by_part["map_backward"] == of_linear
     assert found.by_part["products"] == 3 * (2 * 3 * 10 * 10 * 4)
     assert not found.unknown
