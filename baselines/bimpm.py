@@ -29,6 +29,7 @@ from benchmark.core.model import Departure
 from benchmark.core.types import Batch, CorpusShape, Items, Padding
 from benchmark.kernels.arrays import in_float32, row_chunks
 from benchmark.kernels.cosines import weighted_cosines
+from benchmark.kernels.elementwise import unit_vectors
 from benchmark.kernels.partners import EPSILON, max_cosine
 from benchmark.kernels.products import batched_product
 
@@ -264,7 +265,8 @@ class BiMPM(TextMethod):
         by α_ts = cos(p_t, h_s), mirrored for h_s, and the same with the maximum."""
         p_BLH, h_BRH = product.state_BTH, review.state_BTH
         # α, a cosine: its signs differ, so that a sum over it can vanish (see `weighted_mean`)
-        weight_BLR = batched_product(bounded_unit(p_BLH), bounded_unit(h_BRH).transpose(1, 2))
+        p_unit, h_unit = unit_vectors(p_BLH, EPSILON), unit_vectors(h_BRH, EPSILON)
+        weight_BLR = batched_product(p_unit, h_unit.transpose(1, 2))
         weight_BRL = weight_BLR.transpose(1, 2)
         if not self.masked:
             return (
@@ -280,11 +282,6 @@ class BiMPM(TextMethod):
             most_attended(weight_BLR, h_BRH, review.mask_BT),
             most_attended(weight_BRL, p_BLH, product.mask_BT),
         )
-
-
-def bounded_unit(x: Tensor) -> Tensor:
-    """x / max(‖x‖, 1e-8) along the last axis; the gradient of a zero vector is finite."""
-    return x * x.square().sum(-1, keepdim=True).clamp(min=EPSILON**2).rsqrt()
 
 
 def weighted_mean(weight_BTS: Tensor, y_BSH: Tensor, *, keep_sign: bool) -> Tensor:

@@ -36,11 +36,11 @@ class _UnitVectors(torch.autograd.Function):
         return result_XF, None
 
 
-def unit_vectors(x: Tensor) -> Tensor:
-    """x / |x| along the last axis; a zero vector stays zero."""
+def unit_vectors(x: Tensor, least: float = LEAST_LENGTH) -> Tensor:
+    """x / max(|x|, least) along the last axis; a zero vector stays zero, and its gradient is finite."""
     if not native.usable(x):
-        return F.normalize(x, dim=-1, eps=LEAST_LENGTH)
-    result: Tensor = _UnitVectors.apply(x.contiguous(), LEAST_LENGTH)  # type: ignore[no-untyped-call]
+        return F.normalize(x, dim=-1, eps=least)
+    result: Tensor = _UnitVectors.apply(x.contiguous(), least)  # type: ignore[no-untyped-call]
     return result
 
 

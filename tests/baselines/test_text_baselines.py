@@ -327,7 +327,7 @@ def test_weighted_cosine_equals_the_library_cosine():
 def test_zero_states_have_finite_gradients():
     x = torch.zeros(1, 2, 3, requires_grad=True)
     y, w = torch.randn(1, 2, 3), torch.randn(2, 3)
-    total = bimpm.weighted_cosines(x, [y], [w])[0].sum() + bimpm.bounded_unit(x).sum()
+    total = bimpm.weighted_cosines(x, [y], [w])[0].sum() + bimpm.unit_vectors(x, 1e-8).sum()
     (total + bimpm.max_cosine(x, y, w, None, None)[0].sum()).backward()
     assert torch.isfinite(x.grad).all()
 

@@ -71,8 +71,8 @@ def test_another_loss_is_seen(recorded, monkeypatch):
 
 
 def test_another_rounding_is_seen_on_the_same_machine(recorded, found, monkeypatch):
-    unit = bimpm.bounded_unit
-    monkeypatch.setattr(bimpm, "bounded_unit", lambda x: unit(x.double()).to(torch.float32))
+    unit = bimpm.unit_vectors
+    monkeypatch.setattr(bimpm, "unit_vectors", lambda x, least: unit(x.double(), least).to(torch.float32))
     parts, other_bits = moved(recorded, "bimpm-fair")
     assert parts == []
     assert other_bits or recorded["environment"] != found["environment"]
