@@ -6,6 +6,7 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -170,6 +171,33 @@ def test_files_of_every_kind(subject: kinds.Subject, tmp_path: Path) -> None:
     assert b"<text" in (tmp_path / "new/forest.svg").read_bytes()
     with pytest.raises(UsageError, match=r"Known: svg pdf png"):
         canvas.save(picture, tmp_path / "forest.gif")
+
+
+def test_places_do_not_depend_on_where_things_lie_in_memory() -> None:
+    """The layout's solver orders what it adds by address: of many panels the last bits would differ each time."""
+
+    def draw(*sides: Any) -> None:
+        for axes in sides:
+            axes.plot([0, 1, 2], [0.1, 0.7, 0.3], "o-")
+            axes.set_xlabel("epoch")
+            axes.set_ylabel("loss")
+
+    panels = tuple(canvas.Panel(f"panel {number}", "", draw, 2.0, 2) for number in range(6))
+    places = []
+    for turn in range(2):
+        keep = [bytearray(size % 977) for size in range(5000 * turn)]
+        with canvas._styled():
+            figure = canvas._figure(panels, 3, titles=True)
+            figure.draw_without_rendering()
+        del keep
+        parts = [part.bbox_relative.get_points() for part in figure.subfigs]
+        titles = [text.get_position() for part in figure.subfigs for text in part.texts]
+        places.append([*parts, *titles, *(axes.get_position().get_points() for axes in figure.axes)])
+    for first, second in zip(*places, strict=True):
+        np.testing.assert_array_equal(first, second)
+        np.testing.assert_array_equal(first, np.round(first, 9), "a last bit may differ next time")
+    lefts = {round(axes.bbox.x0, 3) for axes in figure.axes}
+    assert len(lefts) == 6, "three columns of two"
 
 
 def test_a_panel_of_a_page_is_described_and_follows_its_colours() -> None:

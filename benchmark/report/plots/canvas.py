@@ -233,10 +233,12 @@ def _figure(panels: Sequence[Panel], columns: int, titles: bool) -> Figure:
     """To be called, like what saves its result, under `_styled`."""
     from matplotlib.figure import Figure
 
+    from benchmark.report.plots.layout import SettledLayout
+
     columns = min(columns, len(panels))
     lines = -(-len(panels) // columns)
     height = max(panel.height for panel in panels)
-    figure = Figure(figsize=(PANEL_WIDTH * columns, height * lines), layout="constrained")
+    figure = Figure(figsize=(PANEL_WIDTH * columns, height * lines), layout=SettledLayout())
     places = figure.subfigures(lines, columns, squeeze=False).ravel()
     for place, panel in zip(places, panels, strict=False):
         panel.draw(*place.subplots(1, panel.parts, squeeze=False).ravel())
