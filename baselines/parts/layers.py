@@ -21,7 +21,6 @@ from benchmark.kernels.convolution import convolution
 from benchmark.kernels.elementwise import dropout
 from benchmark.kernels.linear import Linear, linear
 from benchmark.kernels.products import batched_product
-from benchmark.kernels.residual import feed_forward
 from benchmark.kernels.words import sum_words
 
 
@@ -86,26 +85,13 @@ def word_embedding(corpus: CorpusShape, field: str, width: int) -> nn.Embedding:
     return table
 
 
-class MLP(nn.Sequential):
-    """Linear layers with ReLU or tanh between them; two of them are one function."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        if len(self) != 3:
-            result: Tensor = super().forward(input)  # type: ignore[no-untyped-call]
-            return result
-        first, activation, second = self
-        assert isinstance(first, Linear)
-        assert isinstance(second, Linear)
-        return feed_forward(input, first, second, "tanh" if isinstance(activation, nn.Tanh) else "relu")
-
-
-def mlp(*widths: int, activation: type[nn.ReLU] | type[nn.Tanh] = nn.ReLU) -> MLP:
+def mlp(*widths: int, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
     """Linear layers of the given widths with an activation between them (none after the last)."""
     layers: list[nn.Module] = []
     for index, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
         layers += [activation()] if index else []
         layers.append(Linear(inputs, outputs))
-    return MLP(*layers)
+    return nn.Sequential(*layers)
 
 
 def conv_over_time(x_NTE: Tensor, conv: nn.Conv1d, with_bias: bool = True) -> Tensor:

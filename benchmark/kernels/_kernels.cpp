@@ -454,6 +454,17 @@ INLINE Lanes exponential(Lanes x) {
 }
 
 
+// memcpy of a few floats, without the way there.
+INLINE void copy_floats(float *to, const float *from, int64_t count) {
+    if (count >= 4 * LANES) {
+        std::memcpy(to, from, sizeof(float) * count);
+        return;
+    }
+    int64_t i = 0;
+    for (; i + 4 <= count; i += 4) std::memcpy(to + i, from + i, sizeof(Quarter));
+    for (; i < count; ++i) to[i] = from[i];
+}
+
 // What one head of one sequence needs, gathered once: T queries, S keys and values; widths padded to whole vectors with
 // zeros. Made for the longest sequence, used for each in turn.
 struct Head {
@@ -539,16 +550,28 @@ INLINE void draw(const Draws &draws, int64_t i, Head &head) {
     }
 }
 
-// out[k] = sum_j weight_kj y_j for OWN rows and VECTORS vectors of columns.
+// out[k] = sum_j weight_kj y_j for OWN rows and VECTORS vectors of columns; even and odd j apart, so that fewer additions
+// wait for one another.
 template <int VECTORS>
 INLINE void combine(const float *weight, int64_t rows, const float *y, int64_t y_wide, int64_t S,
                     Lanes (*sum)[VECTORS]) {
-    for (int64_t j = 0; j < S; ++j) {
-        const Loose *from = (const Loose *)(y + j * y_wide);
+    Lanes odd[OWN][VECTORS] = {};
+    int64_t j = 0;
+    for (; j + 2 <= S; j += 2) {
+        const Loose *from = (const Loose *)(y + j * y_wide), *next = (const Loose *)(y + (j + 1) * y_wide);
 #pragma GCC unroll 4
         for (int64_t k = 0; k < OWN; ++k)
-            for (int v = 0; v < VECTORS; ++v) sum[k][v] += weight[k * rows + j] * from[v];
+            for (int v = 0; v < VECTORS; ++v) {
+                sum[k][v] += weight[k * rows + j] * from[v];
+                odd[k][v] += weight[k * rows + j + 1] * next[v];
+            }
     }
+    const Loose *last = (const Loose *)(y + j * y_wide);
+    for (int64_t k = 0; k < OWN; ++k)
+        for (int v = 0; v < VECTORS; ++v) {
+            if (j < S) sum[k][v] += weight[k * rows + j] * last[v];
+            sum[k][v] += odd[k][v];
+        }
 }
 
 template <int VECTORS>
@@ -678,13 +701,13 @@ struct Sequences {
 INLINE void gather(const float *from, int64_t stride, const Sequences &rows, int64_t n, int64_t count, int64_t width,
                    int64_t wide, std::vector<float> &to) {
     for (int64_t i = 0; i < count; ++i)
-        std::memcpy(to.data() + i * wide, from + rows.row(n, i) * stride, sizeof(float) * width);
+        copy_floats(to.data() + i * wide, from + rows.row(n, i) * stride, width);
 }
 
 INLINE void scatter(const std::vector<float> &from, float *to, int64_t stride, const Sequences &rows, int64_t n,
                     int64_t count, int64_t width, int64_t wide) {
     for (int64_t i = 0; i < count; ++i)
-        std::memcpy(to + rows.row(n, i) * stride, from.data() + i * wide, sizeof(float) * width);
+        copy_floats(to + rows.row(n, i) * stride, from.data() + i * wide, width);
 }
 
 INLINE void transpose(const std::vector<float> &from, std::vector<float> &to, int64_t S, int64_t rows, int64_t width,
@@ -996,7 +1019,7 @@ struct Aware {
         at.clear();
         for (int64_t i = 0; i < most; ++i) {
             if (!mask[i]) continue;
-            std::memcpy(to.data() + int64_t(at.size()) * wide, from + i * F, sizeof(float) * F);
+            copy_floats(to.data() + int64_t(at.size()) * wide, from + i * F, F);
             at.push_back(i);
         }
     }

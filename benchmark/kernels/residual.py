@@ -59,7 +59,7 @@ class _AddNorm(torch.autograd.Function):
         return of_base if of_x is None else of_x, of_base, of_weight, of_bias, None, None
 
 
-Activation = Literal["gelu", "relu", "tanh"]
+Activation = Literal["gelu", "relu"]
 
 
 def feed_forward(
@@ -72,7 +72,7 @@ def feed_forward(
         if rate:
             inner = dropout(inner, rate, relu=True)
         else:
-            inner = F.gelu(inner) if activation == "gelu" else getattr(torch, activation)(inner)
+            inner = F.gelu(inner) if activation == "gelu" else torch.relu(inner)
         return linear(inner, *weights[2:])
     result: Tensor = _FeedForward.apply(x, *weights, activation, rate)  # type: ignore[no-untyped-call]
     return result
@@ -93,15 +93,12 @@ class _FeedForward(torch.autograd.Function):
         x_XD = x.reshape(-1, x.shape[-1])
         inner_XG = mapped(x_XD, first_GD, first_G)
         ctx.activation, ctx.draw = activation, draw(rate)
-        if activation == "tanh" or (activation == "relu" and not rate):
-            active_XG = getattr(torch, activation)(inner_XG)
+        active_XG = torch.empty_like(inner_XG)
+        if activation == "gelu":
+            call("gelu", inner_XG, active_XG, inner_XG.numel())
         else:
-            active_XG = torch.empty_like(inner_XG)
-            if activation == "gelu":
-                call("gelu", inner_XG, active_XG, inner_XG.numel())
-            else:
-                call("dropout", inner_XG, None, active_XG, *ctx.draw, inner_XG.numel(), True)
-        # of the others, what was active says enough
+            call("dropout", inner_XG, None, active_XG, *ctx.draw, inner_XG.numel(), True)
+        # of relu, what was active says enough
         kept_XG = inner_XG if activation == "gelu" else None
         ctx.save_for_backward(x_XD, first_GD, second_DG, kept_XG, active_XG)
         return mapped(active_XG, second_DG, second_D).view(*x.shape[:-1], len(second_D))
@@ -116,8 +113,6 @@ class _FeedForward(torch.autograd.Function):
         # in place: each element is read before it is written
         if ctx.activation == "gelu":
             call("gelu_backward", inner_XG, of_active_XG, of_active_XG, inner_XG.numel())
-        elif ctx.activation == "tanh":
-            of_active_XG = torch.ops.aten.tanh_backward(of_active_XG, active_XG)
         else:
             arrays = active_XG, of_active_XG, of_active_XG
             call("gate", *arrays, ctx.draw[2], active_XG.numel())
