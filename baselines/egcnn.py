@@ -33,7 +33,7 @@ from benchmark.core.model import Departure
 from benchmark.core.types import Batch, CorpusShape, Items, Padding, length_mask
 from benchmark.kernels import native
 from benchmark.kernels.linear import linear
-from benchmark.kernels.words import highest, highest_windows
+from benchmark.kernels.words import WordTable, highest, highest_windows
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Spelling(nn.Module):
     def __init__(self, spelled_WA: Tensor, n_characters: int, width: int, filters: int, window: int) -> None:
         super().__init__()
         self.register_buffer("spelled_WA", spelled_WA, persistent=False)
-        self.embedding = nn.Embedding(n_characters, width, padding_idx=0)
+        self.embedding = WordTable(n_characters, width, padding_idx=0)
         self.conv = nn.Conv1d(width, filters, window, padding=window // 2)
 
     def forward(self, word_U: Tensor) -> Tensor:

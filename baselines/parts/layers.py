@@ -21,7 +21,7 @@ from benchmark.kernels.convolution import convolution
 from benchmark.kernels.elementwise import dropout
 from benchmark.kernels.linear import Linear, linear
 from benchmark.kernels.products import batched_product
-from benchmark.kernels.words import sum_words
+from benchmark.kernels.words import WordTable, sum_words
 
 
 def check_field(field: str, given: str, allowed: tuple[str, ...]) -> None:
@@ -71,11 +71,11 @@ class Dropout(nn.Module):
         return dropout(x, self.rate, base=base) if self.training and self.rate else base + x
 
 
-def word_embedding(corpus: CorpusShape, field: str, width: int) -> nn.Embedding:
+def word_embedding(corpus: CorpusShape, field: str, width: int) -> WordTable:
     """Trainable word vectors of `product` or `review` texts: the corpus' own vectors if it has some, else
     U(-0.25, 0.25). Row 0 is padding: zero, without a gradient."""
     size = corpus.product_vocabulary if field == "product" else corpus.review_vocabulary
-    table = nn.Embedding(size, width, padding_idx=0)
+    table = WordTable(size, width, padding_idx=0)
     with torch.no_grad():
         table.weight.uniform_(-0.25, 0.25)
         if corpus.word_vectors is not None:

@@ -41,7 +41,7 @@ from benchmark.kernels.packing import Packing
 from benchmark.kernels.partners import max_cosine
 from benchmark.kernels.pooling import strongest, strongest_answers
 from benchmark.kernels.softpool import packed_soft_pool
-from benchmark.kernels.words import highest_windows
+from benchmark.kernels.words import WordTable, highest_windows
 from tests import toy
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="the compiled code was not built")
@@ -328,6 +328,28 @@ def test_highest_windows(n_texts, n_steps, width, filters, seed):
 
     for ours, exact in in_both_precisions(highest, x, weight):
         torch.testing.assert_close(ours.double(), exact, rtol=1e-4, atol=1e-4)
+
+
+def of_words(table, token):
+    value = table(token)
+    weight = torch.linspace(-1, 2, value.numel()).sin().view_as(value)
+    return value, *torch.autograd.grad((value * weight).sum(), list(table.parameters()))
+
+
+def test_the_gradient_of_a_table_of_words(threads):
+    """As torch's, and the same bits whatever the number of threads; none for padding."""
+    torch.manual_seed(0)
+    token, plain = torch.randint(0, 40, (9, 21)), torch.nn.Embedding(40, 33, padding_idx=0)
+    table = WordTable(40, 33, padding_idx=0)
+    table.load_state_dict(plain.state_dict())
+    found = []
+    for count in (1, 2, 3):
+        threads(count)
+        found.append(of_words(table, token))
+        assert torch.equal(found[0][1], found[-1][1])
+    for ours, theirs in zip(found[0], of_words(plain, token), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert not found[0][1][0].any()
 
 
 @pytest.mark.parametrize("method", ["egcnn", "convknrm", "mcr", "prhnet", "ssecross", "drnet"])
