@@ -441,8 +441,8 @@ MMSS = (
     Fault(
         "a review counts as often as it is drawn",
         "mmss/model.py",
-        "own_SNG, prediction_SN = self.subtasks({name: f_BD[kept_N]",
-        "own_SNG, prediction_SN = self.subtasks({name: f_BD[0 * kept_N]",
+        "self._of_subtasks(features).index_select(1, kept_N)",
+        "self._of_subtasks(features).index_select(1, 0 * kept_N)",
         MODEL,
     ),
     Fault(
