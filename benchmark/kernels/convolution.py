@@ -16,6 +16,9 @@ from torch.autograd.function import once_differentiable
 
 from benchmark.kernels.products import is_worth_it, product
 
+WINDOWS_AT_ONCE = 1 << 12
+"""A word stands in k windows: of so many it is still in the cache when the next one asks for it."""
+
 
 def convolution(x_NTE: Tensor, weight_CEK: Tensor, bias_C: Tensor | None = None, padding: int = 0) -> Tensor:
     """Every filter's answer to every window, `[N, T + 2 padding - k + 1, C]`; zeros beyond both ends."""
@@ -48,8 +51,10 @@ class _Convolution(torch.autograd.Function):
         ctx.has_bias = bias_C is not None
         weight_CX = weight_CEK.transpose(1, 2).reshape(C, -1)
         answer_XC = x_NTE.new_empty(N * T, C)
-        windows = N * T - k + 1
-        product(_windows(x_NTE.view(N * T, -1), k), weight_CX.T, bias_C, out=answer_XC[:windows])
+        windows_XY = _windows(x_NTE.view(N * T, -1), k)
+        for start in range(0, len(windows_XY), WINDOWS_AT_ONCE):
+            rows = slice(start, start + WINDOWS_AT_ONCE)
+            product(windows_XY[rows], weight_CX.T, bias_C, out=answer_XC[: len(windows_XY)][rows])
         return answer_XC.view(N, T, C)[:, : T - k + 1]
 
     @staticmethod

@@ -129,3 +129,11 @@ def test_small_products_stay_with_torch(monkeypatch):
         assert not called
         linear(torch.randn(1000, 100), torch.randn(100, 100))
     assert called == ["product"]
+
+
+def test_windows_at_once_change_no_bit(monkeypatch):
+    x, weight, bias = torch.randn(9, 40, 48), torch.randn(64, 48, 3), torch.randn(64)
+    whole = convolution(x, weight, bias)
+    monkeypatch.setattr("benchmark.kernels.convolution.WINDOWS_AT_ONCE", 100)
+    assert torch.equal(convolution(x, weight, bias), whole)
+    assert whole.isfinite().all()
